@@ -1,0 +1,32 @@
+"""Faults, named by whose they are: a sender's, a peer's, or our own disk's."""
+
+
+class InvalidBytes(ValueError):
+    """Bytes that are not the canonical encoding of what was asked for. The sender's fault."""
+
+
+class InvalidTransaction(ValueError):
+    """A transaction the rules refuse in this state. The sender's fault; `code` is stable, the text explains.
+
+    `code` is one short word a program can act on ("nonce", "balance", "stage", ...).
+    """
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+class InvalidBlock(ValueError):
+    """A peer sent a block the rules refuse: drop it, count it against them."""
+
+
+class InvalidCertificate(ValueError):
+    """Votes that do not make a certificate: wrong signer, wrong count, wrong subject."""
+
+
+class InvalidGenesis(ValueError):
+    """A genesis file that cannot start a league. The operator's fault."""
+
+
+class CorruptStore(Exception):
+    """Our own disk contradicts itself: stop the daemon."""

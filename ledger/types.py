@@ -1,0 +1,36 @@
+"""Names for the plain values every file uses, and the limits a value must keep wherever it travels."""
+
+from typing import NewType
+
+Hash32 = NewType("Hash32", bytes)
+"""A SHA-256 digest, 32 bytes."""
+
+OrgId = NewType("OrgId", bytes)
+"""An organisation: its raw Ed25519 public key, 32 bytes (RFC 8032). It is its libp2p identity too."""
+
+Signature = NewType("Signature", bytes)
+"""An Ed25519 signature, 64 bytes."""
+
+Height = NewType("Height", int)
+View = NewType("View", int)
+RequestId = NewType("RequestId", bytes)
+"""A data request: the id (32 bytes) of the transaction that published it."""
+
+ZERO_HASH = Hash32(bytes(32))
+
+# Ratios (accuracy, reputation, quality) are integers in millionths, so every machine agrees on them.
+MICRO = 1_000_000
+
+# Amounts of tokens and counts of records stay far inside a signed 64-bit integer, sums of them included.
+AMOUNT_MAX = 2**53 - 1
+
+# A league of companies; beyond this direct streams to everybody stop being sensible (DESIGN D12).
+MEMBERS_MAX = 256
+# Votes are O(n^2): 31 seats are 1 890 messages a block, the most that DESIGN D7 allows.
+COMMITTEE_MAX = 31
+
+TRANSACTION_BYTES_MAX = 32 * 1024
+BLOCK_BYTES_MAX = 4 * 1024 * 1024
+BLOCK_TRANSACTIONS_MAX = 4096
+# A full-precision ResNet-18 is 45 MB as int32; twice that is the largest model the league carries.
+BLOB_BYTES_MAX = 96 * 1024 * 1024

@@ -1,0 +1,1 @@
+"""The daemon: all input and output, few decisions."""
