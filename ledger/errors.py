@@ -30,3 +30,15 @@ class InvalidGenesis(ValueError):
 
 class CorruptStore(Exception):
     """Our own disk contradicts itself: stop the daemon."""
+
+
+class StoreUnavailable(Exception):
+    """The store cannot use its directory: permissions, a file in its place, a failing disk. The operator's to mend."""
+
+
+class StoreLocked(StoreUnavailable):
+    """Another process holds the store's directory."""
+
+
+class StoreFull(StoreUnavailable):
+    """No room on the operator's disk. What was written before is safe; free space, then start the daemon again."""

@@ -38,10 +38,14 @@ class MemoryStore:
 
     def write(self, batch: WriteBatch, sync: bool = True) -> None:
         self._check_open()
+        # First, as the batch is written whole or not at all.
+        for row in batch.changes.items():
+            if not isinstance(row[0], bytes) or not isinstance(row[1], bytes | None):
+                raise TypeError(f"a row of {type(row[0]).__name__} and {type(row[1]).__name__}, want bytes")
         for key, value in batch.changes.items():
             known = key in self._rows
             if value is not None:
-                self._rows[key] = bytes(value)
+                self._rows[key] = value
                 if not known:
                     insort(self._keys, key)
             elif known:

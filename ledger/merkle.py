@@ -152,9 +152,7 @@ def verify_inclusion(root: bytes, leaf_hash: bytes, index: int, size: int, proof
     return last == 0 and reached == root
 
 
-def verify_consistency(
-    old_root: bytes, old_size: int, new_root: bytes, new_size: int, proof: Sequence[bytes]
-) -> bool:
+def verify_consistency(old_root: bytes, old_size: int, new_root: bytes, new_size: int, proof: Sequence[bytes]) -> bool:
     """Whether `proof` shows that the old tree is a prefix of the new one (RFC 9162, 2.1.4.2). Nothing raises.
 
     An empty old tree is a prefix of every tree: its root must be `EMPTY_ROOT`, the proof empty.

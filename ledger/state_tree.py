@@ -84,8 +84,7 @@ class StateTree:
         Deleting an absent key and putting the value that is already there change nothing.
         """
         leaves = sorted(
-            (key_path(key), None if value is None else sha256(value).digest())
-            for key, value in changes.items()
+            (key_path(key), None if value is None else sha256(value).digest()) for key, value in changes.items()
         )
         work = _Update(self.read_node)
         root = work.change(self.root, 0, leaves)

@@ -62,6 +62,4 @@ def _slow_subtree(prefix: str, leaves: dict[str, bytes]) -> bytes:
         return bytes(32)
     if len(inside) == 1:
         return sha256(next(iter(inside.values()))).digest()
-    return sha256(
-        b"\x01" + _slow_subtree(prefix + "0", inside) + _slow_subtree(prefix + "1", inside)
-    ).digest()
+    return sha256(b"\x01" + _slow_subtree(prefix + "0", inside) + _slow_subtree(prefix + "1", inside)).digest()

@@ -147,9 +147,7 @@ def test_an_empty_proof_shows_only_the_one_leaf_of_a_tree_of_one():
     # leaf == root with an empty proof is how a whole tree was once passed off as a record.
     whole = SLOW_ROOTS[8]
     assert not verify_inclusion(whole, whole, 0, 8, ())
-    assert verify_inclusion(whole, whole, 0, 1, ()), (
-        "size 1: the caller must know the size, and hash the data itself"
-    )
+    assert verify_inclusion(whole, whole, 0, 1, ()), "size 1: the caller must know the size, and hash the data itself"
     assert leaf_hash(whole) != whole
 
 
