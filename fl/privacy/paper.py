@@ -1,0 +1,138 @@
+"""DDP-SGD as published ([DLMU] 4.2, equation 2 and Algorithm 2): a reproduction, and no protection.
+
+Epochs 0..E-2 train on the raw records and only the last one clips and adds noise, so what is released holds
+un-noised training, and the threshold itself is a raw statistic of the records: no (eps, delta) holds for any finite
+noise. The readings taken where the paper leaves a choice: C_{E-1} and C_{E-2} are the means of the per-record
+gradient norms over the last two clean epochs, the threshold has a floor, and the noised epoch takes Algorithm 2's
+plain step, without momentum.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from fl.batches import Records, as_input
+from fl.fixed_point import Floats
+from fl.privacy.modes import PaperSettings, PrivacyRefused
+from fl.privacy.per_example import batch_gradient
+from fl.privacy.secure_random import SecureRandom
+from fl.train import Diverged, LocalPlan, Progress, Steps, TrainResult, run_epoch, steps_for
+from fl.vectors import FlatModel, flatten_in_place
+
+# Two clean epochs for the two norms, and the noised one.
+EPOCHS_LEAST = 3
+
+
+def clipping_threshold(last: float, before: float, floor: float) -> float:
+    """C_r = gamma * last + (1 - gamma) * before with gamma = |last - before| / last, at least `floor`.
+
+    `last` and `before` are C_{E-1} and C_{E-2}. With before >= 2.618 * last the formula is zero or negative, with
+    last = 0 it has no value: both give the floor.
+    """
+    if not (math.isfinite(last) and math.isfinite(before)) or last <= 0.0:
+        return floor
+    gamma = abs(last - before) / last
+    return max(gamma * last + (1.0 - gamma) * before, floor)
+
+
+class MeasuredSteps:
+    """Another's steps, with the norm of every record's gradient taken before each of them."""
+
+    def __init__(self, flat: FlatModel, steps: Steps) -> None:
+        self._flat, self._steps = flat, steps
+        self._norm_sum, self._records = 0.0, 0
+        self.gradient_norm = 0.0
+
+    def run(self, inputs: Tensor, labels: Tensor, batch: int) -> Tensor:
+        losses = []
+        for x, y in zip(torch.split(inputs, batch), torch.split(labels, batch), strict=True):
+            self._norm_sum += float(batch_gradient(self._flat, x, y).norms.double().sum())
+            self._records += len(x)
+            losses.append(self._steps.run(x, y, batch))
+        self.gradient_norm = self._steps.gradient_norm
+        return torch.cat(losses)
+
+    def mean_norm(self) -> float:
+        """The mean over all records seen so far of the L2 norm of their own gradient."""
+        return self._norm_sum / self._records
+
+
+def paper_train(
+    model: nn.Module,
+    vector: Floats,
+    records: Records,
+    plan: LocalPlan,
+    settings: PaperSettings,
+    random: SecureRandom,
+    progress: Progress | None = None,
+) -> TrainResult:
+    """Train as `fl.train.local_train` does, but measured in two epochs and clipped and noised in the last.
+
+    Losses and norms in the result are raw statistics of the records: for this factory's eyes only. Raises
+    PrivacyRefused for fewer than three epochs, Diverged, VectorMismatch, UnusableTable.
+    """
+    if plan.epochs < EPOCHS_LEAST:
+        raise PrivacyRefused(f"privacy mode paper with {plan.epochs} epochs, want at least {EPOCHS_LEAST}")
+    flat = flatten_in_place(model)
+    flat.load(vector)
+    model.train()
+    origin = flat.values.clone()
+    steps = steps_for(flat, plan)
+    generator = torch.Generator().manual_seed(plan.seed)
+    losses: list[float] = []
+    norms: list[float] = []
+    means: list[float] = []
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(plan.seed)
+        for epoch in range(plan.epochs):
+            if epoch < plan.epochs - 3:
+                loss = run_epoch(steps, flat, records, plan, generator, epoch)
+                norm = steps.gradient_norm
+            elif epoch < plan.epochs - 1:
+                measured = MeasuredSteps(flat, steps)
+                loss = run_epoch(measured, flat, records, plan, generator, epoch)
+                norm = measured.gradient_norm
+                means.append(measured.mean_norm())
+            else:
+                clip = clipping_threshold(means[1], means[0], settings.clip_floor)
+                loss, norm = _noised_epoch(flat, origin, records, plan, settings.sigma, clip, random)
+            losses.append(loss)
+            norms.append(norm)
+            if progress is not None:
+                progress(epoch + 1, plan.epochs, loss)
+    return TrainResult(
+        flat.vector(), plan.epochs * -(-len(records) // plan.batch), tuple(losses), tuple(norms)
+    )
+
+
+def _noised_epoch(
+    flat: FlatModel,
+    origin: Tensor,
+    records: Records,
+    plan: LocalPlan,
+    sigma: float,
+    clip: float,
+    random: SecureRandom,
+) -> tuple[float, float]:
+    """Algorithm 2's last epoch; the mean loss over the records drawn, and the norm of the last noised gradient."""
+    probability = min(1.0, plan.batch / len(records))
+    loss_sum, drawn, norm = 0.0, 0, 0.0
+    for step in range(-(-len(records) // plan.batch)):
+        chosen = torch.from_numpy(random.chosen(probability, len(records)))
+        inputs = as_input(records.features.index_select(0, chosen))
+        batch = batch_gradient(flat, inputs, records.labels.index_select(0, chosen), clip)
+        noise = torch.from_numpy(random.normal(len(flat.values)) * (sigma * clip)).float()
+        # By the expected batch size, not the drawn one, which is a secret of the records.
+        gradient = (batch.total + noise) / plan.batch
+        if plan.proximal:
+            gradient += plan.proximal * (flat.values - origin)
+        flat.values.sub_(gradient, alpha=plan.lr)
+        norm = float(gradient.norm())
+        if not (math.isfinite(batch.loss_sum) and math.isfinite(norm)):
+            raise Diverged(plan.epochs - 1, step, f"the noised gradient's norm became {norm:g}")
+        loss_sum += batch.loss_sum
+        drawn += len(chosen)
+    if not bool(flat.values.isfinite().all()):
+        raise Diverged(plan.epochs - 1, step, "a parameter is not finite any more")
+    return loss_sum / max(1, drawn), norm

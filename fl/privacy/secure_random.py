@@ -1,0 +1,51 @@
+"""Noise and sampling from a stream nobody can predict: ChaCha20 under a key from the operating system.
+
+torch's generator is not used for this: its float32 normal numbers end at 5.77 and its state can be recovered from
+its output (research behind DESIGN D11).
+"""
+
+import hashlib
+import math
+import os
+
+import numpy as np
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
+from numpy.typing import NDArray
+
+# Box and Muller's method works on pairs; 64 Ki of them are 1 MiB of key stream at a time.
+PAIRS_PER_CHUNK = 1 << 16
+UNIT = 2.0**-53
+
+
+class SecureRandom:
+    """A stream of random numbers. Without a seed nobody can repeat it; a seed is for tests alone."""
+
+    def __init__(self, seed: int | None = None) -> None:
+        key = os.urandom(32) if seed is None else hashlib.sha256(f"secure-random {seed}".encode()).digest()
+        # A fresh key for every stream, so a fixed nonce never meets the same key twice.
+        self._stream = Cipher(algorithms.ChaCha20(key, bytes(16)), mode=None).encryptor()
+
+    def words(self, count: int) -> NDArray[np.uint64]:
+        """Uniform 64-bit words, uint64 [count]."""
+        return np.frombuffer(self._stream.update(bytes(8 * count)), "<u8")
+
+    def chosen(self, probability: float, count: int) -> NDArray[np.intp]:
+        """The indices below `count` that a coin of that probability, tossed once for each, picks: Poisson sampling."""
+        if not 0.0 <= probability <= 1.0:
+            raise ValueError(f"probability {probability}, want 0 to 1")
+        if probability == 1.0:
+            return np.arange(count)
+        return np.flatnonzero(self.words(count) < np.uint64(int(probability * 2**64)))
+
+    def normal(self, count: int) -> NDArray[np.float64]:
+        """Independent standard normal numbers, float64 [count] (Box and Muller 1958)."""
+        drawn = np.empty(count + count % 2)
+        for start in range(0, len(drawn), 2 * PAIRS_PER_CHUNK):
+            pairs = min(2 * PAIRS_PER_CHUNK, len(drawn) - start) // 2
+            bits = self.words(2 * pairs) >> np.uint64(11)
+            # (0, 1], so that the logarithm is finite; the smallest 2^-53 reaches out to 8.57.
+            radius = np.sqrt(-2.0 * np.log((bits[:pairs] + 1.0) * UNIT))
+            angle = bits[pairs:] * (2.0 * math.pi * UNIT)
+            drawn[start : start + pairs] = radius * np.cos(angle)
+            drawn[start + pairs : start + 2 * pairs] = radius * np.sin(angle)
+        return drawn[:count]

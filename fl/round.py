@@ -1,0 +1,196 @@
+"""One round at one factory, from the global model to the update that leaves it. No network, no disk, no clock.
+
+The node's worker process and the simulator both call `run_round`: what one of them does, the other does.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from fl.batches import Records, as_records
+from fl.dlmu import distance
+from fl.evaluate import Evaluation, evaluate
+from fl.fixed_point import LIMIT, SCALE_BITS, Floats, Ints, decode, encode, limit_in_steps
+from fl.models.registry import build
+from fl.privacy.modes import Mode, PrivacyReport, paper_settings, privacy_mode
+from fl.privacy.paper import paper_train
+from fl.privacy.secure_random import SecureRandom
+from fl.strategies.base import Start, Strategy
+from fl.strategies.registry import strategy
+from fl.train import LocalPlan, Progress, TrainResult, local_train
+from fl.vectors import VectorMismatch, parameter_vector
+
+Table: TypeAlias = tuple[NDArray[Any], NDArray[np.int64]]
+"""Features [n, ...] (float32, uint8 or int64) and labels int64 [n]."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoundJob:
+    """A round as plain values: what the request says, and what the provider allows.
+
+    `round_number` counts from 0. `seed` is the factory's own and orders its mini-batches together with the round.
+    """
+
+    model: str
+    epochs: int
+    batch: int
+    lr: float
+    momentum: float
+    round_number: int
+    seed: int
+    strategy: str = "fedavg"
+    privacy: str = "none"
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    strategy_settings: Mapping[str, str] = field(default_factory=dict)
+    privacy_settings: Mapping[str, str] = field(default_factory=dict)
+    allow_no_guarantee: bool = False
+    scale_bits: int = SCALE_BITS
+    limit: float = LIMIT
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """How training went, and how good three models are on the factory's test table (None without one).
+
+    start: the global model the round was given; served: what the factory would use before the round; update: what
+    it uploads. Losses and norms per epoch are raw statistics of the records: they stay in the factory.
+    """
+
+    steps: int
+    losses: tuple[float, ...]
+    gradient_norms: tuple[float, ...]
+    start: Evaluation | None
+    served: Evaluation | None
+    update: Evaluation | None
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostics:
+    """beta: share of the own last model in the start; beta_asked: before the guards; alpha: the scaler after the
+    round's start; drift: ||update - start|| (L2); warnings: sentences for the factory's owner."""
+
+    beta: float
+    beta_asked: float
+    alpha: float | None
+    drift: float
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RoundOutcome:
+    """update_q: int32 [n], to be packed and uploaded. state: to be kept for the next round of the same request.
+
+    weight: how much the strategy lets the update count. served: float32 [n], the model the factory can use now;
+    once the round is aggregated, `served_model` gives the newer one.
+    """
+
+    update_q: Ints
+    weight: int
+    state: bytes
+    metrics: Metrics
+    diagnostics: Diagnostics
+    privacy: PrivacyReport
+    served: Floats
+
+
+def initial_model(
+    model: str, arguments: Mapping[str, str], seed: int, scale_bits: int = SCALE_BITS, limit: float = LIMIT
+) -> Ints:
+    """The first global model, int32 [n], the same for the same arguments. Raises ModelError and NotEncodable."""
+    return encode(parameter_vector(build(model, arguments, seed)), scale_bits, limit)
+
+
+def run_round(
+    job: RoundJob,
+    train: Table,
+    test: Table | None,
+    base_q: Ints,
+    state: bytes | None,
+    progress: Progress | None = None,
+) -> RoundOutcome:
+    """Train one round from the global model `base_q`, int32 [n]; nothing given is changed.
+
+    Raises ModelError, StrategyError and PrivacyRefused for a job that cannot be done here, UnusableTable and
+    VectorMismatch for inputs that do not fit the model, Diverged and NotEncodable for a result not fit to leave.
+    """
+    mode = privacy_mode(job.privacy, job.allow_no_guarantee)
+    mode.check(job.privacy_settings)
+    rule = strategy(job.strategy, job.strategy_settings)
+    records = as_records(*train)
+    tests = as_records(*test) if test is not None else None
+    model = build(job.model, job.arguments, seed=0)
+    global_vector = _global_vector(job, model, base_q)
+    served, own_share = rule.serve(global_vector, state)
+    before = evaluate(model, tests, global_vector) if tests is not None else None
+    # Without a share of its own the factory serves the global model itself: tested once is enough.
+    before_served = evaluate(model, tests, served) if tests is not None and own_share else before
+
+    start = rule.begin(global_vector, state, job.round_number)
+    trained = _train(job, mode, rule, model, start, records, progress)
+    update_q = encode(rule.upload(start, trained.vector), job.scale_bits, job.limit)
+    # From here on the update is what everybody else will see of it: nothing private feeds the next round.
+    uploaded = decode(update_q, job.scale_bits)
+    after = evaluate(model, tests, uploaded) if tests is not None else None
+    return RoundOutcome(
+        update_q,
+        rule.weight(len(records)),
+        rule.finish(global_vector, start, uploaded, state, job.round_number),
+        Metrics(trained.steps, trained.losses, trained.gradient_norms, before, before_served, after),
+        Diagnostics(
+            start.beta, start.beta_asked, start.alpha, distance(start.vector, uploaded), start.warnings
+        ),
+        mode.report,
+        served,
+    )
+
+
+def served_model(job: RoundJob, global_q: Ints, state: bytes | None) -> tuple[Floats, float]:
+    """The model the factory itself uses, float32 [n], given the newest global one; and its own share in it."""
+    return strategy(job.strategy, job.strategy_settings).serve(decode(global_q, job.scale_bits), state)
+
+
+def batch_seed(seed: int, round_number: int) -> int:
+    """The seed of a round's mini-batches, 63 bits: other batches in every round, the same ones in every replay."""
+    digest = hashlib.sha256(f"batches {seed} {round_number}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def _global_vector(job: RoundJob, model: nn.Module, base_q: Ints) -> Floats:
+    count = sum(each.numel() for each in model.parameters())
+    if base_q.shape != (count,) or base_q.dtype != np.int32:
+        raise VectorMismatch(
+            f"global model is {base_q.dtype} of shape {base_q.shape}, want int32 of shape [{count}] for {job.model}"
+        )
+    most = limit_in_steps(job.limit, job.scale_bits)
+    low, high = int(base_q.min()), int(base_q.max())
+    if low < -most or high > most:
+        raise VectorMismatch(f"global model has coordinates from {low} to {high}, want -{most} to {most}")
+    return decode(base_q, job.scale_bits)
+
+
+def _train(
+    job: RoundJob,
+    mode: Mode,
+    rule: Strategy,
+    model: nn.Module,
+    start: Start,
+    records: Records,
+    progress: Progress | None,
+) -> TrainResult:
+    plan = LocalPlan(
+        job.epochs,
+        job.batch,
+        job.lr,
+        job.momentum,
+        batch_seed(job.seed, job.round_number),
+        rule.objective.proximal,
+    )
+    if mode.name == "paper":
+        settings = paper_settings(job.privacy_settings)
+        return paper_train(model, start.vector, records, plan, settings, SecureRandom(), progress)
+    return local_train(model, start.vector, records, plan, progress)

@@ -1,0 +1,1 @@
+"""Strategies: the rule of a round, one small file each, named by the request (DESIGN D8b)."""

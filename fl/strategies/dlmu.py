@@ -1,0 +1,94 @@
+"""DLMU ([DLMU] 4.1): a factory starts between the global model and its own last one; guarded unless `strict`.
+
+The published rule can lock a factory into beta = 1: it then ignores the federation, and every later round confirms
+it. So by default a factory mixes only if it trained in the round before (a model from long ago is far from the
+global one for no reason of its own), and keeps at most `cap` of itself. `strict=true` is the rule as published.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Self
+
+import numpy as np
+
+from fl.dlmu import distance, mix, mix_weight
+from fl.fixed_point import Floats
+from fl.settings import Choice, Number, parse_settings
+from fl.strategies.base import Start, Strategy, StrategyError
+from fl.strategies.own_model import BETAS_KEPT, SERVES, OwnModel, recall, remember, served
+
+# From here on a factory's own model is all that is left of its start point.
+BETA_ALONE = 0.99
+TRUTHS = ("true", "false")
+
+
+@dataclass(frozen=True, slots=True)
+class DlmuSettings:
+    tau: Annotated[float, Number(0.0, 1.0, "beta right after a first drift of one drift's length")] = 0.8
+    cap: Annotated[float, Number(0.0, 1.0, "largest share of its own last model that a factory keeps")] = 0.5
+    selective: Annotated[str, Choice(TRUTHS, "mix only if the factory trained in the round before")] = "true"
+    strict: Annotated[str, Choice(TRUTHS, "the rule as published, without any guard")] = "false"
+    serve: Annotated[str, Choice(SERVES, "the model a factory uses itself")] = "mix"
+
+
+class Dlmu(Strategy):
+    name = "dlmu"
+    summary = "start from a mix of the global and the factory's own last model; averages by records"
+
+    def __init__(self, settings: DlmuSettings) -> None:
+        strict = settings.strict == "true"
+        self.settings = settings
+        self.cap = 1.0 if strict else settings.cap
+        self.selective = not strict and settings.selective == "true"
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, str]) -> Self:
+        parsed = parse_settings(DlmuSettings, "strategy dlmu", settings, StrategyError)
+        guards = sorted({"cap", "selective"} & settings.keys())
+        if parsed.strict == "true" and guards:
+            raise StrategyError(
+                f"strategy dlmu: strict=true has no guards, but {', '.join(guards)} is set too"
+            )
+        return cls(parsed)
+
+    def begin(self, global_vector: Floats, state: bytes | None, round_number: int) -> Start:
+        own, warnings = recall(state, len(global_vector))
+        if own is None:
+            return Start(global_vector.copy(), warnings=warnings)
+        if own.alpha is None:
+            return Start(global_vector.copy())
+        if self.selective and own.last_round != round_number - 1:
+            return Start(global_vector.copy(), alpha=own.alpha)
+        asked = mix_weight(distance(global_vector, own.vector), own.alpha)
+        if math.isnan(asked):
+            told = "this factory's last model or its scaler is not finite; starting from the global model"
+            return Start(global_vector.copy(), warnings=(told,))
+        beta = min(asked, self.cap)
+        return Start(
+            mix(global_vector, own.vector, beta), beta, asked, own.alpha, self._warnings(own, asked, beta)
+        )
+
+    def _warnings(self, own: OwnModel, asked: float, beta: float) -> tuple[str, ...]:
+        lately = (*own.betas_asked, asked)[-BETAS_KEPT:]
+        if len(lately) < BETAS_KEPT or min(lately) < BETA_ALONE:
+            return ()
+        if beta >= BETA_ALONE:
+            return (f"this factory is no longer federating: beta {beta:.2f} for {BETAS_KEPT} rounds",)
+        return (
+            f"DLMU asks for beta {asked:.2f} for {BETAS_KEPT} rounds; without the cap of {self.cap:g} "
+            "this factory would no longer be federating",
+        )
+
+    def finish(
+        self, global_vector: Floats, start: Start, uploaded: Floats, state: bytes | None, round_number: int
+    ) -> bytes:
+        own, _ = recall(state, len(global_vector))
+        if own is not None and not bool(np.isfinite(own.vector).all()):
+            own = None
+        return remember(
+            own, start.vector, uploaded, self.settings.tau, round_number, start.beta_asked
+        ).to_bytes()
+
+    def serve(self, global_vector: Floats, state: bytes | None) -> tuple[Floats, float]:
+        return served(global_vector, state, self.settings.serve)

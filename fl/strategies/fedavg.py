@@ -1,0 +1,46 @@
+"""Federated averaging ([ANCHOR] Algorithm 1): everybody starts from the global model, records weigh the mean."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Self
+
+from fl.fixed_point import Floats
+from fl.settings import Choice, Number, parse_settings
+from fl.strategies.base import Objective, Start, Strategy, StrategyError
+from fl.strategies.own_model import SERVES, recall, remember, served
+
+
+@dataclass(frozen=True, slots=True)
+class FedAvgSettings:
+    proximal: Annotated[float, Number(0.0, 1000.0, "FedProx's mu: the pull back to the global model")] = 0.0
+    serve: Annotated[str, Choice(SERVES, "the model a factory uses itself")] = "mix"
+    tau: Annotated[float, Number(0.0, 1.0, "strength of the served mix, as in DLMU")] = 0.8
+
+
+class FedAvg(Strategy):
+    name = "fedavg"
+    summary = (
+        "train from the global model, average by records; the factory itself serves a mix with its own model"
+    )
+
+    def __init__(self, settings: FedAvgSettings) -> None:
+        self.settings = settings
+        self.objective = Objective(settings.proximal)
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, str]) -> Self:
+        return cls(parse_settings(FedAvgSettings, "strategy fedavg", settings, StrategyError))
+
+    def begin(self, global_vector: Floats, state: bytes | None, round_number: int) -> Start:
+        own, warnings = recall(state, len(global_vector))
+        return Start(global_vector.copy(), alpha=own.alpha if own is not None else None, warnings=warnings)
+
+    def finish(
+        self, global_vector: Floats, start: Start, uploaded: Floats, state: bytes | None, round_number: int
+    ) -> bytes:
+        own, _ = recall(state, len(global_vector))
+        # Kept for the served mix only: no training here ever starts from it.
+        return remember(own, start.vector, uploaded, self.settings.tau, round_number, 0.0).to_bytes()
+
+    def serve(self, global_vector: Floats, state: bytes | None) -> tuple[Floats, float]:
+        return served(global_vector, state, self.settings.serve)

@@ -1,0 +1,43 @@
+"""Strategies by name: the built-in ones and those that installed packages offer (entry points `hanse.strategies`)."""
+
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+
+from fl.settings import SettingNote, setting_notes
+from fl.strategies.base import Strategy, StrategyError
+from fl.strategies.dlmu import Dlmu, DlmuSettings
+from fl.strategies.fedavg import FedAvg, FedAvgSettings
+
+GROUP = "hanse.strategies"
+
+BUILT_IN: dict[str, tuple[type[Strategy], type]] = {
+    FedAvg.name: (FedAvg, FedAvgSettings),
+    Dlmu.name: (Dlmu, DlmuSettings),
+}
+
+
+def names() -> tuple[str, ...]:
+    """Every strategy known here, the built-in ones first."""
+    offered = sorted({point.name for point in entry_points(group=GROUP)} - BUILT_IN.keys())
+    return (*BUILT_IN, *offered)
+
+
+def notes(name: str) -> tuple[SettingNote, ...]:
+    """The settings of a built-in strategy for people to read; none are listed for a plug-in."""
+    return setting_notes(BUILT_IN[name][1]) if name in BUILT_IN else ()
+
+
+def strategy(name: str, settings: Mapping[str, str]) -> Strategy:
+    """The strategy of that name. Raises StrategyError for an unknown name or setting, or a plug-in that is none."""
+    if name in BUILT_IN:
+        return BUILT_IN[name][0].from_settings(settings)
+    # A plug-in cannot take the place of a built-in rule: a request means the same at every provider.
+    for point in entry_points(group=GROUP, name=name):
+        try:
+            kind = point.load()
+        except Exception as error:  # a broken plug-in may fail in any way it likes
+            raise StrategyError(f"strategy {name!r}: its plug-in cannot be loaded: {error!r}") from error
+        if not (isinstance(kind, type) and issubclass(kind, Strategy)):
+            raise StrategyError(f"strategy {name!r}: its plug-in is {kind!r}, want a subclass of Strategy")
+        return kind.from_settings(settings)
+    raise StrategyError(f"unknown strategy {name[:80]!r}, want one of {', '.join(names())}")

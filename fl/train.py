@@ -1,0 +1,160 @@
+"""Local training: E epochs of mini-batch momentum SGD from a given vector ([DLMU] 4.1, [ANCHOR] Algorithm 1).
+
+The rule is torch.optim.SGD's (dampening 0, no Nesterov), momentum starting from zero in every round. What starts
+a round and what becomes of its result is a strategy's business; noise is `fl.privacy`'s.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from fl.batches import Records, UnusableTable, shuffled_blocks
+from fl.dense import DenseSteps, dense_layers
+from fl.fixed_point import Floats
+from fl.vectors import FlatModel, flatten_in_place
+
+Progress: TypeAlias = Callable[[int, int, float], None]
+"""Called after every epoch with (epochs done, epochs in all, mean loss of the epoch); may raise to cancel."""
+
+
+class Diverged(ArithmeticError):
+    """Training left the finite numbers: the result is worthless and nothing may be uploaded."""
+
+    def __init__(self, epoch: int, step: int, what: str) -> None:
+        super().__init__(f"{what} at epoch {epoch}, step {step}; a smaller learning rate may help")
+        self.epoch = epoch
+        self.step = step
+
+
+@dataclass(frozen=True, slots=True)
+class LocalPlan:
+    """How a round is trained. `proximal` is FedProx's mu: its pull back to the start vector, 0 for none."""
+
+    epochs: int
+    batch: int
+    lr: float
+    momentum: float
+    seed: int
+    proximal: float = 0.0
+
+    def __post_init__(self) -> None:
+        # Beyond these no sensible round lies; a request that names them would only burn its providers' time.
+        if not (1 <= self.epochs <= 10_000 and 1 <= self.batch <= 1_000_000):
+            raise ValueError(f"epochs {self.epochs} and batch {self.batch}, want 1 to 10000 and 1 to 1000000")
+        if not (0 < self.lr <= 1000 and 0 <= self.momentum < 1 and 0 <= self.proximal <= 1000):
+            raise ValueError(
+                f"lr {self.lr}, momentum {self.momentum}, proximal {self.proximal}, "
+                "want (0, 1000], [0, 1) and [0, 1000]"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """The trained vector float32 [n]; per epoch the mean loss and the L2 norm of its last mini-batch's gradient."""
+
+    vector: Floats
+    steps: int
+    losses: tuple[float, ...]
+    gradient_norms: tuple[float, ...]
+
+
+class Steps(Protocol):
+    """Carries out the steps of one block of mini-batches on the model it was made for."""
+
+    gradient_norm: float
+
+    def run(self, inputs: Tensor, labels: Tensor, batch: int) -> Tensor: ...
+
+
+class AutogradSteps:
+    """Steps of any model, its parameters and gradients lying in two flat tensors."""
+
+    def __init__(self, flat: FlatModel, lr: float, momentum: float, proximal: float) -> None:
+        self._flat, self._lr, self._momentum, self._proximal = flat, lr, momentum, proximal
+        self._velocity = torch.zeros_like(flat.values)
+        self._origin = flat.values.clone() if proximal else None
+        self.gradient_norm = 0.0
+
+    def run(self, inputs: Tensor, labels: Tensor, batch: int) -> Tensor:
+        """A step for every `batch` rows; the mean loss of each, float32 [steps]."""
+        flat, losses = self._flat, []
+        for x, y in zip(torch.split(inputs, batch), torch.split(labels, batch), strict=True):
+            flat.gradients.zero_()
+            loss = cross_entropy(flat.model(x), y)
+            loss.backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.detach())
+            with torch.no_grad():
+                if self._origin is not None:
+                    flat.gradients.add_(flat.values - self._origin, alpha=self._proximal)
+                self._velocity.mul_(self._momentum).add_(flat.gradients)
+                flat.values.add_(self._velocity, alpha=-self._lr)
+        self.gradient_norm = float(flat.gradients.norm())
+        return torch.stack(losses)
+
+
+def local_train(
+    model: nn.Module, vector: Floats, records: Records, plan: LocalPlan, progress: Progress | None = None
+) -> TrainResult:
+    """Train `model` from `vector` (float32 [n]) on all `records`; the model ends with the trained parameters.
+
+    Mini-batches follow `torch.randperm` of one generator seeded with `plan.seed`, a fresh order every epoch, the
+    short batch at the end kept. Raises Diverged, VectorMismatch, and UnusableTable for labels the model lacks.
+    """
+    flat = flatten_in_place(model)
+    flat.load(vector)
+    model.train()
+    steps = steps_for(flat, plan)
+    generator = torch.Generator().manual_seed(plan.seed)
+    losses: list[float] = []
+    norms: list[float] = []
+    # A model may draw (dropout): it draws from the plan's seed too, and the caller's random state is left alone.
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(plan.seed)
+        for epoch in range(plan.epochs):
+            losses.append(run_epoch(steps, flat, records, plan, generator, epoch))
+            norms.append(steps.gradient_norm)
+            if progress is not None:
+                progress(epoch + 1, plan.epochs, losses[-1])
+    return TrainResult(
+        flat.vector(), plan.epochs * -(-len(records) // plan.batch), tuple(losses), tuple(norms)
+    )
+
+
+def steps_for(flat: FlatModel, plan: LocalPlan) -> Steps:
+    """The fastest way to carry out steps of this model: by hand for a plain perceptron, by autograd otherwise."""
+    layers = dense_layers(flat.model)
+    if layers is not None:
+        return DenseSteps(flat, layers, plan.lr, plan.momentum, plan.proximal)
+    return AutogradSteps(flat, plan.lr, plan.momentum, plan.proximal)
+
+
+def run_epoch(
+    steps: Steps, flat: FlatModel, records: Records, plan: LocalPlan, generator: torch.Generator, epoch: int
+) -> float:
+    """One pass over all records; the mean loss over records. Raises Diverged with the first step that shows it."""
+    total, done = 0.0, 0
+    for inputs, labels in shuffled_blocks(records, plan.batch, generator):
+        try:
+            losses = steps.run(inputs, labels, plan.batch)
+        except (IndexError, RuntimeError) as error:
+            raise UnusableTable(
+                f"the model cannot take features {tuple(inputs.shape[1:])} with labels up to "
+                f"{int(labels.max())}: {error}"
+            ) from error
+        finite = losses.isfinite()
+        if not bool(finite.all()):
+            raise Diverged(
+                epoch, done + int(finite.int().argmin()), f"the loss became {losses[~finite][0]:g}"
+            )
+        sizes = torch.full_like(losses, plan.batch)
+        sizes[-1] = len(inputs) - plan.batch * (len(losses) - 1)
+        total += float((losses * sizes).sum())
+        done += len(losses)
+    # The last step's harm shows in no loss.
+    if not bool(flat.values.isfinite().all()):
+        raise Diverged(epoch, done - 1, "a parameter is not finite any more")
+    return total / len(records)
