@@ -6,6 +6,7 @@ How votes are collected and what may be voted is `consensus`'s business. Rules: 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 from typing import Annotated
 
 from ledger.codec import Range, Size, digest, encode
@@ -70,7 +71,7 @@ class Equivocation:
     second: Vote
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Committee:
     """The members that agree on one height, in seat order (ascending id)."""
 
@@ -86,7 +87,7 @@ class Committee:
         """q = n - f, never 2f + 1: with n = 5 or 6 the latter forks."""
         return len(self.members) - self.faults
 
-    @property
+    @cached_property
     def hash(self) -> Hash32:
         return digest("hanse/committee", encode(self))
 
@@ -105,6 +106,15 @@ def check_certificate(chain_id: Hash32, committee: Committee, certificate: Certi
 
     Raises InvalidCertificate.
     """
+    check_certificate_shape(committee, certificate)
+    message = encode(certificate.subject)
+    for signed in certificate.signatures:
+        if not verify(OrgId(signed.voter), signed.signature, chain_id, "vote", message):
+            raise InvalidCertificate(f"signature of {signed.voter.hex()[:16]} does not verify")
+
+
+def check_certificate_shape(committee: Committee, certificate: Certificate) -> None:
+    """All that `check_certificate` asks but the signatures: subject, seats, order, count. Raises InvalidCertificate."""
     subject = certificate.subject
     if subject.committee != committee.hash:
         raise InvalidCertificate(f"height {subject.height}: certificate of another committee")
@@ -120,10 +130,6 @@ def check_certificate(chain_id: Hash32, committee: Committee, certificate: Certi
         raise InvalidCertificate(f"{len(strangers)} voters have no seat")
     if len(voters) < committee.quorum:
         raise InvalidCertificate(f"{len(voters)} votes, want {committee.quorum} of {len(committee.members)}")
-    message = encode(subject)
-    for signed in certificate.signatures:
-        if not verify(OrgId(signed.voter), signed.signature, chain_id, "vote", message):
-            raise InvalidCertificate(f"signature of {signed.voter.hex()[:16]} does not verify")
 
 
 def certify(votes: Sequence[Vote]) -> Certificate:

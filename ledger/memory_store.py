@@ -3,7 +3,7 @@
 It passes the same tests as `node/leveldb.py`.
 """
 
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 
@@ -11,11 +11,13 @@ from ledger.store import Reader, WriteBatch, scan_range
 
 
 class MemoryStore:
-    """Rows in a dict, their keys in a sorted list beside it. `sync` has nothing to wait for."""
+    """Rows in a dict, beside it their keys in order, put in order by the next scan. `sync` has nothing to wait for."""
 
     def __init__(self, rows: dict[bytes, bytes] | None = None) -> None:
         self._rows = dict(rows or {})
-        self._keys = sorted(self._rows)
+        self._keys: list[bytes] = []
+        # Keys that came or went since `_keys` was in order: most writes are never scanned.
+        self._moved = set(self._rows)
         self._closed = False
 
     def get(self, key: bytes) -> bytes | None:
@@ -28,9 +30,10 @@ class MemoryStore:
         self._check_open()
         assert limit is None or limit >= 0, f"limit {limit}"
         first, end = scan_range(prefix, start, reverse)
-        low = bisect_left(self._keys, first)
-        high = len(self._keys) if end is None else bisect_left(self._keys, end)
-        keys = self._keys[low:high]
+        ordered = self._ordered()
+        low = bisect_left(ordered, first)
+        high = len(ordered) if end is None else bisect_left(ordered, end)
+        keys = ordered[low:high]
         if reverse:
             keys.reverse()
         # Copied now, so that a write during the iteration is not seen, as on a disk.
@@ -43,14 +46,12 @@ class MemoryStore:
             if not isinstance(row[0], bytes) or not isinstance(row[1], bytes | None):
                 raise TypeError(f"a row of {type(row[0]).__name__} and {type(row[1]).__name__}, want bytes")
         for key, value in batch.changes.items():
-            known = key in self._rows
             if value is not None:
+                if key not in self._rows:
+                    self._moved.add(key)
                 self._rows[key] = value
-                if not known:
-                    insort(self._keys, key)
-            elif known:
-                del self._rows[key]
-                del self._keys[bisect_left(self._keys, key)]
+            elif self._rows.pop(key, None) is not None:
+                self._moved.add(key)
 
     def snapshot(self) -> AbstractContextManager[Reader]:
         self._check_open()
@@ -58,6 +59,14 @@ class MemoryStore:
 
     def close(self) -> None:
         self._closed = True
+
+    def _ordered(self) -> list[bytes]:
+        if self._moved:
+            stayed = [key for key in self._keys if key not in self._moved]
+            # Two ordered runs, which `sorted` merges in one go.
+            self._keys = sorted(stayed + sorted(key for key in self._moved if key in self._rows))
+            self._moved.clear()
+        return self._keys
 
     def _check_open(self) -> None:
         if self._closed:

@@ -206,7 +206,8 @@ class UpdateScore:
 class AggregateRound:
     """The leader's aggregate of a round [DLMU 3, stage 7]. Only the author of a block may put it there.
 
-    Every committee member recomputes `model` and `scores` from the same blobs before it votes (DESIGN D4).
+    Every committee member recomputes `model` and `scores` from the same blobs before it votes (DESIGN D4). Its nonce is
+    the height of its block and is not counted, so that it never races with what else its author has to say.
     """
 
     KIND: ClassVar[int] = 10
@@ -245,6 +246,18 @@ class DeclineRound:
     reason: Annotated[str, Size(1, 64)]
 
 
+@dataclass(frozen=True, slots=True)
+class ReportAccuracy:
+    """The requester's own measure of the model the round began with, on its own test records (DESIGN D8)."""
+
+    KIND: ClassVar[int] = 14
+    request: Digest
+    round: Annotated[int, Range(1, 10_000)]
+    attempt: Annotated[int, Range(0, 100)]
+    accuracy: Millionths
+    tested_records: Positive
+
+
 Body = (
     RegisterMember
     | ApproveMember
@@ -259,6 +272,7 @@ Body = (
     | ReportEquivocation
     | ReportForDuty
     | DeclineRound
+    | ReportAccuracy
 )
 
 

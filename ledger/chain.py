@@ -1,0 +1,400 @@
+"""The chain over a store: build a block, check one, append a final one. Height h is on disk whole or not at all.
+
+Validity is a pure function of a block and its parent's state (DESIGN D6). Whether a block is *timely* or its aggregate
+is right is readiness, and is somebody else's business.
+
+Rows: `S`+key state entry, `N`+hash tree node, `B`+height final block, `I`+id height, `T`+id place, `C`+height its
+committee, `M` head.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, TypeVar
+
+from ledger.blocks import (
+    PROTOCOL_VERSION,
+    Block,
+    FinalBlock,
+    FinalHeader,
+    Header,
+    nullified_root,
+    transactions_root,
+)
+from ledger.certificates import Certificate, Committee, VoteKind, check_certificate
+from ledger.codec import Range, Size, decode, encode
+from ledger.election import committee_of, leader_order
+from ledger.entries import ELECTION, MEMBERS, Election, Member
+from ledger.errors import CorruptStore, InvalidBlock, InvalidBytes, InvalidCertificate, InvalidTransaction
+from ledger.execution import Rules, apply_transaction, begin_block, end_block, next_nonce
+from ledger.genesis import Genesis, found
+from ledger.requests import next_deadline
+from ledger.state import BlockContext, State
+from ledger.state_tree import StateProof, StateTree
+from ledger.store import Store, WriteBatch
+from ledger.transactions import Transaction
+from ledger.types import AMOUNT_MAX, BLOCK_BYTES_MAX, BLOCK_TRANSACTIONS_MAX, ZERO_HASH, Hash32, OrgId
+
+T = TypeVar("T")
+
+HEAD = b"M"
+# Outcomes of blocks that were checked and not yet appended: one per view of a height is more than enough.
+OUTCOMES_KEPT_MAX = 8
+
+SignatureCheck = Callable[[Transaction], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The last final height, as it lies in the store."""
+
+    height: Annotated[int, Range(0, AMOUNT_MAX)]
+    block_id: Annotated[bytes, Size(32, 32)]
+    time: Annotated[int, Range(0, AMOUNT_MAX)]
+    state_root: Annotated[bytes, Size(32, 32)]
+    chain_id: Annotated[bytes, Size(32, 32)]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a block does to the state and the tree over it."""
+
+    state_root: Hash32
+    next_committee: Committee
+    changes: dict[bytes, bytes | None] = field(repr=False)
+    new_nodes: dict[bytes, bytes] = field(repr=False)
+    stale_nodes: tuple[bytes, ...] = field(repr=False)
+
+
+class Chain:
+    """One league's chain. Synchronous; one owner."""
+
+    def __init__(self, store: Store, genesis: Genesis, check_signature: SignatureCheck | None = None) -> None:
+        """Open the chain in `store`, founding it when the store is empty.
+
+        `check_signature` raises InvalidTransaction; the default verifies, a mempool may pass one that remembers what it
+        has verified. Raises CorruptStore when the store holds another league's chain.
+        """
+        self.store = store
+        self.genesis = genesis
+        self.chain_id = genesis.chain_id
+        self._rules = Rules(genesis.parameters)
+        self._check_signature = check_signature or (lambda transaction: transaction.check_signature(self.chain_id))
+        self._outcomes: dict[bytes, Outcome] = {}
+        stored = store.get(HEAD)
+        self._head = self._found() if stored is None else self._opened(stored)
+        self._election = self._need_election()
+
+    # --- reading ---
+
+    @property
+    def height(self) -> int:
+        return self._head.height
+
+    @property
+    def head_id(self) -> Hash32:
+        return Hash32(self._head.block_id)
+
+    @property
+    def head_time(self) -> int:
+        """Block time of the head in ms; the genesis time at height 0."""
+        return self._head.time
+
+    @property
+    def state_root(self) -> Hash32:
+        return Hash32(self._head.state_root)
+
+    @property
+    def head(self) -> Header | None:
+        """The head's header; None at height 0, where there is no block."""
+        return self.header(self.height)
+
+    def final_block(self, height: int) -> FinalBlock | None:
+        """The block of a height with its certificate; None beyond the head and at height 0."""
+        row = self.store.get(b"B" + _row(height)) if height > 0 else None
+        try:
+            return None if row is None else decode(FinalBlock, row)
+        except InvalidBytes as error:
+            raise CorruptStore(f"block {height} in the store is damaged: {error}") from None
+
+    block = final_block
+
+    def header(self, height: int) -> Header | None:
+        final = self.final_block(height)
+        return None if final is None else final.block.header
+
+    def height_of(self, block_id: bytes) -> int | None:
+        row = self.store.get(b"I" + block_id)
+        return None if row is None else int.from_bytes(row, "big")
+
+    def find_transaction(self, transaction_id: bytes) -> tuple[int, int] | None:
+        """Height and index of a final transaction."""
+        row = self.store.get(b"T" + transaction_id)
+        return None if row is None else (int.from_bytes(row[:8], "big"), int.from_bytes(row[8:], "big"))
+
+    def value(self, key: bytes) -> bytes | None:
+        """The state's bytes under a key at the head."""
+        return self.store.get(b"S" + key)
+
+    def read(self, kind: type[T], key: bytes) -> T | None:
+        """The state's entry under a key at the head."""
+        return self.state().get(kind, key)
+
+    def scan(self, kind: type[T], prefix: bytes) -> Iterator[tuple[bytes, T]]:
+        """Entries under a prefix at the head, with the rest of their keys."""
+        yield from self.state().scan(kind, prefix)
+
+    def state(self) -> State:
+        """A working copy of the state at the head."""
+        return State(self.value, self._scan_state)
+
+    def prove(self, key: bytes) -> StateProof:
+        """That a key has its value, or none, under the head's state root."""
+        return self._tree().prove(key)
+
+    def committee(self) -> Committee:
+        """Who votes on the next height."""
+        return committee_of(self._election)
+
+    def leaders(self) -> tuple[OrgId, ...]:
+        """leader(view) of the next height is this at view mod n."""
+        return leader_order(self._election)
+
+    def committee_at(self, height: int) -> Committee | None:
+        """Who voted, or votes, on a height up to the next."""
+        row = self.store.get(b"C" + _row(height))
+        return None if row is None else decode(Committee, row)
+
+    def final_header(self, height: int) -> FinalHeader | None:
+        final, committee = self.final_block(height), self.committee_at(height)
+        if final is None or committee is None:
+            return None
+        return FinalHeader(final.block.header, final.certificate, committee)
+
+    def members(self) -> list[tuple[OrgId, Member]]:
+        return [(OrgId(org), member) for org, member in self.scan(Member, MEMBERS)]
+
+    def next_nonce(self, org: OrgId | bytes) -> int:
+        return next_nonce(self.state(), org)
+
+    def next_deadline(self) -> int | None:
+        """Block time in ms at which a request moves by itself."""
+        return next_deadline(self.state())
+
+    # --- building and checking ---
+
+    def trial(self, author: OrgId, time: int, nullified: Sequence[Certificate] = ()) -> "Trial":
+        """An empty block on the head to try transactions on."""
+        return Trial(self, author, time, tuple(nullified))
+
+    def check(self, block: Block) -> Outcome:
+        """What a block on the head does. Raises InvalidBlock; says nothing about time, blobs or votes."""
+        known = self._outcomes.get(block.id)
+        if known is not None:
+            return known
+        header = block.header
+        self._check_header(block)
+        if len(block.encoded) > BLOCK_BYTES_MAX:
+            raise InvalidBlock(f"{len(block.encoded)} bytes, at most {BLOCK_BYTES_MAX}")
+        self._check_nullified(block)
+        trial = self.trial(OrgId(header.author), header.time, block.nullified)
+        for at, transaction in enumerate(block.transactions):
+            try:
+                self._check_signature(transaction)
+                trial.apply(transaction)
+            except InvalidTransaction as error:
+                raise InvalidBlock(f"transaction {at}: {error.code}: {error}") from None
+        outcome = trial.outcome()
+        if outcome.state_root != header.state_root:
+            raise InvalidBlock(f"state root {header.state_root.hex()[:16]}, want {outcome.state_root.hex()[:16]}")
+        if outcome.next_committee.hash != header.next_committee:
+            raise InvalidBlock("the next committee is not the elected one")
+        self.remember(block, outcome)
+        return outcome
+
+    def remember(self, block: Block, outcome: Outcome) -> None:
+        """Keep a checked block's outcome until its height is final, so that it is computed once."""
+        while len(self._outcomes) >= OUTCOMES_KEPT_MAX:
+            self._outcomes.pop(next(iter(self._outcomes)))
+        self._outcomes[block.id] = outcome
+
+    def append(self, final: FinalBlock, checked_certificate: bool = False) -> Outcome:
+        """Make a final block the head: one synced batch with its certificate and everything it does.
+
+        Raises InvalidBlock, InvalidCertificate. A certificate for an invalid block is InvalidBlock too: the caller
+        must take that for what it is, a broken quorum or a bug of ours (simplex rule 12).
+        """
+        block, certificate = final.block, final.certificate
+        if block.height != self.height + 1:
+            raise InvalidBlock(f"height {block.height}, want {self.height + 1}")
+        subject = certificate.subject
+        if (subject.height, subject.block, subject.kind) != (block.height, block.id, VoteKind.FINALIZE):
+            raise InvalidCertificate("the certificate does not make this block final")
+        if not checked_certificate:
+            check_certificate(self.chain_id, self.committee(), certificate)
+        outcome = self.check(block)
+        batch = WriteBatch()
+        row = _row(block.height)
+        batch.put(b"B" + row, encode(final))
+        batch.put(b"I" + block.id, row)
+        for at, transaction in enumerate(block.transactions):
+            batch.put(b"T" + transaction.id, row + at.to_bytes(4, "big"))
+        batch.put(b"C" + _row(block.height + 1), encode(outcome.next_committee))
+        head = Head(block.height, block.id, block.header.time, outcome.state_root, self.chain_id)
+        self._write_state(batch, head, outcome)
+        self._outcomes.clear()
+        self._head = head
+        self._election = self._need_election()
+        return outcome
+
+    def _check_header(self, block: Block) -> None:
+        header = block.header
+        wanted = {
+            "version": (header.version, PROTOCOL_VERSION),
+            "chain_id": (header.chain_id, self.chain_id),
+            "height": (header.height, self.height + 1),
+            "parent": (header.parent, self.head_id),
+            "committee": (header.committee, self.committee().hash),
+            "author": (header.author, self.leaders()[header.view % len(self.leaders())]),
+            "transactions_root": (header.transactions_root, transactions_root(block.transactions)),
+            "nullified_root": (header.nullified_root, nullified_root(block.nullified)),
+        }
+        for name, (came, want) in wanted.items():
+            if came != want:
+                raise InvalidBlock(f"{name} {_short(came)}, want {_short(want)}")
+        if header.time <= self.head_time:
+            raise InvalidBlock(f"time {header.time}, want above the parent's {self.head_time}")
+
+    def _check_nullified(self, block: Block) -> None:
+        """A fresh block of view v shows that views 0 .. v-1 failed, each by a certificate of this height."""
+        if len(block.nullified) != block.header.view:
+            raise InvalidBlock(f"{len(block.nullified)} failed views shown, want {block.header.view}")
+        committee = self.committee()
+        for view, certificate in enumerate(block.nullified):
+            subject = certificate.subject
+            if (subject.height, subject.view, subject.kind) != (block.height, view, VoteKind.NULLIFY):
+                raise InvalidBlock(f"failed view {view} is shown by a {subject.kind.name} of view {subject.view}")
+            try:
+                check_certificate(self.chain_id, committee, certificate)
+            except InvalidCertificate as error:
+                raise InvalidBlock(f"failed view {view}: {error}") from None
+
+    # --- the store ---
+
+    def _scan_state(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        for key, value in self.store.scan(b"S" + prefix):
+            yield key[1:], value
+
+    def _tree(self) -> StateTree:
+        return StateTree(self.state_root, lambda node_id: self.store.get(b"N" + node_id))
+
+    def _need_election(self) -> Election:
+        return self.state().need(Election, ELECTION)
+
+    def _found(self) -> Head:
+        state = State(lambda key: None, lambda prefix: iter(()))
+        found(self.genesis, state)
+        changes = state.changes()
+        update = StateTree(ZERO_HASH, lambda node_id: None).update(changes)
+        committee = self.genesis.committee
+        outcome = Outcome(update.root, committee, changes, update.new_nodes, update.stale)
+        batch = WriteBatch()
+        batch.put(b"C" + _row(1), encode(committee))
+        head = Head(0, self.chain_id, self.genesis.time, update.root, self.chain_id)
+        self._write_state(batch, head, outcome)
+        return head
+
+    def _opened(self, stored: bytes) -> Head:
+        try:
+            head = decode(Head, stored)
+        except InvalidBytes as error:
+            raise CorruptStore(f"the store's head is damaged: {error}") from None
+        if head.chain_id != self.chain_id:
+            raise CorruptStore(f"the store holds chain {head.chain_id.hex()[:16]}, want {self.chain_id.hex()[:16]}")
+        return head
+
+    def _write_state(self, batch: WriteBatch, head: Head, outcome: Outcome) -> None:
+        for key, value in outcome.changes.items():
+            if value is None:
+                batch.delete(b"S" + key)
+            else:
+                batch.put(b"S" + key, value)
+        for node_id in outcome.stale_nodes:
+            batch.delete(b"N" + node_id)
+        for node_id, node in outcome.new_nodes.items():
+            batch.put(b"N" + node_id, node)
+        batch.put(HEAD, encode(head))
+        self.store.write(batch, sync=True)
+
+
+class Trial:
+    """A block in the making: transactions are tried one by one; those that are refused leave no trace."""
+
+    def __init__(self, chain: Chain, author: OrgId, time: int, nullified: tuple[Certificate, ...]) -> None:
+        self._chain = chain
+        self._author = author
+        self._time = time
+        self._nullified = nullified
+        self._applied: list[Transaction] = []
+        self.state = chain.state()
+        self.context = BlockContext(chain.chain_id, chain.height + 1, time, author, chain.committee())
+        begin_block(self.state, self.context, nullified)
+
+    def apply(self, transaction: Transaction) -> None:
+        """Raises InvalidTransaction; the signature is not looked at."""
+        if len(self._applied) >= BLOCK_TRANSACTIONS_MAX:
+            raise InvalidTransaction("full", f"a block holds {BLOCK_TRANSACTIONS_MAX} transactions")
+        apply_transaction(self.state, self.context, self._chain._rules, transaction)
+        self._applied.append(transaction)
+
+    def apply_all(self, transactions: Sequence[Transaction]) -> list[tuple[Transaction, InvalidTransaction]]:
+        """Apply what can be; returns what was refused and why."""
+        refused = []
+        for transaction in transactions:
+            try:
+                self.apply(transaction)
+            except InvalidTransaction as error:
+                refused.append((transaction, error))
+        return refused
+
+    def outcome(self) -> Outcome:
+        """Close the block: run the election, hash the state."""
+        end_block(self.state, self.context)
+        changes = self.state.changes()
+        update = self._chain._tree().update(changes)
+        committee = committee_of(self.state.need(Election, ELECTION))
+        return Outcome(update.root, committee, changes, update.new_nodes, update.stale)
+
+    def block(self, view: int) -> Block:
+        """The finished block, born in `view`; its outcome is remembered by the chain."""
+        outcome = self.outcome()
+        transactions = tuple(self._applied)
+        header = Header(
+            version=PROTOCOL_VERSION,
+            chain_id=self._chain.chain_id,
+            height=self.context.height,
+            view=view,
+            time=self._time,
+            parent=self._chain.head_id,
+            author=self._author,
+            transactions_root=transactions_root(transactions),
+            nullified_root=nullified_root(self._nullified),
+            state_root=outcome.state_root,
+            committee=self.context.committee.hash,
+            next_committee=outcome.next_committee.hash,
+        )
+        block = Block(header, self._nullified, transactions)
+        self._chain.remember(block, outcome)
+        return block
+
+    @property
+    def changes_by_time(self) -> bool:
+        """Whether block time alone changed something: then even an empty block is worth making."""
+        return bool(self.state.changes())
+
+
+def _row(height: int) -> bytes:
+    return height.to_bytes(8, "big")
+
+
+def _short(value: object) -> str:
+    return value.hex()[:16] if isinstance(value, bytes) else str(value)

@@ -1,0 +1,306 @@
+"""What the state holds: one frozen dataclass an entry, and the key it lies under.
+
+Every entry is under the authenticated tree, so each can be proven to a holder of a header (DESIGN D5).
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Annotated
+
+from ledger.codec import Range, Size
+from ledger.transactions import (
+    Address,
+    Amount,
+    Digest,
+    Millionths,
+    Name,
+    Org,
+    Positive,
+    RequestTerms,
+    Settings,
+    Text,
+)
+from ledger.types import AMOUNT_MAX, COMMITTEE_MAX, MEMBERS_MAX, OrgId
+
+# Requests that are not over yet; each costs a look at its deadline in every block.
+REQUESTS_OPEN_MAX = 64
+CANDIDATES_MAX = 64
+
+Count = Annotated[int, Range(0, AMOUNT_MAX)]
+Orgs = Annotated[tuple[Org, ...], Size(0, MEMBERS_MAX)]
+
+
+@dataclass(frozen=True, slots=True)
+class League:
+    """Totals of the whole league. `supply` never changes: balances plus escrow always add up to it."""
+
+    name: Name
+    supply: Amount
+    members: Count
+    candidates: Count
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """`nonce`: how many transactions of this sender are final; the next must carry exactly this number."""
+
+    balance: Amount
+    nonce: Count
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    name: Name
+    addresses: Annotated[tuple[Address, ...], Size(0, 8)]
+    joined_height: Count
+    joined_epoch: Count
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Registered, not yet approved by more than two thirds of the members; forgotten at `expires_height`."""
+
+    name: Name
+    addresses: Annotated[tuple[Address, ...], Size(0, 8)]
+    expires_height: Count
+    approvals: Orgs
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A member's reputation, in millionths, and what made it."""
+
+    reputation: Millionths
+    last_led: Count  # height of the last block it authored, 0 for none
+    jailed_until_epoch: Count
+    punished_height: Count  # equivocations up to here are paid for
+    rounds_delivered: Count
+    rounds_missed: Count
+    tokens_earned: Amount
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """A committee member in this epoch; `reputation` is frozen at the epoch's start."""
+
+    org: Org
+    reputation: Millionths
+    last_led: Count
+    led: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Election:
+    """Who votes on the next height and in which order they lead it (DESIGN D7)."""
+
+    epoch: Count
+    epoch_start: Count
+    seats: Annotated[tuple[Seat, ...], Size(1, COMMITTEE_MAX)]
+    skipped: Annotated[tuple[Org, ...], Size(0, COMMITTEE_MAX)]
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """The root over one period's records of one organisation [ANCHOR Algorithm 2]."""
+
+    record_count: Positive
+    root: Digest
+    begins: Amount
+    ends: Amount
+    height: Count
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorTotals:
+    """Over all periods of one organisation."""
+
+    periods: Count
+    records: Count
+    last_period: Count
+
+
+class Stage(IntEnum):
+    """Where a data request stands (DESIGN D8); `requests.py` says what may happen in each stage."""
+
+    OPEN = 0
+    TRAINING = 1
+    ATTESTING = 2
+    AGGREGATING = 3
+    DONE = 4
+    FAILED = 5
+    CANCELLED = 6
+
+
+FINAL_STAGES = frozenset({Stage.DONE, Stage.FAILED, Stage.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """An organisation that offered its data to a request."""
+
+    org: Org
+    data_type: Name
+    record_count: Positive
+    attributes: Settings
+    joined_height: Count
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A data request. `deadline`: block time at which the current stage ends by itself; 0: it does not.
+
+    `model` is the current global model, the result of round `model_round` (0: the initial model), `accuracy` what
+    providers measured of `judged_model`, weighted by their test records; `judged_round` its round.
+    """
+
+    requester: Org
+    terms: RequestTerms
+    published_height: Count
+    stage: Stage
+    deadline: Amount
+    round: Count
+    attempt: Count
+    void_rounds: Count  # rounds in a row that too few delivered
+    providers: Annotated[tuple[Provider, ...], Size(0, MEMBERS_MAX)]
+    escrow: Amount
+    paid: Amount
+    model: Digest
+    model_round: Count
+    judged_model: Digest
+    judged_round: Count
+    accuracy: Millionths
+    outcome: Text
+
+
+class Fate(IntEnum):
+    """What became of an invited provider in a round."""
+
+    MISSING = 0  # invited, never announced
+    ANNOUNCED = 1  # announced in time, not yet resolved
+    DELIVERED = 2  # a quorum holds it: counted and paid
+    LATE = 3  # announced after the deadline: not counted, not paid
+    DECLINED = 4  # said itself that it does not train this round
+    UNAVAILABLE = 5  # announced, but no quorum could fetch it in time
+    REFUSED = 6  # fetched, and not a vector of the agreed kind
+
+
+@dataclass(frozen=True, slots=True)
+class Participant:
+    """One invited provider's part of a round. `payable`: most records that can be paid. `weight`: records counted."""
+
+    org: Org
+    payable: Count
+    fate: Fate
+    reason: Text
+    blob: Annotated[bytes, Size(0, 32)]
+    blob_bytes: Count
+    weight: Count
+    accuracy: Millionths
+    tested_records: Count
+    periods: Annotated[tuple[Count, ...], Size(0, 256)]
+    held_by: Annotated[tuple[Org, ...], Size(0, MEMBERS_MAX)]
+    refused_by: Annotated[tuple[Org, ...], Size(0, MEMBERS_MAX)]
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """The round in work: invited providers ascending by id."""
+
+    number: Count
+    attempt: Count
+    base_model: Digest
+    opened_height: Count
+    deadline: Amount
+    participants: Annotated[tuple[Participant, ...], Size(1, MEMBERS_MAX)]
+    attested_by: Orgs
+    requester_accuracy: Millionths
+    requester_tested: Count
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptLine:
+    """What one invited provider did in a round, what it counted for and what it was paid."""
+
+    org: Org
+    fate: Fate
+    reason: Text
+    blob: Annotated[bytes, Size(0, 32)]
+    periods: Annotated[tuple[Count, ...], Size(0, 256)]
+    weight: Count
+    quality: Millionths
+    paid: Amount
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A closed round, so that no run succeeds on a silent subset. `model` is empty when the round was void."""
+
+    request: Digest
+    round: Count
+    attempt: Count
+    height: Count
+    base_model: Digest
+    base_accuracy: Millionths
+    model: Annotated[bytes, Size(0, 32)]
+    author: Org
+    lines: Annotated[tuple[ReceiptLine, ...], Size(1, MEMBERS_MAX)]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRequests:
+    """Ids of the requests that are not over, in order of publication."""
+
+    ids: Annotated[tuple[Digest, ...], Size(0, REQUESTS_OPEN_MAX)]
+
+
+LEAGUE = b"league"
+ELECTION = b"election"
+OPEN_REQUESTS = b"open-requests"
+MEMBERS = b"member/"
+CANDIDATES = b"candidate/"
+REQUESTS = b"request/"
+
+
+def account_key(org: OrgId | bytes) -> bytes:
+    return b"account/" + org
+
+
+def member_key(org: OrgId | bytes) -> bytes:
+    return MEMBERS + org
+
+
+def candidate_key(org: OrgId | bytes) -> bytes:
+    return CANDIDATES + org
+
+
+def standing_key(org: OrgId | bytes) -> bytes:
+    return b"standing/" + org
+
+
+def anchor_key(org: OrgId | bytes, period: int) -> bytes:
+    return b"anchor/" + org + period.to_bytes(8, "big")
+
+
+def anchors_prefix(org: OrgId | bytes) -> bytes:
+    return b"anchor/" + org
+
+
+def anchor_totals_key(org: OrgId | bytes) -> bytes:
+    return b"anchors/" + org
+
+
+def request_key(request: bytes) -> bytes:
+    return REQUESTS + request
+
+
+def round_key(request: bytes) -> bytes:
+    """The round in work of a request; gone when the request is over."""
+    return b"round/" + request
+
+
+def receipt_key(request: bytes, number: int, attempt: int) -> bytes:
+    return b"receipt/" + request + number.to_bytes(4, "big") + attempt.to_bytes(2, "big")
+
+
+def receipts_prefix(request: bytes) -> bytes:
+    return b"receipt/" + request

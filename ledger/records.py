@@ -1,0 +1,94 @@
+"""A sensor record as it is anchored: its canonical bytes and its leaf in the period's tree [ANCHOR Algorithm 2].
+
+The leaf is RFC 6962's over the canonical bytes, so a record says its own period, place, time, form, values and label:
+none can be changed, moved or relabelled. Where records lie is `node/record_store.py`'s business.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+from math import prod
+from typing import Annotated
+
+import msgpack
+
+from ledger.codec import Range, Size, decode, encode
+from ledger.errors import InvalidBytes
+from ledger.merkle import leaf_hash, leaf_hashes
+from ledger.types import AMOUNT_MAX, Hash32
+
+# A second of 8 channels at 20 kHz in float32 is 640 KB; a longer stretch is several records.
+VALUES_BYTES_MAX = 1024 * 1024
+DIMENSIONS_MAX = 8
+# A tree of 2^22 leaves is 256 MB of hashes while it is built; who collects more in an hour closes periods sooner.
+PERIOD_RECORDS_MAX = 2**22
+UNLABELLED = -1
+LABEL_MAX = 2**31 - 1
+
+Count = Annotated[int, Range(0, AMOUNT_MAX)]
+
+
+class ValueType(IntEnum):
+    """What `values` holds, little-endian."""
+
+    FLOAT32 = 0
+    UINT8 = 1
+    INT64 = 2
+
+    @property
+    def bytes_each(self) -> int:
+        return {ValueType.FLOAT32: 4, ValueType.UINT8: 1, ValueType.INT64: 8}[self]
+
+
+Shape = Annotated[tuple[Annotated[int, Range(1, VALUES_BYTES_MAX)], ...], Size(1, DIMENSIONS_MAX)]
+
+
+@dataclass(frozen=True, slots=True)
+class SensorRecord:
+    """One record. `index`: its place in the period, from 0. `time`: ms since 1970. `label`: a class, or UNLABELLED.
+
+    Raises InvalidBytes when `values` is not as long as `values_type` and `shape` say.
+    """
+
+    period: Count
+    index: Annotated[int, Range(0, PERIOD_RECORDS_MAX - 1)]
+    time: Count
+    values_type: ValueType
+    shape: Shape
+    values: Annotated[bytes, Size(1, VALUES_BYTES_MAX)]
+    label: Annotated[int, Range(UNLABELLED, LABEL_MAX)]
+
+    def __post_init__(self) -> None:
+        want = values_bytes(self.values_type, self.shape)
+        if len(self.values) != want:
+            raise InvalidBytes(
+                f"record {self.index} of period {self.period}: {len(self.values)} bytes of values, want {want}"
+            )
+
+    @property
+    def leaf(self) -> Hash32:
+        """Its leaf hash in the period's tree."""
+        return leaf_hash(encode(self))
+
+
+def values_bytes(values_type: ValueType, shape: tuple[int, ...]) -> int:
+    """How many bytes the values of one record of this form take."""
+    return values_type.bytes_each * prod(shape)
+
+
+def parse_record(data: bytes) -> SensorRecord:
+    """A record from untrusted bytes. Raises InvalidBytes."""
+    return decode(SensorRecord, data)
+
+
+def record_leaves(
+    period: int, values_type: ValueType, shape: tuple[int, ...], rows: Iterable[tuple[int, int, bytes, int]]
+) -> list[Hash32]:
+    """`SensorRecord.leaf` of every (index, time, values, label) row, in order: the quick way for a whole period.
+
+    Nothing is checked here, so that a damaged row gives a leaf too, only another one than was anchored.
+    """
+    form = list(shape)
+    pack = msgpack.Packer(use_bin_type=True).pack
+    kind = int(values_type)
+    return leaf_hashes(pack([period, index, time, kind, form, values, label]) for index, time, values, label in rows)
