@@ -87,8 +87,8 @@ class RpcConfig:
         Path | None, Place("Unix socket, mode 0600; default: rpc.sock in the data folder if its path is short enough")
     ] = None
     cookie_file: Annotated[Path, Place("the secret of HTTP callers, new at each start; default: .cookie")] = Path()
-    body_bytes_max: Annotated[int, Whole(64 * KIB, 64 * MIB, "longest request")] = 8 * MIB
-    batch_max: Annotated[int, Whole(1, 10_000, "calls in one batch")] = 1_000
+    body_bytes_max: Annotated[int, Whole(64 * KIB, 64 * MIB, "longest request")] = 2 * MIB
+    batch_max: Annotated[int, Whole(1, 10_000, "calls in one batch")] = 512
     connections_max: Annotated[int, Whole(1, 4_096, "connections at a time")] = 64
     timeout_ms: Annotated[int, Whole(1_000, 3_600_000, "longest time for one call")] = 60_000
 
@@ -145,7 +145,7 @@ class TrainingConfig:
     ] = "ask"
     price_min: Annotated[int, Whole(1, 2**53 - 1, "least tokens a record and round for which it joins by itself")] = 1
     allow_no_guarantee: Annotated[
-        bool, Flag("train also where the privacy mode proves nothing (mode paper, or none)")
+        bool, Flag("train also in privacy mode paper, which adds noise and proves nothing")
     ] = False
     threads: Annotated[int, Whole(1, 256, "processor threads of the trainer")] = 1
     nice: Annotated[int, Whole(0, 19, "how far the trainer yields to everything else on this machine")] = 10

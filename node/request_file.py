@@ -1,0 +1,293 @@
+"""A data request as its author writes it: a TOML file, read strictly, into the terms that go on the ledger.
+
+Everything of `RequestTerms` but the initial model, which the publishing node computes from the model, its arguments
+and the seed. Times are seconds in the file and milliseconds on the ledger, ratios are millionths there.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any
+
+from ledger.codec import encode
+from ledger.errors import InvalidBytes
+from ledger.transactions import SETTINGS_MAX, RequestTerms, Setting
+from ledger.types import AMOUNT_MAX, MEMBERS_MAX, ZERO_HASH
+from node.toml_rules import (
+    Choice,
+    Number,
+    Ratio,
+    Seconds,
+    TextTable,
+    Whole,
+    Words,
+    parse_toml,
+    read_section,
+    read_toml,
+    read_value,
+    refuse_unknown,
+    shown,
+)
+
+Settings = tuple[tuple[str, str], ...]
+
+YEAR_MS = 366 * 86_400_000
+SECOND_MS = 1000
+
+
+class RequestFileError(Exception):
+    """A request file that says no publishable request. The text names the file, `[section] key`, came and wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSection:
+    """The model that is trained: its name in the registry and its arguments; code never travels."""
+
+    name: Annotated[str, Words(1, 64, "a model of the registry: mlp, cnn, cnn1d, char-lstm or a plug-in")]
+    arguments: Annotated[Settings, TextTable(SETTINGS_MAX, "arguments of the model")] = ()
+    seed: Annotated[int, Whole(0, AMOUNT_MAX, "draws the initial weights: the same seed gives the same weights")] = 1
+    scale_bits: Annotated[int, Whole(1, 30, "binary places of a parameter on the ledger")] = 20
+    limit: Annotated[int, Whole(1, 2**30, "every parameter lies between -limit and +limit")] = 512
+
+
+@dataclass(frozen=True, slots=True)
+class StrategySection:
+    """The rule of a round: where a factory starts from, what it minimises, what it serves."""
+
+    name: Annotated[str, Words(1, 64, "fedavg, dlmu or a plug-in")] = "fedavg"
+    settings: Annotated[Settings, TextTable(SETTINGS_MAX, "settings of the strategy")] = ()
+    aggregation: Annotated[str, Words(1, 64, "how the committee makes one model of all updates")] = "mean"
+
+
+@dataclass(frozen=True, slots=True)
+class PrivacySection:
+    """What protects the records in an update. No mode claims more than it proves."""
+
+    mode: Annotated[str, Words(1, 64, "none, paper; a provider must allow modes that prove nothing")] = "none"
+    settings: Annotated[Settings, TextTable(SETTINGS_MAX, "settings of the mode")] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSection:
+    """What each provider does in a round."""
+
+    epochs: Annotated[int, Whole(1, 10_000, "passes over the provider's records in a round")] = 10
+    batch: Annotated[int, Whole(1, 1_000_000, "records a step")] = 32
+    learning_rate: Annotated[str, Number("0.000000001", "1000", "step length of SGD")] = "0.01"
+    momentum: Annotated[str, Number("0", "0.999999", "momentum of SGD")] = "0.8"
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentSection:
+    """What is paid, in tokens. The budget leaves the balance when the request is published; the rest returns."""
+
+    price: Annotated[int, Whole(1, AMOUNT_MAX, "tokens a record and finished round")]
+    budget: Annotated[int, Whole(1, AMOUNT_MAX, "tokens set aside for the whole request")]
+
+
+@dataclass(frozen=True, slots=True)
+class RoundsSection:
+    """When training ends and how long anybody is waited for."""
+
+    target_accuracy: Annotated[int, Ratio("training ends when providers measure this; 0: run all rounds")] = 0
+    rounds_max: Annotated[int, Whole(1, 10_000, "rounds at most")] = 10
+    providers_min: Annotated[int, Whole(1, MEMBERS_MAX, "a round of fewer updates is void")] = 2
+    providers_max: Annotated[int, Whole(1, MEMBERS_MAX, "further offers are refused")] = 16
+    join_window_s: Annotated[int, Seconds(1, YEAR_MS, "offers are taken for so long")] = 30 * SECOND_MS
+    round_deadline_s: Annotated[int, Seconds(1, YEAR_MS, "updates of a round are taken for so long")] = 60 * SECOND_MS
+    attest_window_s: Annotated[int, Seconds(1, YEAR_MS, "the committee fetches updates for so long")] = 10 * SECOND_MS
+
+
+_TITLE = Words(1, 64, "what the request is about, as others see it")
+_DATA_TYPE = Words(1, 64, "the type of data that providers must have")
+_SETTINGS = TextTable(SETTINGS_MAX, "settings by name")
+_SECTIONS: dict[str, type] = {
+    "model": ModelSection,
+    "strategy": StrategySection,
+    "privacy": PrivacySection,
+    "training": TrainingSection,
+    "payment": PaymentSection,
+    "rounds": RoundsSection,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RequestDraft:
+    """A request before its initial model is known. Field names and units are those of `RequestTerms`."""
+
+    title: str
+    model: str
+    model_arguments: Settings
+    seed: int
+    scale_bits: int
+    limit: int
+    strategy: str
+    strategy_settings: Settings
+    aggregation: str
+    privacy: str
+    privacy_settings: Settings
+    data_type: str
+    epochs: int
+    batch: int
+    training_settings: Settings
+    price: int
+    budget: int
+    target_accuracy: int
+    rounds_max: int
+    providers_min: int
+    providers_max: int
+    join_window: int
+    round_deadline: int
+    attest_window: int
+
+    def terms(self, initial_model: bytes, parameters: int) -> RequestTerms:
+        """The terms with the digest of the initial model's blob and the length of its vector.
+
+        Raises RequestFileError when a value breaks a bound of the ledger.
+        """
+        values: dict[str, Any] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, tuple):
+                value = tuple(Setting(name, text) for name, text in value)
+            values[field.name] = value
+        del values["seed"]
+        terms = RequestTerms(**values, initial_model=initial_model, parameters=parameters)
+        try:
+            encode(terms)
+        except InvalidBytes as error:
+            raise RequestFileError(f"request {self.title!r}: {error}") from None
+        return terms
+
+    def as_json(self) -> dict[str, Any]:
+        """For `request.publish`: every field by name, settings as objects of texts."""
+        return {
+            field.name: dict(value) if isinstance(value := getattr(self, field.name), tuple) else value
+            for field in fields(self)
+        }
+
+
+def load_request(path: Path) -> RequestDraft:
+    """The request in a TOML file. Raises RequestFileError."""
+    return _build(read_toml(path, RequestFileError), str(path), path.absolute().parent)
+
+
+def parse_request(text: str, name: str = "request") -> RequestDraft:
+    """The request in TOML text; `name` is what errors call it. Raises RequestFileError."""
+    return _build(parse_toml(text.encode(), name, RequestFileError), name, Path())
+
+
+def request_from_json(values: Mapping[str, object]) -> RequestDraft:
+    """What `as_json` wrote, from an untrusted caller: every field there, of the right type. Raises RequestFileError."""
+    known = {field.name: field.type for field in fields(RequestDraft)}
+    refuse_unknown(values, known, "request:", RequestFileError)
+    missing = [name for name in known if name not in values]
+    if missing:
+        raise RequestFileError(f"request: {', '.join(missing)} missing")
+    read: dict[str, Any] = {}
+    for name, kind in known.items():
+        value = values[name]
+        if kind == Settings:
+            read[name] = read_value(_SETTINGS, value, Path(), f"request: {name}", RequestFileError)
+        elif type(value) is kind and (kind is str or 0 <= int(str(value)) <= AMOUNT_MAX):
+            read[name] = value
+        else:
+            raise RequestFileError(f"request: {name} is {shown(value)}, want {_wanted(kind)}")
+    draft = RequestDraft(**read)
+    _check(draft, "request")
+    return draft
+
+
+def _wanted(kind: object) -> str:
+    return "text" if kind is str else f"a whole number from 0 to {AMOUNT_MAX}"
+
+
+def check_known(draft: RequestDraft) -> None:
+    """That this installation can do what the request asks: model, strategy, aggregation, privacy and their settings.
+
+    Imports numpy, never torch. Raises RequestFileError.
+    """
+    from fl.aggregate import RULES
+    from fl.models.errors import ModelError
+    from fl.models.shapes import parameter_shapes
+    from fl.privacy.modes import PrivacyRefused, privacy_mode
+    from fl.strategies.base import StrategyError
+    from fl.strategies.registry import strategy
+
+    try:
+        parameter_shapes(draft.model, dict(draft.model_arguments))
+        strategy(draft.strategy, dict(draft.strategy_settings))
+        privacy_mode(draft.privacy, True).check(dict(draft.privacy_settings))
+    except (ModelError, StrategyError, PrivacyRefused) as error:
+        raise RequestFileError(f"request {draft.title!r}: {error}") from None
+    read_value(
+        Choice(tuple(RULES), "how the committee makes one model of all updates"),
+        draft.aggregation,
+        Path(),
+        f"request {draft.title!r}: [strategy] aggregation",
+        RequestFileError,
+    )
+
+
+def _build(tables: dict[str, Any], name: str, folder: Path) -> RequestDraft:
+    refuse_unknown(tables, {"title": None, "data_type": None, **_SECTIONS}, f"{name}:", RequestFileError)
+    for key, rule in (("title", _TITLE), ("data_type", _DATA_TYPE)):
+        if key not in tables:
+            raise RequestFileError(f"{name}: {key} is missing, want {rule.wanted()} ({rule.meaning})")
+    read: dict[str, Any] = {
+        key: read_section(kind, tables.get(key, {}), folder, f"{name}: [{key}]", RequestFileError)
+        for key, kind in _SECTIONS.items()
+    }
+    model, strategy, privacy = read["model"], read["strategy"], read["privacy"]
+    training, payment, rounds = read["training"], read["payment"], read["rounds"]
+    draft = RequestDraft(
+        title=read_value(_TITLE, tables["title"], folder, f"{name}: title", RequestFileError),
+        model=model.name,
+        model_arguments=model.arguments,
+        seed=model.seed,
+        scale_bits=model.scale_bits,
+        limit=model.limit,
+        strategy=strategy.name,
+        strategy_settings=strategy.settings,
+        aggregation=strategy.aggregation,
+        privacy=privacy.mode,
+        privacy_settings=privacy.settings,
+        data_type=read_value(_DATA_TYPE, tables["data_type"], folder, f"{name}: data_type", RequestFileError),
+        epochs=training.epochs,
+        batch=training.batch,
+        training_settings=(("learning_rate", training.learning_rate), ("momentum", training.momentum)),
+        price=payment.price,
+        budget=payment.budget,
+        target_accuracy=rounds.target_accuracy,
+        rounds_max=rounds.rounds_max,
+        providers_min=rounds.providers_min,
+        providers_max=rounds.providers_max,
+        join_window=rounds.join_window_s,
+        round_deadline=rounds.round_deadline_s,
+        attest_window=rounds.attest_window_s,
+    )
+    _check(draft, name)
+    return draft
+
+
+def _check(draft: RequestDraft, name: str) -> None:
+    """Refuse terms that are each allowed and cannot be meant together, and those the ledger would refuse."""
+    if draft.providers_min > draft.providers_max:
+        raise RequestFileError(
+            f"{name}: [rounds] providers_min is {draft.providers_min}, want at most providers_max"
+            f" ({draft.providers_max})"
+        )
+    least = draft.price * draft.providers_min
+    if draft.budget < least:
+        raise RequestFileError(
+            f"{name}: [payment] budget is {draft.budget}, want at least {least}: one record of each of"
+            f" {draft.providers_min} providers in one round costs that much"
+        )
+    if draft.limit << draft.scale_bits > 2**31 - 1:
+        raise RequestFileError(
+            f"{name}: [model] limit {draft.limit} at {draft.scale_bits} scale_bits takes more than 32 bits a parameter"
+        )
+    try:
+        draft.terms(ZERO_HASH, 1)
+    except RequestFileError as error:
+        raise RequestFileError(f"{name}: {error}") from None
