@@ -17,9 +17,9 @@ PIXEL_MAX = 255
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Table:
-    """`features` [n, ...], float32 measurements, uint8 pixels or int64 codes; `labels` int64 [n], indices into `classes`.
+    """`features` [n, ...]: float32 measurements, uint8 pixels or int64 codes; `labels` int64 [n]: places in `classes`.
 
-    `groups`, where there are any, is int64 [n], indices into `group_names`: the site, load or speaker a record is from.
+    `groups`, where there are any, is int64 [n], places in `group_names`: the site, load or speaker a record is from.
     Raises DataError for other types, unequal lengths, a number that is not finite, an index out of range.
     """
 
@@ -112,7 +112,7 @@ def join(tables: Sequence[Table]) -> Table:
 def _check_indices(what: str, values: NDArray[np.int64], count: int, of_names: tuple[str, ...]) -> None:
     if values.dtype != np.int64 or values.shape != (count,):
         raise DataError(f"{what} are {values.dtype} {list(values.shape)}, want int64 [{count}]")
-    if count and not (0 <= int(values.min()) and int(values.max()) < len(of_names)):
+    if count and (int(values.min()) < 0 or int(values.max()) >= len(of_names)):
         wrong = int(np.flatnonzero((values < 0) | (values >= len(of_names)))[0])
         raise DataError(f"{what}: record {wrong} has {int(values[wrong])}, want 0..{len(of_names) - 1}")
 
