@@ -1,0 +1,91 @@
+"""What records, training, attesting and aggregation need of the daemon, as small protocols. No code, no I/O.
+
+`node/services.py` and the blob store satisfy them; tests hand in doubles.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol, TypeVar
+
+from fl.fixed_point import Bytes
+from ledger.blocks import FinalHeader, Header
+from ledger.certificates import Certificate, Committee
+from ledger.keys import KeyPair
+from ledger.state_tree import StateProof
+from ledger.transactions import Body, Transaction
+from ledger.types import Hash32, OrgId
+
+T = TypeVar("T")
+
+
+class BlobUnavailable(Exception):
+    """Nobody that was asked could serve the blob now. Ask again later."""
+
+
+class ChainView(Protocol):
+    """Cheap synchronous reads at the head."""
+
+    @property
+    def chain_id(self) -> Hash32: ...
+
+    @property
+    def height(self) -> int: ...
+
+    @property
+    def head(self) -> Header: ...
+
+    @property
+    def head_certificate(self) -> Certificate | None: ...
+
+    def read(self, kind: type[T], key: bytes) -> T | None: ...
+
+    def scan(self, kind: type[T], prefix: bytes) -> Iterator[tuple[bytes, T]]: ...
+
+    def value(self, key: bytes) -> bytes | None: ...
+
+    def prove(self, key: bytes) -> StateProof: ...
+
+    def header(self, height: int) -> Header | None: ...
+
+    def final_header(self, height: int) -> FinalHeader | None: ...
+
+    def committee(self) -> Committee:
+        """Who votes on the height after the head."""
+
+    def committee_at(self, height: int) -> Committee | None: ...
+
+
+class Ledger(Protocol):
+    """The node's own way to read the ledger and to speak on it."""
+
+    @property
+    def key(self) -> KeyPair: ...
+
+    @property
+    def chain(self) -> ChainView: ...
+
+    def pending_transactions(self) -> Iterator[Transaction]:
+        """What waits to become final, this node's own included."""
+
+    async def submit_own(self, body: Body) -> Transaction:
+        """Sign with the node's key and next nonce, submit. Raises InvalidTransaction."""
+
+    async def wait_final(self, tx_id: Hash32) -> tuple[int, int]:
+        """Height and index, once final. Raises InvalidTransaction when it was dropped as invalid."""
+
+
+class Blobs(Protocol):
+    """Content-addressed bytes: kept here, fetched from others."""
+
+    def has(self, digest: bytes) -> bool: ...
+
+    def view(self, digest: bytes) -> Bytes:
+        """The bytes of a blob that is here, mapped from the disk where possible. Raises BlobUnavailable when not."""
+
+    async def put(self, data: bytes) -> Hash32:
+        """Keep the bytes, on the disk when this returns; their digest. Raises OSError for a full disk."""
+
+    async def fetch(self, digest: bytes, bytes_max: int, sources: Sequence[OrgId]) -> None:
+        """Have the blob here, from the first of these members that serves it. At once when it is here already.
+
+        Raises BlobUnavailable when none did, or it is larger than `bytes_max`.
+        """

@@ -1,0 +1,64 @@
+"""Reading a round off the ledger: what is in work, who takes part, which blobs it is made of. Decides nothing."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from ledger.entries import OPEN_REQUESTS, OpenRequests, Participant, Request, Round, request_key, round_key
+from ledger.transactions import RequestTerms, Setting
+from ledger.types import Hash32, OrgId
+from node.ports import ChainView
+
+# The head of a vector's blob beside its four bytes a parameter, as the ledger bounds it.
+BLOB_OVERHEAD_BYTES_MAX = 64
+
+
+class RoundId(NamedTuple):
+    """One attempt at one round of one request."""
+
+    request: bytes
+    number: int
+    attempt: int
+
+
+class RoundInWork(NamedTuple):
+    id: RoundId
+    request: Request
+    round: Round
+
+
+def open_requests(chain: ChainView) -> Iterator[tuple[Hash32, Request]]:
+    """Requests that are not over, in order of publication."""
+    ids = chain.read(OpenRequests, OPEN_REQUESTS)
+    for request_id in ids.ids if ids is not None else ():
+        request = chain.read(Request, request_key(request_id))
+        if request is not None:
+            yield Hash32(request_id), request
+
+
+def rounds_in_work(chain: ChainView) -> Iterator[RoundInWork]:
+    for request_id, request in open_requests(chain):
+        current = chain.read(Round, round_key(request_id))
+        if current is not None:
+            yield RoundInWork(RoundId(request_id, current.number, current.attempt), request, current)
+
+
+def participant(current: Round, org: OrgId | bytes) -> Participant | None:
+    return next((part for part in current.participants if part.org == org), None)
+
+
+def blob_bytes_max(terms: RequestTerms) -> int:
+    """The longest blob that a vector of the request can be."""
+    return 4 * terms.parameters + BLOB_OVERHEAD_BYTES_MAX
+
+
+def settings_dict(settings: Sequence[Setting]) -> dict[str, str]:
+    return {setting.name: setting.value for setting in settings}
+
+
+def model_holders(chain: ChainView, request: Request, me: OrgId) -> list[OrgId]:
+    """Whom to ask for a request's global model: the requester, who made the first, and those who computed the rest."""
+    committee = [OrgId(org) for org in chain.committee().members]
+    providers = [OrgId(provider.org) for provider in request.providers]
+    first = [OrgId(request.requester)] if request.model_round == 0 else []
+    ordered = [*first, *committee, OrgId(request.requester), *providers]
+    return [org for org in dict.fromkeys(ordered) if org != me]
