@@ -158,7 +158,8 @@ def verify_absent(root: bytes, key: bytes, proof: StateProof) -> bool:
         return _climb(path, EMPTY_ROOT, proof) == root
     if other.path == path or len(other.path) != 32 or len(other.value_hash) != 32:
         return False
-    # The other leaf must lie in the key's own slot: as many equal leading bits as there are turns.
+    # The other leaf must belong in the key's own slot: as many equal leading bits as there are turns. A tree that was
+    # built by the rules cannot break this, a root that somebody made up can.
     turns = len(proof.siblings)
     if turns > PATH_BITS or _prefix(other.path, turns) != _prefix(path, turns):
         return False

@@ -87,6 +87,28 @@ def test_a_proof_holds_for_no_other_leaf_and_no_other_index_of_its_size():
             # A root means something with its size only: leaf 2 of 3 takes the same turns as leaf 1 of 2.
             assert {leaf for leaf, _, _ in holds} == {index}
             assert [at for _, at, of in holds if of == size] == [index]
+            assert all(len(proof) == len(slow_path(at, RECORDS[:of])) for _, at, of in holds)
+
+
+def test_a_proof_of_the_wrong_length_for_its_sizes_is_refused_though_its_hashes_meet():
+    # Leaf 2 of 3 hashes up to the root in one step; sizes that ask for none, or for two, must not take it.
+    proof = TREE.inclusion_proof(2, 3)
+    leaf = leaf_hash(RECORDS[2])
+    assert verify_inclusion(SLOW_ROOTS[3], leaf, 2, 3, proof)
+    assert not verify_inclusion(SLOW_ROOTS[3], leaf, 0, 1, proof)
+    assert not verify_inclusion(SLOW_ROOTS[3], leaf, 3, 4, proof)
+
+
+def test_a_consistency_proof_holds_for_no_sizes_that_ask_for_another_length():
+    for new in range(2, 12):
+        tree = MerkleTree(leaf_hashes(RECORDS[:new]))
+        for old in range(1, new):
+            proof = tree.consistency_proof(old)
+            for claimed_new in range(2 * new + 2):
+                for claimed_old in range(1, claimed_new):
+                    if verify_consistency(SLOW_ROOTS[old], claimed_old, SLOW_ROOTS[new], claimed_new, proof):
+                        assert len(proof) == len(slow_proof(claimed_old, RECORDS[:claimed_new]))
+                        assert claimed_new != new or claimed_old == old
 
 
 def damaged(proof: tuple[bytes, ...]) -> list[tuple[bytes, ...]]:

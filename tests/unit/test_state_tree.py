@@ -186,6 +186,20 @@ def test_another_leafs_true_proof_does_not_show_a_key_absent():
     assert not verify_absent(ledger.tree.root, present, theirs)
 
 
+def test_a_leaf_that_lies_where_it_cannot_shows_nothing_absent():
+    # A root that was made wrong on purpose: the halves are swapped, so every path leads to the other key's leaf.
+    ledger = ledger_of(2)
+    left, right = ledger.tree.leaves()
+    assert left.path[0] < 128 <= right.path[0], "these two keys part at the first bit"
+    siblings = (sha256(right.node).digest(), sha256(left.node).digest())
+    wrong_root = sha256(b"\x01" + siblings[0] + siblings[1]).digest()
+    for key in ledger.items:
+        turned_right = key_path(key)[0] >> 7
+        other = left if turned_right else right
+        proof = StateProof((Hash32(siblings[1 - turned_right]),), other)
+        assert not verify_absent(wrong_root, key, proof)
+
+
 def damaged(proof: StateProof) -> list[StateProof]:
     siblings, extra = proof.siblings, Hash32(b"\xab" * 32)
     bent = [(*siblings, extra), (extra, *siblings), (*siblings, EMPTY_ROOT), (EMPTY_ROOT, *siblings)]
