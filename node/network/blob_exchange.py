@@ -1,0 +1,152 @@
+"""Blobs from node to node: asked for by digest and offset, streamed in pieces, checked before anybody sees them.
+
+Protocol of a `blob.get` channel: the asker sends Wanted; the holder answers with the blob's size (or a refusal:
+"missing", "busy", "offset"), then the bytes from the offset on in frames of at most PIECE_BYTES; the asker ends with
+one frame, b"whole" or b"wrong", so that the holder knows. A broken transfer goes on where it stopped, with any holder.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import trio
+
+from ledger.codec import Range, Size, decode, encode
+from ledger.errors import InvalidBytes
+from ledger.types import BLOB_BYTES_MAX, Hash32, OrgId
+from node.network.blob_store import BlobStore, InvalidBlob, MissingBlob, PartialBlob
+from node.network.transport import Channel, RequestRefused, Transport, TransportError
+
+log = logging.getLogger(__name__)
+
+KIND = "blob.get"
+# Larger writes cost less per byte, and a piece is what is lost when a transfer breaks.
+PIECE_BYTES = 2**20
+# Transfers share one thread of Python at both ends: more at once do not get faster.
+FETCHES_MAX = 4
+SERVED_PER_PEER_MAX = 4
+_OPEN_S = 10.0
+# Rounds over all sources before a fetch is given up, and the pause between them.
+_ROUNDS = 3
+_PAUSE_S = 0.5
+
+Progress = Callable[[Hash32, int, int], None]
+"""(digest, bytes that have arrived, bytes in all), about once a piece."""
+
+
+class BlobUnavailable(Exception):
+    """No source gave the blob. The text says what each of them answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    KIND: ClassVar[int] = 1
+    digest: Annotated[Hash32, Size(32, 32)]
+    offset: Annotated[int, Range(0, BLOB_BYTES_MAX)]
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    KIND: ClassVar[int] = 2
+    size: Annotated[int, Range(0, BLOB_BYTES_MAX)]
+
+
+class BlobExchange:
+    """Serves the store's blobs to members and fetches what others have into it."""
+
+    def __init__(self, transport: Transport, store: BlobStore) -> None:
+        self._transport = transport
+        self._store = store
+        self._slots = trio.CapacityLimiter(FETCHES_MAX)
+        self._under_way: dict[Hash32, trio.Lock] = {}
+        transport.serve_channel(KIND, self._serve, concurrent_per_peer=SERVED_PER_PEER_MAX)
+
+    async def fetch(
+        self,
+        digest: Hash32,
+        sources: Sequence[OrgId],
+        size_max: int = BLOB_BYTES_MAX,
+        progress: Progress | None = None,
+    ) -> None:
+        """Have the blob in the store when this returns, from any of `sources`, tried in order.
+
+        Raises BlobUnavailable, and NoSpaceForBlob when our own disk is full. A blob larger than `size_max` bytes is
+        refused. Two fetches of one blob become one.
+        """
+        lock = self._under_way.setdefault(digest, trio.Lock())
+        try:
+            async with lock:
+                if digest in self._store:
+                    return
+                async with self._slots:
+                    await self._fetch(digest, sources, size_max, progress)
+        finally:
+            if not lock.statistics().tasks_waiting and not lock.locked():
+                self._under_way.pop(digest, None)
+
+    async def _fetch(
+        self, digest: Hash32, sources: Sequence[OrgId], size_max: int, progress: Progress | None
+    ) -> None:
+        answers: dict[OrgId, str] = {}
+        await trio.to_thread.run_sync(self._store.trim_partials)
+        partial = await trio.to_thread.run_sync(self._store.resume, digest)
+        with partial:
+            for round_number in range(_ROUNDS):
+                for source in sources:
+                    try:
+                        await self._fetch_from(source, partial, digest, size_max, progress)
+                    except (TransportError, InvalidBlob, InvalidBytes) as error:
+                        answers[source] = str(error)
+                        continue
+                    return
+                if round_number + 1 < _ROUNDS:
+                    await trio.sleep(_PAUSE_S)
+        told = "; ".join(f"{org.hex()[:16]}: {text}" for org, text in answers.items())
+        raise BlobUnavailable(f"blob {digest.hex()[:16]}: {told or 'nobody to ask'}")
+
+    async def _fetch_from(
+        self, source: OrgId, partial: PartialBlob, digest: Hash32, size_max: int, progress: Progress | None
+    ) -> None:
+        async with self._transport.channel(source, KIND, _OPEN_S) as channel:
+            await channel.send(encode(Wanted(digest, partial.arrived)))
+            size = decode(Offered, await channel.receive(64)).size
+            if size > size_max:
+                raise InvalidBlob(f"{size} bytes, want at most {size_max}")
+            if size < partial.arrived:
+                await trio.to_thread.run_sync(partial.restart)
+                raise InvalidBlob(f"it says {size} bytes, more had arrived already: from the start again")
+            self._store.make_room(size)
+            while partial.arrived < size:
+                piece = await channel.receive(min(PIECE_BYTES, size - partial.arrived))
+                if not piece:
+                    raise InvalidBlob("an empty piece")
+                await trio.to_thread.run_sync(partial.append, piece)
+                if progress is not None:
+                    progress(digest, partial.arrived, size)
+            try:
+                await trio.to_thread.run_sync(partial.publish)
+            except InvalidBlob:
+                await channel.send(b"wrong")
+                raise
+            await channel.send(b"whole")
+
+    async def _serve(self, channel: Channel) -> None:
+        wanted = decode(Wanted, await channel.receive(64))
+        try:
+            size = self._store.size(wanted.digest)
+        except MissingBlob:
+            raise RequestRefused("missing", f"no blob {wanted.digest.hex()[:16]} here") from None
+        if wanted.offset > size:
+            raise RequestRefused("offset", f"offset {wanted.offset} in a blob of {size} bytes")
+        await channel.send(encode(Offered(size)))
+        offset = wanted.offset
+        while offset < size:
+            piece = await trio.to_thread.run_sync(self._store.read_range, wanted.digest, offset, PIECE_BYTES)
+            if not piece:
+                raise MissingBlob(wanted.digest.hex())
+            await channel.send(piece)
+            offset += len(piece)
+        verdict = await channel.receive(16)
+        if verdict != b"whole":
+            log.warning("%s got wrong bytes for blob %s", channel.peer.hex()[:16], wanted.digest.hex()[:16])

@@ -1,0 +1,89 @@
+"""A channel over any byte stream: frames with bounds and a deadline each. Shared by libp2p and the memory double."""
+
+from typing import Protocol
+
+import trio
+
+from ledger.types import OrgId
+from node.network.transport import ChannelClosed, PeerUnreachable, RequestRefused, RequestTimedOut
+from node.network.wire import FrameKind, FrameReader, InvalidFrame, frame
+
+REFUSAL_BYTES_MAX = 1024
+
+
+class FrameOutOfBounds(PeerUnreachable):
+    """The peer sent a frame that is longer than agreed, or none of ours: the stream cannot be read on."""
+
+
+class ByteStream(Protocol):
+    """One stream to one peer. Both calls raise PeerUnreachable when it broke."""
+
+    async def read(self) -> bytes:
+        """Some bytes; b"" when the peer finished."""
+
+    async def write(self, data: bytes) -> None: ...
+
+    def give_up(self, since: float) -> None:
+        """The peer was too slow from `since` (trio time) on: make sure that nobody waits for it on this stream."""
+
+
+class FramedChannel:
+    """See transport.Channel. `stall_s` is the deadline of every single frame."""
+
+    def __init__(self, stream: ByteStream, peer: OrgId, stall_s: float) -> None:
+        self._stream = stream
+        self._peer = peer
+        self._stall_s = stall_s
+        self._reader = FrameReader({FrameKind.DATA: 0, FrameKind.REFUSAL: REFUSAL_BYTES_MAX})
+
+    @property
+    def peer(self) -> OrgId:
+        return self._peer
+
+    async def send(self, body: bytes) -> None:
+        await self._write(frame(FrameKind.DATA, body))
+
+    async def send_all(self, *bodies: bytes) -> None:
+        """Several frames in one write: streams cost per write."""
+        await self._write(b"".join(frame(FrameKind.DATA, body) for body in bodies))
+
+    async def refuse(self, refusal: RequestRefused) -> None:
+        body = f"{refusal.code}\n{refusal.text}".encode()[:REFUSAL_BYTES_MAX]
+        await self._write(frame(FrameKind.REFUSAL, body))
+
+    async def receive(self, bytes_max: int) -> bytes:
+        self._reader.bytes_max[FrameKind.DATA] = bytes_max
+        since = trio.current_time()
+        try:
+            with trio.fail_after(self._stall_s):
+                kind, body = await self._next()
+        except trio.TooSlowError:
+            self._stream.give_up(since)
+            raise RequestTimedOut(f"no frame within {self._stall_s} s") from None
+        except InvalidFrame as error:
+            raise FrameOutOfBounds(str(error)) from None
+        if kind is FrameKind.REFUSAL:
+            code, _, text = body.decode(errors="replace").partition("\n")
+            raise RequestRefused(code, text)
+        return body
+
+    async def _next(self) -> tuple[FrameKind, bytes]:
+        while (item := self._reader.next()) is None:
+            data = await self._stream.read()
+            if not data:
+                if self._reader.between_frames:
+                    raise ChannelClosed("the peer finished where a frame was due")
+                raise PeerUnreachable(
+                    f"the stream ended {self._reader.wants()} bytes before the end of a frame"
+                )
+            self._reader.feed(data)
+        return item
+
+    async def _write(self, data: bytes) -> None:
+        since = trio.current_time()
+        try:
+            with trio.fail_after(self._stall_s):
+                await self._stream.write(data)
+        except trio.TooSlowError:
+            self._stream.give_up(since)
+            raise RequestTimedOut(f"the peer took no {len(data)} bytes within {self._stall_s} s") from None

@@ -1,0 +1,277 @@
+"""The transport over libp2p: members kept connected, messages, requests and channels, strangers held short.
+
+libp2p itself is imported by `libp2p_host.py` and below, in a thread and only when a transport is opened: it takes most
+of a second, in which the daemon already answers its owner.
+"""
+
+import importlib
+import logging
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import trio
+
+from ledger.types import OrgId
+from node.network.addresses import Address, parse_address
+from node.network.channel import FramedChannel
+from node.network.incoming import Incoming
+from node.network.link import SESSION_BYTES
+from node.network.member_link import LINK_PROTOCOL, MemberLink
+from node.network.services import Services, ask
+from node.network.strangers import StrangerGate
+from node.network.transport import (
+    Answer,
+    Channel,
+    ChannelHandler,
+    InvalidAddress,
+    PeerStatus,
+    PeerUnreachable,
+    PeerWatcher,
+    RequestTimedOut,
+    TransportConfig,
+)
+from node.network.wire import FrameKind, frame
+
+if TYPE_CHECKING:
+    from node.network.libp2p_host import Host
+    from node.network.libp2p_stream import Connection, Stream
+
+log = logging.getLogger(__name__)
+
+ASK_PROTOCOL = "/hanse/ask/1"
+# Dialled in turn: more would let one member that is away keep us dialling for minutes.
+ADDRESSES_PER_MEMBER_MAX = 8
+
+
+@asynccontextmanager
+async def open_transport(config: TransportConfig) -> AsyncIterator["Libp2pTransport"]:
+    """Listen and run until the block is left. Raises OSError when a port is taken, InvalidAddress, RuntimeError when
+    another libp2p than the repaired one is installed."""
+    module = await trio.to_thread.run_sync(importlib.import_module, "node.network.libp2p_host")
+    listeners = await module.open_listeners(config.listen)
+    async with trio.open_nursery() as nursery:
+        transport = Libp2pTransport(config, nursery)
+        host = module.Host(
+            config.key,
+            config.limits,
+            nursery,
+            transport.admits,
+            transport.is_member,
+            transport.connections_changed,
+        )
+        transport.start(host, [place for place, _ in listeners])
+        host.listen([listener for _, listener in listeners])
+        try:
+            yield transport
+        finally:
+            nursery.cancel_scope.cancel()
+
+
+class Libp2pTransport:
+    """See transport.Transport. Made by `open_transport`."""
+
+    def __init__(self, config: TransportConfig, nursery: trio.Nursery) -> None:
+        self._config = config
+        self._nursery = nursery
+        self._session = os.urandom(SESSION_BYTES)
+        self._incoming = Incoming(config.limits)
+        self._services = Services()
+        self._gate = StrangerGate(config.limits)
+        self._links: dict[OrgId, MemberLink] = {}
+        self._watchers: list[PeerWatcher] = []
+        self._host: Host
+        self._listening: tuple[str, ...] = ()
+        self._bootstrap: dict[OrgId, list[Address]] = {}
+        for text in config.bootstrap:
+            address = parse_address(text)
+            if address.org is None:
+                raise InvalidAddress(f"{text!r}: a bootstrap address ends in /p2p/<peer id>")
+            self._bootstrap.setdefault(address.org, []).append(address)
+
+    def start(self, host: "Host", places: list[Address]) -> None:
+        self._host = host
+        host.handle(LINK_PROTOCOL, self._serve_link)
+        host.handle(ASK_PROTOCOL, self._serve_ask)
+        self._nursery.start_soon(self._incoming.feed)
+        self._listening = tuple(str(Address(at.family, at.host, at.port, self.me)) for at in places)
+
+    # What the host asks.
+
+    def is_member(self, org: OrgId) -> bool:
+        return org in self._links
+
+    def admits(self, org: OrgId) -> bool:
+        if org == self.me:
+            return False
+        if org in self._links:
+            return True
+        strangers = {each for each in self._host.connections if each not in self._links}
+        return self._gate.admit(org, strangers, trio.current_time())
+
+    def connections_changed(self, org: OrgId) -> None:
+        link = self._links.get(org)
+        if link is not None:
+            link.changed()
+
+    # What the daemon asks: see transport.Transport.
+
+    @property
+    def me(self) -> OrgId:
+        return self._config.key.org
+
+    @property
+    def listening(self) -> tuple[str, ...]:
+        return self._listening
+
+    @property
+    def incoming(self) -> trio.MemoryReceiveChannel[tuple[OrgId, bytes]]:
+        return self._incoming.channel
+
+    def set_members(self, members: Mapping[OrgId, tuple[str, ...]]) -> None:
+        for org in [org for org in self._links if org not in members]:
+            self._links.pop(org).scope.cancel()
+            self._incoming.forget(org)
+            for connection in self._host.connections.get(org, []):
+                connection.abort()
+        for org, texts in members.items():
+            if org == self.me:
+                continue
+            addresses = self._addresses(org, texts)
+            link = self._links.get(org)
+            if link is None:
+                link = MemberLink(
+                    org, self._session, self._config.chain_id, self._config.limits, self._incoming, self._tell
+                )
+                link.addresses = addresses
+                self._links[org] = link
+                for connection in self._host.connections.get(org, []):
+                    connection.muxer.unread_bytes_max = self._config.limits.unread_bytes_max
+                self._nursery.start_soon(link.keep, self._host)
+            elif link.addresses != addresses:
+                link.addresses = addresses
+                link.changed()
+
+    def _addresses(self, org: OrgId, texts: tuple[str, ...]) -> tuple[Address, ...]:
+        """Where to dial `org`: what the book says, then the bootstrap addresses of the same organisation."""
+        found = []
+        for text in texts:
+            try:
+                address = parse_address(text)
+            except InvalidAddress as error:
+                # Members announce their own: a wrong one is theirs, and no reason to fail.
+                log.warning("an address of %s is left out: %s", org.hex()[:16], error)
+                continue
+            if address.org in (None, org):
+                found.append(address.place)
+        found += [address.place for address in self._bootstrap.get(org, [])]
+        return tuple(dict.fromkeys(found))[:ADDRESSES_PER_MEMBER_MAX]
+
+    def peers(self) -> list[PeerStatus]:
+        return [link.status() for link in self._links.values()]
+
+    def watch_peers(self, watcher: PeerWatcher) -> None:
+        self._watchers.append(watcher)
+
+    def _tell(self, org: OrgId, connected: bool) -> None:
+        for watcher in self._watchers:
+            watcher(org, connected)
+
+    def post(self, to: OrgId, message: bytes) -> bool:
+        link = self._links.get(to)
+        return link is not None and link.post(message)
+
+    def broadcast(self, message: bytes) -> None:
+        for link in self._links.values():
+            link.post(message)
+
+    async def request(self, to: OrgId, kind: str, body: bytes, timeout_s: float) -> bytes:
+        return await self._request(self._connection(to), kind, body, timeout_s)
+
+    async def request_at(self, address: str, kind: str, body: bytes, timeout_s: float) -> bytes:
+        place = parse_address(address)
+        if place.org is None:
+            raise InvalidAddress(f"{address!r}: want /p2p/<peer id> at the end, or anybody could answer")
+        org = place.org
+        try:
+            with trio.fail_after(timeout_s):
+                connection = self._host.live(org) or await self._host.dial(place, org)
+                return await self._request(connection, kind, body, timeout_s)
+        except trio.TooSlowError:
+            raise RequestTimedOut(f"{kind} at {place.place}: no answer within {timeout_s} s") from None
+
+    async def _request(self, connection: "Connection", kind: str, body: bytes, timeout_s: float) -> bytes:
+        since = trio.current_time()
+        try:
+            with trio.fail_after(timeout_s):
+                async with self._open(connection, timeout_s) as channel:
+                    reply = await ask(channel, kind, body)
+        except trio.TooSlowError:
+            if connection.wire.heard_at <= since:
+                connection.abort()
+            raise RequestTimedOut(
+                f"{kind} to {connection.org.hex()[:16]}: no answer in {timeout_s} s"
+            ) from None
+        return reply
+
+    @asynccontextmanager
+    async def channel(self, to: OrgId, kind: str, timeout_s: float) -> AsyncIterator[Channel]:
+        async with self._open(self._connection(to), timeout_s) as channel:
+            await channel.send(kind.encode())
+            yield channel
+
+    def _connection(self, to: OrgId) -> "Connection":
+        connection = self._host.live(to) if to in self._links else None
+        if connection is None:
+            raise PeerUnreachable(f"{to.hex()[:16]} is not connected")
+        return connection
+
+    @asynccontextmanager
+    async def _open(self, connection: "Connection", timeout_s: float) -> AsyncIterator[FramedChannel]:
+        since = trio.current_time()
+        try:
+            with trio.fail_after(timeout_s):
+                stream = await connection.open_stream(ASK_PROTOCOL)
+        except trio.TooSlowError:
+            if connection.wire.heard_at <= since:
+                connection.abort()
+            raise RequestTimedOut(f"no stream to {connection.org.hex()[:16]} within {timeout_s} s") from None
+        whole = False
+        try:
+            yield FramedChannel(stream, connection.org, self._config.limits.stall_s)
+            whole = True
+        finally:
+            await stream.finish(whole)
+
+    def serve(
+        self,
+        kind: str,
+        answer: Answer,
+        *,
+        body_bytes_max: int,
+        concurrent_per_peer: int,
+        strangers: bool = False,
+    ) -> None:
+        self._services.add(kind, answer, body_bytes_max, concurrent_per_peer, strangers)
+
+    def serve_channel(
+        self, kind: str, handler: ChannelHandler, *, concurrent_per_peer: int, strangers: bool = False
+    ) -> None:
+        self._services.add_channel(kind, handler, concurrent_per_peer, strangers)
+
+    # What peers ask.
+
+    async def _serve_ask(self, stream: "Stream") -> None:
+        org = stream.connection.org
+        channel = FramedChannel(stream, org, self._config.limits.stall_s)
+        await self._services.answer(channel, self.is_member(org))
+
+    async def _serve_link(self, stream: "Stream") -> None:
+        org = stream.connection.org
+        link = self._links.get(org)
+        if link is None:
+            await stream.write(frame(FrameKind.REFUSAL, b"stranger: this node does not know you as a member"))
+            return
+        others = [each for each in self._host.connections[org] if each is not stream.connection]
+        await link.receive(stream, stream.connection, others)

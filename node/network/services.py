@@ -1,0 +1,148 @@
+"""Who answers which kind of request, and the shape of an exchange: a frame with the kind, then what the kind says.
+
+A request is: kind, body; the answer is one DATA or one REFUSAL. A channel is: kind, then frames as its handler likes.
+Shared by libp2p and the memory double; sockets are below, meanings above.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import trio
+
+from ledger.types import OrgId
+from node.network.channel import FramedChannel, FrameOutOfBounds
+from node.network.transport import (
+    Answer,
+    ChannelClosed,
+    ChannelHandler,
+    PeerUnreachable,
+    RequestRefused,
+    TransportError,
+)
+
+log = logging.getLogger(__name__)
+
+KIND_BYTES_MAX = 64
+# Blocks for catching up are the largest answers that are no blobs: some of them together.
+REPLY_BYTES_MAX = 32 * 2**20
+# A handler that computes longer holds a slot of its peer; long work belongs behind a message.
+ANSWER_S_MAX = 60.0
+# Bodies above may not fit the stream's first window, so a refusal has to be heard while sending.
+_LARGE_BODY_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Service:
+    handler: ChannelHandler
+    concurrent_per_peer: int
+    strangers: bool
+
+
+class Services:
+    """The table of kinds, and how many exchanges of each kind every peer has open."""
+
+    def __init__(self) -> None:
+        self._services: dict[str, _Service] = {}
+        self._open: Counter[tuple[OrgId, str]] = Counter()
+
+    def add_channel(
+        self, kind: str, handler: ChannelHandler, concurrent_per_peer: int, strangers: bool
+    ) -> None:
+        assert kind not in self._services, f"{kind} is served already"
+        assert 0 < len(kind.encode()) <= KIND_BYTES_MAX
+        self._services[kind] = _Service(handler, concurrent_per_peer, strangers)
+
+    def add(
+        self, kind: str, answer: Answer, body_bytes_max: int, concurrent_per_peer: int, strangers: bool
+    ) -> None:
+        async def handler(channel: FramedChannel) -> None:
+            body = await _body(channel, body_bytes_max)
+            with trio.move_on_after(ANSWER_S_MAX) as deadline:
+                reply = await answer(channel.peer, body)
+            if deadline.cancelled_caught:
+                raise RequestRefused("failed", f"{kind} took more than {ANSWER_S_MAX} s")
+            await channel.send(reply)
+
+        self.add_channel(kind, handler, concurrent_per_peer, strangers)  # type: ignore[arg-type]
+
+    async def answer(self, channel: FramedChannel, is_member: bool) -> None:
+        """Serve one exchange that a peer opened. Never raises: faults become refusals or end the stream."""
+        try:
+            try:
+                kind = (await channel.receive(KIND_BYTES_MAX)).decode(errors="replace")
+                with self._slot(channel.peer, kind, is_member) as service:
+                    await service.handler(channel)
+            except RequestRefused as refusal:
+                await channel.refuse(refusal)
+            except TransportError:
+                raise
+            except Exception as error:
+                log.exception("a handler failed")
+                await channel.refuse(RequestRefused("failed", type(error).__name__))
+        except TransportError as error:
+            log.debug("an exchange ended early: %s", error)
+
+    @contextmanager
+    def _slot(self, peer: OrgId, kind: str, is_member: bool) -> Iterator[_Service]:
+        service = self._services.get(kind)
+        if service is None:
+            raise RequestRefused("unknown_kind", f"{kind!r} is not served here")
+        if not is_member and not service.strangers:
+            raise RequestRefused("stranger", f"{kind} is for members")
+        if self._open[peer, kind] >= service.concurrent_per_peer:
+            raise RequestRefused("busy", f"{service.concurrent_per_peer} {kind} of yours are under way")
+        self._open[peer, kind] += 1
+        try:
+            yield service
+        finally:
+            self._open[peer, kind] -= 1
+            if not self._open[peer, kind]:
+                del self._open[peer, kind]
+
+
+async def _body(channel: FramedChannel, bytes_max: int) -> bytes:
+    try:
+        return await channel.receive(bytes_max)
+    except FrameOutOfBounds as error:
+        # The bound is checked on the header, so the other direction can still say why.
+        raise RequestRefused("too_large", str(error)) from None
+
+
+async def ask(channel: FramedChannel, kind: str, body: bytes) -> bytes:
+    """The asking side of a request on a fresh channel."""
+    if len(body) <= _LARGE_BODY_BYTES:
+        await channel.send_all(kind.encode(), body)
+        return await _reply(channel)
+    replies: list[bytes | TransportError] = []
+    async with trio.open_nursery() as nursery:
+
+        async def hear() -> None:
+            try:
+                replies.append(await _reply(channel))
+            except TransportError as error:
+                replies.append(error)
+            nursery.cancel_scope.cancel()
+
+        async def speak() -> None:
+            try:
+                await channel.send_all(kind.encode(), body)
+            except TransportError:
+                # What the peer had to say about it comes first; without a word, hearing fails too.
+                log.debug("sending %s broke off", kind)
+
+        nursery.start_soon(hear)
+        nursery.start_soon(speak)
+    (reply,) = replies
+    if isinstance(reply, TransportError):
+        raise reply
+    return reply
+
+
+async def _reply(channel: FramedChannel) -> bytes:
+    try:
+        return await channel.receive(REPLY_BYTES_MAX)
+    except ChannelClosed:
+        raise PeerUnreachable("the peer finished without an answer") from None
