@@ -27,11 +27,11 @@ from ledger.entries import ELECTION, MEMBERS, Election, Member
 from ledger.errors import CorruptStore, InvalidBlock, InvalidBytes, InvalidCertificate, InvalidTransaction
 from ledger.execution import Rules, apply_transaction, begin_block, end_block, next_nonce
 from ledger.genesis import Genesis, found
-from ledger.requests import next_deadline
+from ledger.requests import AggregationTask, aggregation_task, awaiting_aggregate, next_deadline
 from ledger.state import BlockContext, State
 from ledger.state_tree import StateProof, StateTree
 from ledger.store import Store, WriteBatch
-from ledger.transactions import Transaction
+from ledger.transactions import AggregateRound, Transaction
 from ledger.types import AMOUNT_MAX, BLOCK_BYTES_MAX, BLOCK_TRANSACTIONS_MAX, ZERO_HASH, Hash32, OrgId
 
 T = TypeVar("T")
@@ -60,6 +60,7 @@ class Outcome:
 
     state_root: Hash32
     next_committee: Committee
+    claims: tuple[tuple[AggregationTask, AggregateRound], ...]  # aggregates in the block, and what each must come from
     changes: dict[bytes, bytes | None] = field(repr=False)
     new_nodes: dict[bytes, bytes] = field(repr=False)
     stale_nodes: tuple[bytes, ...] = field(repr=False)
@@ -296,7 +297,7 @@ class Chain:
         changes = state.changes()
         update = StateTree(ZERO_HASH, lambda node_id: None).update(changes)
         committee = self.genesis.committee
-        outcome = Outcome(update.root, committee, changes, update.new_nodes, update.stale)
+        outcome = Outcome(update.root, committee, (), changes, update.new_nodes, update.stale)
         batch = WriteBatch()
         batch.put(b"C" + _row(1), encode(committee))
         head = Head(0, self.chain_id, self.genesis.time, update.root, self.chain_id)
@@ -335,6 +336,7 @@ class Trial:
         self._time = time
         self._nullified = nullified
         self._applied: list[Transaction] = []
+        self._claims: list[tuple[AggregationTask, AggregateRound]] = []
         self.state = chain.state()
         self.context = BlockContext(chain.chain_id, chain.height + 1, time, author, chain.committee())
         begin_block(self.state, self.context, nullified)
@@ -343,8 +345,18 @@ class Trial:
         """Raises InvalidTransaction; the signature is not looked at."""
         if len(self._applied) >= BLOCK_TRANSACTIONS_MAX:
             raise InvalidTransaction("full", f"a block holds {BLOCK_TRANSACTIONS_MAX} transactions")
+        body = transaction.body
+        claim = self._claim(body) if isinstance(body, AggregateRound) else None
         apply_transaction(self.state, self.context, self._chain._rules, transaction)
+        if claim is not None:
+            self._claims.append(claim)
         self._applied.append(transaction)
+
+    def _claim(self, body: AggregateRound) -> tuple[AggregationTask, AggregateRound] | None:
+        for request_id, request, current in awaiting_aggregate(self.state):
+            if request_id == body.request:
+                return aggregation_task(request_id, request, current), body
+        return None
 
     def apply_all(self, transactions: Sequence[Transaction]) -> list[tuple[Transaction, InvalidTransaction]]:
         """Apply what can be; returns what was refused and why."""
@@ -362,7 +374,7 @@ class Trial:
         changes = self.state.changes()
         update = self._chain._tree().update(changes)
         committee = committee_of(self.state.need(Election, ELECTION))
-        return Outcome(update.root, committee, changes, update.new_nodes, update.stale)
+        return Outcome(update.root, committee, tuple(self._claims), changes, update.new_nodes, update.stale)
 
     def block(self, view: int) -> Block:
         """The finished block, born in `view`; its outcome is remembered by the chain."""
