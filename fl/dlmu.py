@@ -24,7 +24,8 @@ def distance(left: Floats, right: Floats) -> float:
     squares = 0.0
     for start in range(0, len(left), CHUNK):
         step = left[start : start + CHUNK].astype(np.float64) - right[start : start + CHUNK]
-        squares += float(np.dot(step, step))
+        # No np.dot: its threads would spin beside the trainer's, and their number could change the last bits.
+        squares += float(np.square(step, out=step).sum())
     return math.sqrt(squares) if math.isfinite(squares) else math.nan
 
 

@@ -1,5 +1,6 @@
 """The gradient of every single record of a batch, for any model: norms, mean, clipped sum. No noise here."""
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -58,5 +59,8 @@ def _by_chunks(flat: FlatModel, inputs: Tensor, labels: Tensor) -> Iterator[tupl
     if not len(inputs):
         return
     for x, y in zip(torch.split(inputs, records), torch.split(labels, records), strict=True):
-        gradients, losses = every(parameters, x, y)
+        with warnings.catch_warnings():
+            # Recurrent layers go record by record inside torch: slower, the same numbers, and nothing to be done.
+            warnings.filterwarnings("ignore", message="There is a performance drop")
+            gradients, losses = every(parameters, x, y)
         yield torch.cat([gradients[name].reshape(len(x), -1) for name in parameters], 1), losses

@@ -55,12 +55,14 @@ def own_model(data: bytes, count: int) -> OwnModel:
     (length,) = HEAD_LENGTH.unpack_from(data, 36)
     try:
         stored, alpha, last_round, betas = msgpack.unpackb(view[fixed : fixed + length])
+        alpha = None if alpha is None else float(alpha)
+        last_round, betas = int(last_round), tuple(float(beta) for beta in betas)
     except (ValueError, TypeError, msgpack.exceptions.UnpackException) as error:
         raise DamagedState(f"the head is not msgpack: {error!r}") from None
     if stored != count or len(data) != fixed + length + 4 * count:
         raise DamagedState(f"a vector of {stored} coordinates, want {count}")
     vector = np.frombuffer(data, "<f4", count, fixed + length).astype(np.float32, copy=False)
-    return OwnModel(vector, alpha, last_round, tuple(betas))
+    return OwnModel(vector, alpha, last_round, betas)
 
 
 def recall(state: bytes | None, count: int) -> tuple[OwnModel | None, tuple[str, ...]]:
