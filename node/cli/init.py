@@ -1,0 +1,132 @@
+"""`hanse init`: the folder of a node, ready to be started or to found a league."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import click
+
+from node.cli.exit_codes import Exit
+from node.cli.faults import CliError
+from node.cli.output import print_json
+from node.cli.passphrases import ask_passphrase, given_passphrase, passphrase_options
+from node.cli.verbs import Verb, json_option
+from node.cli.which_node import CONFIG_FILE
+
+
+@click.command(
+    cls=Verb,
+    examples=(
+        'hanse init ./alice --name "Alice Bearings"',
+        "hanse init ./alice --name Alice --passphrase --data bearing-simulator --offer all",
+        "hanse init ./eve --name Eve --genesis genesis.json --bootstrap /ip4/10.0.0.5/tcp/4001/p2p/12D3KooW...",
+    ),
+)
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.option("--name", required=True, metavar="NAME", help="The organisation's name, as others will see it.")
+@click.option("--listen", multiple=True, metavar="MULTIADDR", help="Where to listen. Default: /ip4/0.0.0.0/tcp/4001.")
+@click.option("--announce", multiple=True, metavar="MULTIADDR", help="Where others reach this node, if elsewhere.")
+@click.option("--bootstrap", multiple=True, metavar="MULTIADDR", help="A member to begin with, with /p2p/<peer id>.")
+@click.option("--rpc", metavar="HOST:PORT", help="Where programs of this machine call. Default: 127.0.0.1:4002.")
+@click.option(
+    "--genesis", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="The league's first block."
+)
+@click.option("--data", "source", metavar="SOURCE", help="Where records come from: `hanse help sources`.")
+@click.option("--data-path", type=click.Path(path_type=Path), metavar="PATH", help="File or folder of the source.")
+@click.option("--data-setting", multiple=True, metavar="NAME=VALUE", help="A setting of the source.")
+@click.option("--offer", metavar="ask|all|TYPES", help="Join requests by itself: all, or data types with commas.")
+@click.option("--passphrase", "ask", is_flag=True, help="Ask for a passphrase and encrypt the key under it.")
+@passphrase_options
+@json_option
+def init(folder: Path, as_json: bool, **options: Any) -> None:
+    """Make the folder of a node: its key, its configuration and its data directory.
+
+    Nothing that exists is written over. Without a passphrase the key is protected by its file mode (0600) alone.
+    """
+    from node.config import parse_config
+    from node.config_template import config_template
+    from node.disk import publish_file
+    from node.identity import create_key, org_from_peer_id, peer_id, stored_org
+
+    config_path = folder / CONFIG_FILE
+    if config_path.exists():
+        raise CliError(Exit.CONFIGURATION, f"{config_path}: there is a node already; it is left as it is")
+    passphrase = _new_passphrase(options)
+    text = config_template(_settings(options))
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # Refused before anything is written: a half-made folder would be in the way of the next try.
+    config = parse_config(text, config_path)
+    genesis = _checked_genesis(options["genesis"])
+    key_path = config.key.file
+    # A key without a configuration is what an init leaves that was interrupted: it is this node's key.
+    org = stored_org(key_path) if key_path.exists() else create_key(key_path, passphrase).org
+    if org is None:
+        raise CliError(Exit.CONFIGURATION, f"{key_path}: is there already and is not a key that hanse made")
+    assert org_from_peer_id(peer_id(org)) == org
+    if genesis is not None:
+        shutil.copyfile(genesis, config.genesis.file)
+    publish_file(config_path, text.encode(), replace=False)
+    _say(folder, peer_id(org), genesis is not None, passphrase is not None, as_json)
+
+
+def _new_passphrase(options: dict[str, Any]) -> str | None:
+    if options["ask"]:
+        if options["passphrase_file"] or options["passphrase_fd"] is not None:
+            raise CliError(Exit.USAGE, "--passphrase asks at the terminal; give it, or a file, or a descriptor")
+        return ask_passphrase("New passphrase", twice=True)
+    return given_passphrase(options["passphrase_file"], options["passphrase_fd"])
+
+
+def _settings(options: dict[str, Any]) -> dict[str, dict[str, object]]:
+    """The settings that the options say, by section and key."""
+    settings: dict[str, dict[str, object]] = {"node": {"name": options["name"]}}
+    if options["passphrase_file"]:
+        settings["key"] = {"passphrase_file": options["passphrase_file"].absolute()}
+    addresses = {key: list(options[key]) for key in ("listen", "announce", "bootstrap") if options[key]}
+    settings["network"] = dict(addresses)
+    if options["rpc"]:
+        settings["rpc"] = {"listen": options["rpc"]}
+    if options["source"]:
+        settings["data"] = {"source": options["source"]}
+        if options["data_path"]:
+            settings["data"]["path"] = options["data_path"].absolute()
+        if options["data_setting"]:
+            settings["data"]["settings"] = dict(_pair(text) for text in options["data_setting"])
+    elif options["data_path"] or options["data_setting"]:
+        raise CliError(Exit.USAGE, "--data-path and --data-setting need --data SOURCE")
+    if options["offer"]:
+        words = options["offer"]
+        settings["training"] = {"offer": words if words in ("ask", "all") else words.split(",")}
+    return settings
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise CliError(Exit.USAGE, f"--data-setting {text!r}, want NAME=VALUE")
+    return name, value
+
+
+def _checked_genesis(path: Path | None) -> Path | None:
+    if path is not None:
+        from ledger.genesis import genesis_from_json
+
+        genesis_from_json(path.read_text())
+    return path
+
+
+def _say(folder: Path, peer: str, has_genesis: bool, encrypted: bool, as_json: bool) -> None:
+    if as_json:
+        print_json({"folder": str(folder.absolute()), "peer_id": peer, "genesis": has_genesis, "encrypted": encrypted})
+        return
+    click.echo(f"{folder} is ready.\n\nPeer id  {peer}\n\nNext")
+    if has_genesis:
+        click.echo(f"  hanse start -c {folder}                 run the node")
+        click.echo(f"  hanse join league -c {folder}           ask the members to let it in, unless it is a founder")
+    else:
+        click.echo(f"  hanse genesis member -c {folder} --balance 1000000")
+        click.echo("                                  the line that founders exchange; one of them then runs")
+        click.echo("  hanse genesis create --name LEAGUE --member ... -o genesis.json")
+        click.echo(f"                                  and everybody puts genesis.json into the folder ({folder})")
+    if not encrypted:
+        click.echo("\nThe key is not encrypted: `hanse keys passphrase` changes that.")

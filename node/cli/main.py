@@ -1,0 +1,84 @@
+"""The entry point of `hanse`: the table of verbs, and the one place where exceptions become exit codes."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from node.cli.exit_codes import Exit
+from node.cli.faults import as_cli_error, report, wants_json
+from node.cli.verbs import LazyGroup
+
+VERBS: dict[str, tuple[str, str]] = {
+    "init": ("node.cli.init:init", "Make a node's folder: key, configuration, data directory."),
+    "start": ("node.cli.start:start", "Run the node in this folder."),
+    "stop": ("node.cli.start:stop", "Stop a running node and wait until it is gone."),
+    "status": ("node.cli.status:status", "How a node and its league stand."),
+    "peers": ("node.cli.status:peers", "Who is connected."),
+    "devnet": ("node.cli.devnet:devnet", "A whole league on this machine, from founding to the trained model."),
+    "request": ("node.cli.request:request", "Publish data requests and follow them."),
+    "join": ("node.cli.join:join", "Ask to be let into a league, or offer data to a request."),
+    "members": ("node.cli.members:members", "Who is in the league, who wants in, and saying yes."),
+    "anchor": ("node.cli.anchor:anchor", "Roots over this organisation's records, and proofs under them."),
+    "dispute": ("node.cli.dispute:dispute", "Find out whether records were changed, and prove it."),
+    "ledger": ("node.cli.ledger:ledger", "Blocks, transactions, accounts, proofs; transfers."),
+    "model": ("node.cli.model:model", "Trained models: list, look, export."),
+    "keys": ("node.cli.keys:keys", "This organisation's key."),
+    "genesis": ("node.cli.genesis:genesis", "The first block of a league."),
+    "config": ("node.cli.config:config", "Check, show and write configurations."),
+    "help": ("node.cli.help_topics:help_topics", "Explain a topic: exit-codes, models, strategies, ..."),
+}
+
+
+@click.group(
+    cls=LazyGroup,
+    verbs=VERBS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    examples=(
+        "hanse devnet --factories 5                      a whole league on this machine",
+        'hanse init ./alice --name "Alice Bearings"      the folder of a node',
+        "hanse start -c ./alice                          run it",
+        "hanse request watch ID -c ./alice               follow a training",
+    ),
+)
+@click.version_option(package_name="hanse", prog_name="hanse")
+def cli() -> None:
+    """Federated learning between organisations that do not trust each other, with no one in the middle.
+
+    Every verb takes --help and ends in a meaningful exit code: `hanse help exit-codes`.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command line and leave with its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(int(run(given)))
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command line; the exit code."""
+    if arguments and arguments[-1] == "--json" and len(arguments) == 1:
+        arguments = ["--help"]
+    try:
+        code = cli.main(arguments, prog_name="hanse", standalone_mode=False)
+        return code if isinstance(code, int) else Exit.OK
+    except click.exceptions.Exit as leaving:
+        return leaving.exit_code
+    except BrokenPipeError:
+        # `hanse ledger blocks | head`: the reader has enough. Python would complain again when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.OK
+    except click.exceptions.NoArgsIsHelpError as asked:
+        click.echo(asked.format_message())
+        return Exit.USAGE
+    except BaseException as error:
+        fault = as_cli_error(error)
+        if fault.code is Exit.INTERNAL and os.environ.get("HANSE_DEBUG"):
+            raise
+        report(fault, wants_json(arguments))
+        return fault.code
+
+
+if __name__ == "__main__":
+    main()

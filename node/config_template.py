@@ -1,0 +1,55 @@
+"""A configuration file with every setting, its meaning and its default, for people to edit. Written from the rules."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+from node.config import SECTIONS
+from node.toml_rules import TextTable, rules_of
+
+_HEAD = """\
+# Configuration of a Hanse node. Lines that begin with # show a setting's default.
+# Relative paths count from the folder of this file. A setting that does not exist stops the node and is named.
+# Each setting can be overridden by a variable HANSE_<SECTION>_<KEY>, such as HANSE_RPC_LISTEN.
+# `hanse config check` reads this file without starting anything.
+"""
+
+
+def config_template(given: Mapping[str, Mapping[str, object]]) -> str:
+    """TOML text with the settings in `given` (section → key → value) set and all others commented out."""
+    parts = [_HEAD]
+    for name, kind in SECTIONS.items():
+        purpose = " ".join((kind.__doc__ or "").split())
+        parts.append(f"\n# {purpose}\n[{name}]\n")
+        chosen = given.get(name, {})
+        assert chosen.keys() <= rules_of(kind).keys(), f"[{name}] has no {chosen.keys() - rules_of(kind).keys()}"
+        for field in fields(kind):
+            rule = rules_of(kind)[field.name]
+            parts.append(f"# {rule.meaning}; {rule.wanted()}\n")
+            if field.name in chosen:
+                parts.append(f"{field.name} = {toml_value(chosen[field.name])}\n")
+            else:
+                default: Any = () if isinstance(rule, TextTable) else field.default
+                parts.append(f"# {field.name} = {toml_value('' if default is MISSING else default)}\n")
+    return "".join(parts)
+
+
+def toml_value(value: object) -> str:
+    """A value as TOML writes it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if value is None or value == Path():
+        return '""'
+    if isinstance(value, (str, Path)):
+        # JSON's escapes are TOML's (basic strings, TOML 1.0).
+        return json.dumps(str(value), ensure_ascii=False)
+    if isinstance(value, Mapping) or value == ():
+        pairs = value.items() if isinstance(value, Mapping) else ()
+        return "{ " + ", ".join(f"{json.dumps(key)} = {toml_value(each)}" for key, each in pairs) + " }"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(toml_value(each) for each in value) + "]"
+    raise TypeError(f"{type(value).__name__} is not written to a configuration")
