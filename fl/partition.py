@@ -1,6 +1,6 @@
 """Who holds which records, when one data set stands for many factories: IID, Dirichlet, class(k), by site.
 
-Every function gives positions (intp arrays, ascending) one array a client, disjoint. Randomness comes in as an argument.
+Every function gives positions, one ascending intp array a client, disjoint. Randomness comes in as an argument;
 numpy only.
 """
 

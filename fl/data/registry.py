@@ -6,7 +6,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Protocol
 
-from fl.data import bearing_simulator
+from fl.data import bearing_simulator, cifar_mosaics, cwru, idx_images, ims, tabular, text
 from fl.data.errors import DataError
 from fl.data.subset import SUBSET_NAMES, SubsetSettings, take_subset
 from fl.data.tables import Split, Table
@@ -45,6 +45,49 @@ BUILT_IN: Mapping[str, Source] = {
         settings=bearing_simulator.BearingSimulatorSettings,
         load=bearing_simulator.load,
         pooled_test=bearing_simulator.pooled_test,
+    ),
+    "cwru": Source(
+        summary="bearing faults recorded at four motor loads; a load is a factory",
+        path="the folder with cwru_12k_load0hp.npz to cwru_12k_load3hp.npz",
+        settings=cwru.CwruSettings,
+        load=cwru.load,
+        pooled_test=cwru.pooled_test,
+    ),
+    "ims": Source(
+        summary="eight channels of healthy bearings, for anomaly detection and anchoring",
+        path="the .npz file with the array mV [snapshots, samples, 8]",
+        settings=ims.ImsSettings,
+        load=ims.load,
+    ),
+    "mnist": Source(
+        summary="handwritten digits, 28x28",
+        path="the folder with the four idx files",
+        settings=idx_images.IdxImagesSettings,
+        load=idx_images.load_mnist,
+    ),
+    "fashion-mnist": Source(
+        summary="pictures of clothes, 28x28",
+        path="the folder with the four idx files",
+        settings=idx_images.IdxImagesSettings,
+        load=idx_images.load_fashion_mnist,
+    ),
+    "cifar10": Source(
+        summary="colour pictures of ten things, 32x32, in WebP mosaics; needs pillow",
+        path="the folder with train_00.webp, test_00.webp, ... and labels.npz",
+        settings=cifar_mosaics.CifarSettings,
+        load=cifar_mosaics.load,
+    ),
+    "text": Source(
+        summary="characters and the one that follows; plays by speaker",
+        path="a text file in UTF-8, plain, .gz or .xz",
+        settings=text.TextSettings,
+        load=text.load,
+    ),
+    "table": Source(
+        summary="a table of one's own, described by a schema in TOML",
+        path="a .csv, .txt, .tsv, .parquet or .npz file",
+        settings=tabular.TabularSettings,
+        load=tabular.load,
     ),
 }
 
@@ -112,8 +155,8 @@ def pooled_test(source: str, settings: Mapping[str, str], path: Path | None) -> 
 
 
 def _apart(source: str, settings: Mapping[str, str]) -> tuple[dict[str, str], SubsetSettings]:
-    common = {name: text for name, text in settings.items() if name in SUBSET_NAMES}
-    own = {name: text for name, text in settings.items() if name not in SUBSET_NAMES}
+    common = {name: value for name, value in settings.items() if name in SUBSET_NAMES}
+    own = {name: value for name, value in settings.items() if name not in SUBSET_NAMES}
     return own, parse_settings(SubsetSettings, f"source {source[:SHOWN_CHARS_MAX]!r}", common, DataError)
 
 

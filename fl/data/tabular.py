@@ -1,0 +1,159 @@
+"""The source "table": a CSV, Parquet or .npz file of one's own, read as its schema (tabular_schema.py) declares."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl.data.errors import DataError
+from fl.data.scaling import PublicRange, scale
+from fl.data.tables import Split, Table
+from fl.data.tabular_files import Cells, Columns, read_columns
+from fl.data.tabular_schema import Schema, WordColumn, read_schema
+from fl.settings import Choice, Text, Whole
+
+# An error names this many rows, and counts the others.
+ROWS_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class TabularSettings:
+    schema: Annotated[
+        str, Text(1024, "the schema's TOML file, from the table's folder; empty: NAME.schema.toml")
+    ] = ""
+    test_percent: Annotated[int, Whole(1, 90, "share of the records to test on")] = 30
+    split: Annotated[str, Choice(("last", "random"), "which records to test on")] = "last"
+    seed: Annotated[int, Whole(0, 2**32 - 1, "for the random split")] = 0
+
+
+def load(settings: TabularSettings, path: Path | None) -> Split:
+    """float32 [n, inputs] in -1..1. With split=last the records are in the file's order, or in that of the time column.
+
+    Raises DataError naming the file, the column, the row, what came and what was wanted: for columns that are missing,
+    values that are no numbers, words and classes that are not declared, gaps (unless the schema drops them).
+    """
+    assert path is not None
+    schema = read_schema(path.parent / (settings.schema or f"{path.name}.schema.toml"))
+    table = read_table(path, schema)
+    tested = len(table) * settings.test_percent // 100
+    if not 0 < tested < len(table):
+        raise DataError.of_file(path, f"{len(table)} records, want enough to train and to test on")
+    order = np.arange(len(table))
+    if settings.split == "random":
+        order = np.random.default_rng(settings.seed).permutation(len(table))
+    cut = len(table) - tested
+    return Split(train=table.take(np.sort(order[:cut])), test=table.take(np.sort(order[cut:])))
+
+
+def read_table(path: Path, schema: Schema) -> Table:
+    """All records of the file, by time when the schema names a time column. Raises DataError as `load` does."""
+    columns = _without_gaps(read_columns(path, schema.columns(), schema.delimiter), schema)
+    if not columns.rows:
+        raise DataError.of_file(path, "has no records")
+    features = np.concatenate([_inputs(columns, column) for column in schema.features], axis=1)
+    labels = _places(columns, schema.label, schema.classes)
+    groups: NDArray[np.int64] | None = None
+    group_names: tuple[str, ...] = ()
+    if schema.group is not None:
+        sites, places = np.unique(np.array(_texts(columns.cells[schema.group])), return_inverse=True)
+        groups, group_names = places.astype(np.int64), tuple(str(site) for site in sites)
+    table = Table(features, labels, schema.classes, groups, group_names)
+    return table if schema.time is None else table.take(_time_order(columns.cells[schema.time]))
+
+
+def _inputs(columns: Columns, column: PublicRange | WordColumn) -> NDArray[np.float32]:
+    if isinstance(column, WordColumn):
+        places = _places(columns, column.name, column.values)
+        return np.where(places[:, None] == np.arange(len(column.values)), 1.0, -1.0).astype(np.float32)
+    return scale(_numbers(columns, column.name)[:, None], (column,))
+
+
+def _numbers(columns: Columns, name: str) -> NDArray[np.float64]:
+    cells = columns.cells[name]
+    try:
+        return np.asarray(cells, dtype=np.float64)
+    except ValueError:
+        row, cell = next((row, cell) for row, cell in enumerate(cells) if not _is_number(cell))
+        reason = f"{columns.place(row)} has {str(cell)[:40]!r}, want a number"
+        raise DataError.of_file(columns.path, reason, name) from None
+
+
+def _is_number(cell: object) -> bool:
+    try:
+        float(cell)  # type: ignore[arg-type]
+    except ValueError:
+        return False
+    return True
+
+
+def _texts(cells: Cells) -> list[str]:
+    """The cells as words. A whole number is written without a point, whatever type a file gave it."""
+    if isinstance(cells, list):
+        return [cell.strip() for cell in cells]
+    if cells.dtype.kind == "f":
+        return [str(int(cell)) if float(cell).is_integer() else str(cell) for cell in cells.tolist()]
+    if cells.dtype.kind == "b":
+        return [str(int(cell)) for cell in cells.tolist()]
+    return [str(cell) for cell in cells.tolist()]
+
+
+def _places(columns: Columns, name: str, words: tuple[str, ...]) -> NDArray[np.int64]:
+    """int64 [n]: the place of every cell in `words`."""
+    place_of = {word: place for place, word in enumerate(words)}
+    texts = _texts(columns.cells[name])
+    places = np.array([place_of.get(text, -1) for text in texts], dtype=np.int64)
+    strange = np.flatnonzero(places < 0)
+    if len(strange):
+        row = int(strange[0])
+        wanted = ", ".join(repr(word) for word in words[:12])
+        reason = (
+            f"{columns.place(row)} has {texts[row][:40]!r}, want one of {wanted} ({len(strange)} such rows)"
+        )
+        raise DataError.of_file(columns.path, reason, name)
+    return places
+
+
+def _time_order(cells: Cells) -> NDArray[np.intp]:
+    """Positions by time, equal times in the file's order. Numbers go by value, texts (ISO 8601) by the alphabet."""
+    if isinstance(cells, list):
+        try:
+            return np.argsort(np.array(cells, dtype=np.float64), kind="stable")
+        except ValueError:
+            return np.argsort(np.array(cells), kind="stable")
+    return np.argsort(cells, kind="stable")
+
+
+def _without_gaps(columns: Columns, schema: Schema) -> Columns:
+    """The rows that have a value in every column. Raises DataError naming the others, unless the schema drops them."""
+    gaps = np.zeros(columns.rows, dtype=bool)
+    numeric = {column.name for column in schema.features if isinstance(column, PublicRange)}
+    first_gap: str | None = None
+    for name in schema.columns():
+        cells = columns.cells[name]
+        if isinstance(cells, list):
+            empty = np.array([not cell.strip() for cell in cells], dtype=bool)
+        else:
+            empty = ~np.isfinite(cells) if cells.dtype.kind == "f" else np.zeros(columns.rows, dtype=bool)
+        if name in numeric and isinstance(cells, list):
+            filled = ["0" if gap else cell for gap, cell in zip(empty, cells, strict=True)]
+            in_full = Columns(columns.path, {name: filled}, columns.rows, columns.place)
+            empty |= ~np.isfinite(_numbers(in_full, name))
+        if empty.any() and first_gap is None:
+            first_gap = name
+        gaps |= empty
+    if first_gap is None:
+        return columns
+    rows = np.flatnonzero(gaps)
+    if schema.missing == "refuse":
+        named = ", ".join(columns.place(int(row)) for row in rows[:ROWS_NAMED])
+        more = f" and {len(rows) - ROWS_NAMED} more" if len(rows) > ROWS_NAMED else ""
+        reason = f'{named}{more}: empty or not finite, want a value (missing = "drop" leaves such rows out)'
+        raise DataError.of_file(columns.path, reason, first_gap)
+    kept = np.flatnonzero(~gaps)
+    cells_kept: dict[str, Cells] = {
+        name: [cells[row] for row in kept] if isinstance(cells, list) else cells[kept]
+        for name, cells in columns.cells.items()
+    }
+    return Columns(columns.path, cells_kept, len(kept), lambda row: columns.place(int(kept[row])))

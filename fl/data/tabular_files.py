@@ -1,0 +1,135 @@
+"""Columns out of a CSV, Parquet or .npz file, as they stand there, and the place of every row. Gives no meaning."""
+
+import csv
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl.data.errors import DataError
+from fl.data.npz import NpzFile, open_npz
+
+# Ten thousand machines, once a second for some hours: beyond this a table wants a source of its own.
+ROWS_MAX = 50_000_000
+NAMES_SHOWN = 12
+
+Cells = list[str] | NDArray[np.generic]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Columns:
+    """`cells` by column name, all of one length; `place(row)` is how a person finds the row ("line 12")."""
+
+    path: Path
+    cells: dict[str, Cells]
+    rows: int
+    place: Callable[[int], str]
+
+
+def read_columns(path: Path, wanted: Sequence[str], delimiter: str) -> Columns:
+    """The wanted columns of a file; its suffix says what it is: .csv, .txt, .tsv, .parquet, .npz.
+
+    A column of an .npz file is a one-dimensional array, or "name:3", column 3 of a two-dimensional one. Raises
+    DataError for a column that is missing, a line with other than the head's number of cells, and what is no such file.
+    """
+    readers = {".parquet": _parquet, ".pq": _parquet, ".npz": _npz}
+    suffix = path.suffix.lower()
+    if suffix in readers:
+        return readers[suffix](path, wanted)
+    if suffix in (".csv", ".txt", ".tsv"):
+        return _csv(path, wanted, delimiter)
+    raise DataError.of_file(path, f"ends in {suffix!r}, want .csv, .txt, .tsv, .parquet or .npz")
+
+
+def _missing(path: Path, wanted: Sequence[str], present: Sequence[str]) -> None:
+    lacking = [name for name in wanted if name not in present]
+    if lacking:
+        shown = ", ".join(repr(name) for name in present[:NAMES_SHOWN]) + (
+            ", ..." if len(present) > NAMES_SHOWN else ""
+        )
+        raise DataError.of_file(path, f"missing; the file has {len(present)} columns: {shown}", lacking[0])
+
+
+def _csv(path: Path, wanted: Sequence[str], delimiter: str) -> Columns:
+    cells: dict[str, list[str]] = {name: [] for name in wanted}
+    lines: list[int] = []
+    try:
+        # utf-8-sig: spreadsheets put a mark before the first column's name.
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, delimiter=delimiter, strict=True)
+            head = next(reader, None)
+            if not head:
+                raise DataError.of_file(path, "is empty, want a first line with the names of the columns")
+            _missing(path, wanted, head)
+            twice = [name for name in wanted if head.count(name) > 1]
+            if twice:
+                raise DataError.of_file(
+                    path, f"stands {head.count(twice[0])} times in the first line", twice[0]
+                )
+            takers = [(cells[name].append, head.index(name)) for name in wanted]
+            for row in reader:
+                if not row:
+                    continue
+                if len(row) != len(head):
+                    raise DataError.of_file(
+                        path, f"line {reader.line_num} has {len(row)} cells, want {len(head)}"
+                    )
+                if len(lines) == ROWS_MAX:
+                    raise DataError.of_file(path, f"has more than {ROWS_MAX} rows")
+                lines.append(reader.line_num)
+                for take, position in takers:
+                    take(row[position])
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError.of_file(path, f"cannot be read as CSV in UTF-8: {error}") from None
+    return Columns(path, dict(cells), len(lines), lambda row: f"line {lines[row]}")
+
+
+def _parquet(path: Path, wanted: Sequence[str]) -> Columns:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise DataError.of_file(
+            path, "is Parquet, want pyarrow to read it: pip install 'hanse[data]'"
+        ) from None
+    try:
+        file = pyarrow.parquet.ParquetFile(path)
+        _missing(path, wanted, file.schema_arrow.names)
+        if file.metadata.num_rows > ROWS_MAX:
+            raise DataError.of_file(path, f"has {file.metadata.num_rows} rows, want at most {ROWS_MAX}")
+        table = file.read(columns=list(wanted))
+    except (OSError, pyarrow.ArrowException) as error:
+        raise DataError.of_file(path, f"cannot be read as Parquet: {error}") from None
+    cells: dict[str, Cells] = {}
+    for name in wanted:
+        column = table.column(name)
+        numeric = pyarrow.types.is_integer(column.type) or pyarrow.types.is_floating(column.type)
+        if numeric and not column.null_count:
+            cells[name] = np.asarray(column.to_numpy())
+        else:
+            # Dates, words and columns with gaps go by their text, as in CSV; a gap is an empty cell.
+            cells[name] = ["" if value is None else str(value) for value in column.to_pylist()]
+    return Columns(path, cells, table.num_rows, lambda row: f"row {row + 1}")
+
+
+def _npz(path: Path, wanted: Sequence[str]) -> Columns:
+    with open_npz(path) as file:
+        cells: dict[str, Cells] = {name: _npz_column(file, name) for name in wanted}
+    lengths = {name: len(column) for name, column in cells.items()}
+    rows = lengths[wanted[0]]
+    for name, length in lengths.items():
+        if length != rows:
+            raise DataError.of_file(path, f"{length} values, {wanted[0]!r} has {rows}", name)
+    return Columns(path, cells, rows, lambda row: f"row {row + 1}")
+
+
+def _npz_column(file: NpzFile, name: str) -> NDArray[np.generic]:
+    array, colon, position = name.rpartition(":")
+    if name in file.names() or not colon or not position.isdecimal():
+        return file.array(name, 1, "iufbU")
+    matrix = file.array(array, 2, "iufb")
+    if int(position) >= matrix.shape[1]:
+        raise DataError.of_file(file.path, f"{array!r} has the columns 0..{matrix.shape[1] - 1}", name)
+    return matrix[:, int(position)]
