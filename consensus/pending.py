@@ -98,6 +98,11 @@ class PendingTransactions:
     def get(self, transaction_id: Hash32) -> Transaction | None:
         return self._by_id.get(transaction_id)
 
+    def waiting(self, sender: OrgId, nonce: int) -> Transaction | None:
+        """The transaction of a sender that waits with a nonce."""
+        queue = self._queues.get(sender)
+        return None if queue is None else queue.by_nonce.get(nonce)
+
     def next_nonce(self, sender: OrgId, next_nonce: int) -> int:
         """The nonce a new transaction of `sender` should bear, given the ledger's next one."""
         queue = self._queues.get(sender)

@@ -1,0 +1,174 @@
+"""What is let into the pool: signatures once, rules against a trial block on the head, refusals with a reason.
+
+A member's own mistake is refused at once; what a peer sent and does not fit yet is parked for a few heights, for it may
+only have overtaken the block it rests on.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+
+from consensus.pending import Admission, PendingTransactions
+from ledger.chain import Chain, Trial
+from ledger.entries import REQUESTS_OPEN_MAX
+from ledger.errors import InvalidTransaction
+from ledger.execution import next_nonce
+from ledger.transactions import AggregateRound, Transaction
+from ledger.types import BLOCK_BYTES_MAX, BLOCK_TRANSACTIONS_MAX, Hash32, OrgId
+
+# Signatures remembered as good: the pool twice over, 128 bytes each.
+SIGNATURES_KEPT_MAX = 40_000
+# Transactions that did not fit the head when they came. Past that the oldest goes: its sender sends again.
+PARKED_MAX = 1_024
+PARKED_HEIGHTS = 8
+# What a block takes beside transactions: its header and what shows that views failed.
+BLOCK_MARGIN_BYTES = 512 * 1024
+
+
+class SignatureMemory:
+    """Checks each transaction's signature once, however often it comes: from a client, a peer, in a block."""
+
+    def __init__(self, chain_id: Hash32) -> None:
+        self._chain_id = chain_id
+        self._good: OrderedDict[bytes, None] = OrderedDict()
+
+    def check(self, transaction: Transaction) -> None:
+        """Raises InvalidTransaction."""
+        # The id does not cover the signature: a copy with another one is another question.
+        name = transaction.id + transaction.signature
+        if name in self._good:
+            return
+        transaction.check_signature(self._chain_id)
+        self._good[name] = None
+        if len(self._good) > SIGNATURES_KEPT_MAX:
+            self._good.popitem(last=False)
+
+
+class Intake:
+    """The pool of one node and the trial block that says what of it would run on the head."""
+
+    def __init__(self, chain: Chain, signatures: SignatureMemory, now_ms: int) -> None:
+        self.pool = PendingTransactions()
+        self._chain = chain
+        self._signatures = signatures
+        self._parked: OrderedDict[Hash32, tuple[Transaction, int]] = OrderedDict()
+        self._trial = self._fresh_trial(now_ms)
+        self._runnable = 0
+
+    @property
+    def has_runnable(self) -> bool:
+        """Whether a transaction waits that the head's state accepts."""
+        return self._runnable > 0
+
+    def next_nonce(self, org: OrgId) -> int:
+        """The nonce that a new transaction of `org` must bear, those that wait counted in."""
+        return self.pool.next_nonce(org, self._chain.next_nonce(org))
+
+    def submit(self, transaction: Transaction) -> bool:
+        """A client's transaction; False when it waits already. Raises InvalidTransaction, and then keeps nothing."""
+        self._signatures.check(transaction)
+        self._refuse_aggregates(transaction)
+        if not self._add(transaction):
+            return False
+        refused = self._run(OrgId(transaction.sender))
+        for each, error in refused:
+            self.pool.drop(each.id)
+            if each.id == transaction.id:
+                raise error
+        return True
+
+    def receive(self, transaction: Transaction) -> bool:
+        """A peer's; whether it is new and waits. Raises InvalidTransaction only for what can never be right."""
+        if transaction.id in self._parked or self.pool.get(transaction.id) is not None:
+            return False
+        self._refuse_aggregates(transaction)
+        self._signatures.check(transaction)
+        try:
+            if not self._add(transaction):
+                return False
+        except InvalidTransaction:
+            return False
+        for each, _ in self._run(OrgId(transaction.sender)):
+            self._park(each)
+        return self.pool.get(transaction.id) is not None
+
+    def choose(self) -> list[Transaction]:
+        """What the next block should try, in order."""
+        room = BLOCK_BYTES_MAX - BLOCK_MARGIN_BYTES
+        state = self._chain.state()
+        # One place stays free for each aggregate, which is not in the pool.
+        count = BLOCK_TRANSACTIONS_MAX - REQUESTS_OPEN_MAX
+        return self.pool.ready(lambda org: next_nonce(state, org), room, count)
+
+    def refused(self, refused: Sequence[tuple[Transaction, InvalidTransaction]]) -> None:
+        """Transactions that a block in the making did not accept: the trial's clock was behind."""
+        for transaction, _ in refused:
+            self._park(transaction)
+
+    def new_head(self, final: Iterable[Transaction], now_ms: int) -> list[tuple[Transaction, InvalidTransaction]]:
+        """After a block: what of the pool still runs, and what is dropped for good, with the reason."""
+        counted = [each for each in final if not isinstance(each.body, AggregateRound)]
+        self.pool.remove_final(counted)
+        for each in counted:
+            self._parked.pop(each.id, None)
+        parked, self._parked = self._parked, OrderedDict()
+        dropped = []
+        for transaction, height in parked.values():
+            if self._chain.height - height > PARKED_HEIGHTS:
+                dropped.append((transaction, self._reason(transaction, now_ms)))
+                continue
+            try:
+                self._add(transaction)
+            except InvalidTransaction as error:
+                dropped.append((transaction, error))
+        self._trial = self._fresh_trial(now_ms)
+        self._runnable = 0
+        for transaction in self.choose():
+            try:
+                self._trial.apply(transaction)
+                self._runnable += 1
+            except InvalidTransaction:
+                first = parked.get(transaction.id)
+                self._park(transaction, self._chain.height if first is None else first[1])
+        return dropped
+
+    def _fresh_trial(self, now_ms: int) -> Trial:
+        time = max(self._chain.head_time + 1, now_ms)
+        return self._chain.trial(self._chain.leaders()[0], time)
+
+    def _add(self, transaction: Transaction) -> bool:
+        """Raises InvalidTransaction when the pool does not take it; False when it has it."""
+        admission = self.pool.add(transaction, self._chain.next_nonce(transaction.sender))
+        if admission in (Admission.ADDED, Admission.KNOWN):
+            return admission is Admission.ADDED
+        code = "nonce" if admission in (Admission.STALE, Admission.NONCE_TAKEN, Admission.GAP_TOO_WIDE) else "full"
+        raise InvalidTransaction(code, f"nonce {transaction.nonce}: {admission.value}")
+
+    def _run(self, sender: OrgId) -> list[tuple[Transaction, InvalidTransaction]]:
+        """Try on the trial what of this sender can run now; a refusal ends its run."""
+        while True:
+            following = self.pool.waiting(sender, next_nonce(self._trial.state, sender))
+            if following is None:
+                return []
+            try:
+                self._trial.apply(following)
+                self._runnable += 1
+            except InvalidTransaction as error:
+                return [(following, error)]
+
+    def _park(self, transaction: Transaction, height: int | None = None) -> None:
+        self.pool.drop(transaction.id)
+        self._parked[transaction.id] = (transaction, self._chain.height if height is None else height)
+        if len(self._parked) > PARKED_MAX:
+            self._parked.popitem(last=False)
+
+    def _reason(self, transaction: Transaction, now_ms: int) -> InvalidTransaction:
+        try:
+            self._fresh_trial(now_ms).apply(transaction)
+        except InvalidTransaction as error:
+            return error
+        return InvalidTransaction("full", "waited for too many heights")
+
+    @staticmethod
+    def _refuse_aggregates(transaction: Transaction) -> None:
+        if isinstance(transaction.body, AggregateRound):
+            raise InvalidTransaction("author", "an aggregate is put in a block by its author, never sent")

@@ -1,0 +1,668 @@
+"""One whole replica: height after height, the pool, catch-up. Feed it events, carry out the effects it returns.
+
+Nothing here sends, sleeps, reads a clock or draws random numbers; the chain's store is the one thing it writes itself,
+one synced batch a height. Time comes in as milliseconds since 1970 with every event.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from consensus import events as machine_events
+from consensus.catchup import CatchUp
+from consensus.events import (
+    BlockBuilt,
+    BlockChecked,
+    BlockReady,
+    BodyReceived,
+    BuildBlock,
+    CertificateReceived,
+    CheckBlock,
+    Decide,
+    FetchBody,
+    HeightSetup,
+    ProposalReceived,
+    Report,
+    ResendDue,
+    SetResend,
+    Started,
+    TimerExpired,
+    Timing,
+    VoteReceived,
+    WorkArrived,
+)
+from consensus.intake import Intake, SignatureMemory
+from consensus.journal import JournalRecord
+from consensus.machine import HeightMachine
+from consensus.messages import (
+    Blocks,
+    BlocksRequest,
+    Body,
+    BodyRequest,
+    CertificateMessage,
+    Decided,
+    Message,
+    Proposal,
+    Status,
+    Transactions,
+    VoteMessage,
+    fit_blocks,
+    fit_transactions,
+)
+from ledger.blocks import Block, FinalBlock
+from ledger.certificates import Certificate
+from ledger.chain import Chain, Outcome
+from ledger.entries import ELECTION, Election, Request, Round
+from ledger.errors import InvalidBlock, InvalidCertificate, InvalidTransaction
+from ledger.keys import KeyPair
+from ledger.requests import (
+    AggregationResult,
+    AggregationTask,
+    aggregate_transaction_body,
+    aggregation_task,
+    awaiting_aggregate,
+    awaiting_attestation,
+)
+from ledger.transactions import Body as TransactionBody
+from ledger.transactions import ReportEquivocation, ReportForDuty, Transaction, sign_transaction
+from ledger.types import Hash32, OrgId
+
+# Messages of the next height that come before the last block does: a proposal, the votes of 31 and their certificates.
+EARLY_MESSAGES_MAX = 256
+# Aggregates known at a time; a league works on few rounds at once.
+AGGREGATES_KEPT_MAX = 64
+# Blocks checked and not ready yet: one a view of the height.
+UNREADY_MAX = 16
+# How often a replica says where it is, and sends again what waits too long.
+STATUS_MS = 2_000
+STRAGGLER_MS = 2_000
+STRAGGLERS_PER_STATUS_MAX = 256
+
+
+# --- effects; the driver carries them out in order, and what follows a Persist only once that is synced
+
+
+@dataclass(frozen=True, slots=True)
+class Persist:
+    height: int
+    records: tuple[JournalRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Transmit:
+    """To one member, or to all that are connected when `to` is None."""
+
+    to: OrgId | None
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class SetTimer:
+    """Fire `name` after the delay, replacing what was set under it; `jitter`: give or take a quarter at random."""
+
+    name: str
+    delay_ms: int
+    jitter: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CancelTimer:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """Compute an aggregate, and tell `aggregate_computed`. Asked once a task."""
+
+    task: AggregationTask
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A block became final and is on disk; the journal may begin anew at the next height."""
+
+    final: FinalBlock
+    outcome: Outcome = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A transaction that waited can never run any more."""
+
+    transaction: Transaction
+    error: InvalidTransaction
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A peer sent something provably wrong."""
+
+    sender: OrgId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """A proposed aggregate is not what this member computed from the same blobs: it does not vote for it."""
+
+    task: AggregationTask
+    author: OrgId
+
+
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """Stop with a dump (simplex rule 12)."""
+
+    reason: str
+
+
+Effect = Persist | Transmit | SetTimer | CancelTimer | Compute | Committed | Dropped | Refused | Disagreement | Halt
+
+VIEW_TIMER, RESEND_TIMER, DEADLINE_TIMER, STATUS_TIMER, CATCHUP_TIMER, CLOCK_TIMER = (
+    "view",
+    "resend",
+    "deadline",
+    "status",
+    "catchup",
+    "clock",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaSettings:
+    """`clock_tolerance_ms`: how far a fresh block's time may be from the own clock to get this member's vote."""
+
+    timing: Timing
+    clock_tolerance_ms: int = 15_000
+
+
+class Replica:
+    """`key`: None for an observer. `records`: of the journal, for the height after the head. `first_vote`: the first
+    height this replica may sign in, `journal.first_height_to_vote`."""
+
+    def __init__(
+        self,
+        make_chain: Callable[[SignatureMemory], Chain],
+        chain_id: Hash32,
+        key: KeyPair | None,
+        settings: ReplicaSettings,
+        now_ms: int,
+        records: Sequence[JournalRecord] = (),
+        first_vote: int = 0,
+    ) -> None:
+        self._signatures = SignatureMemory(chain_id)
+        self.chain = make_chain(self._signatures)
+        self.intake = Intake(self.chain, self._signatures, now_ms)
+        self._key = key
+        self._settings = settings
+        self._now = now_ms
+        self._first_vote = first_vote
+        self._effects: list[Effect] = []
+        self._aggregates: OrderedDict[AggregationTask, AggregationResult | None] = OrderedDict()
+        self._unready: OrderedDict[Hash32, Block] = OrderedDict()
+        self._early: list[tuple[OrgId, Message]] = []
+        self._arrived: dict[Hash32, int] = {}
+        self._catchup = CatchUp(self.chain.height)
+        self._duty_reported = -1
+        self._told: deque[tuple[HeightMachine, machine_events.Event]] = deque()
+        self._telling = False
+        self._previous: HeightMachine | None = None
+        self._machine = self._make_machine(records)
+        self.halted: str | None = None
+
+    # --- looking in
+
+    @property
+    def me(self) -> OrgId | None:
+        return self._key.org if self._key else None
+
+    @property
+    def machine(self) -> HeightMachine:
+        """The height in work."""
+        return self._machine
+
+    @property
+    def behind(self) -> int:
+        """How many heights peers claim to be ahead."""
+        return self._catchup.behind
+
+    # --- events
+
+    def start(self, now_ms: int) -> list[Effect]:
+        """The first event."""
+        self._begin(now_ms)
+        self._tell(Started())
+        self._look_at_state()
+        self._status(None)
+        self._effects.append(SetTimer(STATUS_TIMER, STATUS_MS, jitter=True))
+        return self._end()
+
+    def receive(self, sender: OrgId, message: Message, now_ms: int) -> list[Effect]:
+        """A member's message."""
+        self._begin(now_ms)
+        match message:
+            case Proposal() | VoteMessage() | CertificateMessage():
+                self._consensus_message(sender, message)
+            case Decided(final):
+                self._decided_elsewhere(sender, final)
+            case BodyRequest(height, block_id):
+                self._serve_body(sender, height, Hash32(block_id))
+            case Body(block):
+                if block.height == self._machine.setup.height:
+                    self._tell(BodyReceived(block))
+            case Status(height, _, _):
+                self._catchup.peer_at(sender, height)
+                self._ask_blocks()
+            case BlocksRequest(first, count):
+                finals = (self.chain.final_block(height) for height in range(first, first + count))
+                self._send(sender, fit_blocks(final for final in finals if final is not None))
+            case Blocks(blocks):
+                self._catchup.received(sender, blocks, now_ms)
+                self._append_caught_up()
+                self._ask_blocks()
+            case Transactions(transactions):
+                self._receive_transactions(sender, transactions)
+        return self._end()
+
+    def submit(self, transaction: Transaction, now_ms: int) -> list[Effect]:
+        """A client's transaction. Raises InvalidTransaction, and then nothing has happened."""
+        self._begin(now_ms)
+        if self.intake.submit(transaction):
+            self._arrived[transaction.id] = now_ms
+            self._send(None, Transactions((transaction,)))
+            self._wake()
+        return self._end()
+
+    def submit_many(
+        self, transactions: Sequence[Transaction], now_ms: int
+    ) -> tuple[list[Effect], list[InvalidTransaction | None]]:
+        """A client's batch: effects, and for each transaction the error that refused it or None."""
+        self._begin(now_ms)
+        errors: list[InvalidTransaction | None] = []
+        added = []
+        for transaction in transactions:
+            try:
+                if self.intake.submit(transaction):
+                    added.append(transaction)
+                    self._arrived[transaction.id] = now_ms
+                errors.append(None)
+            except InvalidTransaction as error:
+                errors.append(error)
+        for message in fit_transactions(added):
+            self._send(None, message)
+        if added:
+            self._wake()
+        return self._end(), errors
+
+    def submit_own(self, body: TransactionBody, now_ms: int) -> tuple[list[Effect], Transaction]:
+        """Sign with the own key and the next nonce, and submit. Raises InvalidTransaction."""
+        assert self._key is not None, "an observer has nothing to sign with"
+        nonce = self.intake.next_nonce(self._key.org)
+        transaction = sign_transaction(self._key, self.chain.chain_id, nonce, body)
+        return self.submit(transaction, now_ms), transaction
+
+    def connected(self, peer: OrgId, now_ms: int) -> list[Effect]:
+        """A member is there: it is told where we are, and what waits."""
+        self._begin(now_ms)
+        self._status(peer)
+        waiting = [each for _, each in zip(range(STRAGGLERS_PER_STATUS_MAX), self.intake.pool, strict=False)]
+        for message in fit_transactions(waiting):
+            self._send(peer, message)
+        return self._end()
+
+    def disconnected(self, peer: OrgId, now_ms: int) -> list[Effect]:
+        self._begin(now_ms)
+        self._catchup.peer_gone(peer)
+        self._ask_blocks()
+        return self._end()
+
+    def timer(self, name: str, now_ms: int) -> list[Effect]:
+        """A timer that was set has run out."""
+        self._begin(now_ms)
+        if name == VIEW_TIMER:
+            self._tell(TimerExpired(self._timer_view))
+        elif name == RESEND_TIMER:
+            self._tell(ResendDue())
+        elif name == DEADLINE_TIMER:
+            self._look_at_deadlines()
+        elif name == CLOCK_TIMER:
+            self._try_ready()
+        elif name == CATCHUP_TIMER:
+            self._ask_blocks()
+        elif name == STATUS_TIMER:
+            self._status(None)
+            self._send_stragglers()
+            self._report_for_duty()
+            self._effects.append(SetTimer(STATUS_TIMER, STATUS_MS, jitter=True))
+        return self._end()
+
+    def aggregate_computed(self, task: AggregationTask, result: AggregationResult, now_ms: int) -> list[Effect]:
+        """The answer to `Compute`."""
+        self._begin(now_ms)
+        self._aggregates[task] = result
+        self._try_ready()
+        self._wake()
+        return self._end()
+
+    # --- one height
+
+    def _make_machine(self, records: Sequence[JournalRecord] = ()) -> HeightMachine:
+        height = self.chain.height + 1
+        self._timer_view = 0
+        setup = HeightSetup(
+            chain_id=self.chain.chain_id,
+            height=height,
+            committee=self.chain.committee(),
+            leaders=self.chain.leaders(),
+            parent=self.chain.head_id,
+            key=self._key,
+            timing=self._settings.timing,
+            may_vote=height >= self._first_vote,
+        )
+        return HeightMachine(setup, records)
+
+    def _tell(self, event: machine_events.Event) -> None:
+        """Feed the height's machine. What its effects lead to at once is fed to it after them, never in between."""
+        self._told.append((self._machine, event))
+        if self._telling:
+            return
+        self._telling = True
+        try:
+            while self._told:
+                machine, following = self._told.popleft()
+                if machine is self._machine:
+                    self._carry_out(machine.handle(following))
+        finally:
+            self._telling = False
+
+    def _carry_out(self, effects: Sequence[machine_events.Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case machine_events.Persist(records):
+                    self._effects.append(Persist(self._machine.setup.height, records))
+                case machine_events.Broadcast(message):
+                    self._send(None, message)
+                case machine_events.Send(to, message):
+                    self._send(to, message)
+                case FetchBody(block_id, holders):
+                    for holder in holders:
+                        self._send(holder, BodyRequest(self._machine.setup.height, block_id))
+                case machine_events.SetTimer(view, delay_ms):
+                    self._timer_view = view
+                    self._effects.append(SetTimer(VIEW_TIMER, delay_ms))
+                case SetResend(delay_ms):
+                    self._effects.append(SetTimer(RESEND_TIMER, delay_ms, jitter=True))
+                case BuildBlock(view, nullified):
+                    self._tell(BlockBuilt(view, self._build(view, nullified)))
+                case CheckBlock(block):
+                    self._check(block)
+                case Report(evidence):
+                    self._submit_duty(ReportEquivocation(evidence))
+                case machine_events.Refused(sender, reason):
+                    self._effects.append(Refused(sender, reason))
+                case Decide(block, certificate):
+                    self._commit(FinalBlock(block, certificate))
+                case machine_events.Halt(reason):
+                    self._halt(reason)
+
+    def _build(self, view: int, nullified: tuple[Certificate, ...]) -> Block | None:
+        """A block of all that can run and all aggregates that are due; None when there is nothing to say in view 0."""
+        assert self._key is not None
+        trial = self.chain.trial(self._key.org, max(self.chain.head_time + 1, self._now), nullified)
+        worth_making = view > 0 or self._deadline_is_due()
+        chosen = self.intake.choose()
+        refused = trial.apply_all(chosen)
+        self.intake.refused(refused)
+        worth_making = worth_making or len(chosen) > len(refused)
+        for request_id, request, current in awaiting_aggregate(trial.state):
+            task = aggregation_task(request_id, request, current)
+            result = self._aggregate(task)
+            if result is not None:
+                body = aggregate_transaction_body(task, result)
+                trial.apply(sign_transaction(self._key, self.chain.chain_id, self.chain.height + 1, body))
+                worth_making = True
+        return trial.block(view) if worth_making else None
+
+    def _check(self, block: Block) -> None:
+        try:
+            self.chain.check(block)
+        except InvalidBlock as error:
+            self._effects.append(Refused(OrgId(block.header.author), f"block {block.height}: {error}"))
+            self._tell(BlockChecked(block.id, valid=False))
+            return
+        self._tell(BlockChecked(block.id, valid=True))
+        self._unready[block.id] = block
+        if len(self._unready) > UNREADY_MAX:
+            self._unready.popitem(last=False)
+        self._try_ready()
+
+    def _try_ready(self) -> None:
+        """Readiness (DESIGN D6): the time is near our clock, and every aggregate is what we computed ourselves."""
+        for block_id, block in list(self._unready.items()):
+            if self._is_ready(block) and self._unready.pop(block_id, None) is not None:
+                self._tell(BlockReady(block_id))
+
+    def _is_ready(self, block: Block) -> bool:
+        ahead = block.header.time - self._now
+        if abs(ahead) > self._settings.clock_tolerance_ms:
+            if ahead > 0:
+                self._effects.append(SetTimer(CLOCK_TIMER, ahead - self._settings.clock_tolerance_ms))
+            return False
+        for task, body in self.chain.check(block).claims:
+            result = self._aggregate(task)
+            if result is None:
+                return False
+            if aggregate_transaction_body(task, result) != body:
+                self._unready.pop(block.id, None)
+                self._effects.append(Disagreement(task, OrgId(block.header.author)))
+                return False
+        return True
+
+    def _aggregate(self, task: AggregationTask) -> AggregationResult | None:
+        """What is known of an aggregate; asks for it when it is not."""
+        if task not in self._aggregates:
+            self._aggregates[task] = None
+            self._effects.append(Compute(task))
+            if len(self._aggregates) > AGGREGATES_KEPT_MAX:
+                self._aggregates.popitem(last=False)
+        return self._aggregates[task]
+
+    def _commit(self, final: FinalBlock, *, from_catchup: bool = False) -> None:
+        """Append and go on with the next height. Raises InvalidBlock, InvalidCertificate for a block from elsewhere."""
+        try:
+            outcome = self.chain.append(final, checked_certificate=not from_catchup)
+        except InvalidBlock as error:
+            if from_catchup:
+                raise
+            self._halt(f"height {final.block.height} is certified and invalid here: {error}")
+            return
+        self._effects.append(Committed(final, outcome))
+        self._effects.append(CancelTimer(VIEW_TIMER))
+        for transaction in final.block.transactions:
+            self._arrived.pop(transaction.id, None)
+        self._previous = self._machine
+        self._machine = self._make_machine()
+        self._unready.clear()
+        self._catchup.advanced(self.chain.height)
+        for transaction, reason in self.intake.new_head(final.block.transactions, self._now):
+            self._arrived.pop(transaction.id, None)
+            self._effects.append(Dropped(transaction, reason))
+        self._tell(Started())
+        self._look_at_state()
+        early, self._early = self._early, []
+        for sender, message in early:
+            self._consensus_message(sender, message)
+
+    def _halt(self, reason: str) -> None:
+        self.halted = reason
+        self._effects.append(Halt(reason))
+
+    # --- messages
+
+    def _consensus_message(self, sender: OrgId, message: Message) -> None:
+        match message:
+            case Proposal(subject=subject):
+                event: machine_events.Event = ProposalReceived(sender, message)
+            case VoteMessage(vote):
+                subject, event = vote.subject, VoteReceived(sender, vote)
+            case CertificateMessage(certificate):
+                subject, event = certificate.subject, CertificateReceived(sender, certificate)
+            case _:
+                raise AssertionError(f"{type(message).__name__} is no message of a height")
+        height = self._machine.setup.height
+        if subject.height == height:
+            self._tell(event)
+        elif subject.height == height - 1 and self._previous is not None:
+            for effect in self._previous.handle(event):
+                if isinstance(effect, machine_events.Send):
+                    self._send(effect.to, effect.message)
+        elif subject.height < height:
+            self._status(sender)
+        else:
+            self._from_the_future(sender, subject.height, message)
+
+    def _from_the_future(self, sender: OrgId, height: int, message: Message) -> None:
+        """Keep what the next height will need; further ahead only says that we are behind."""
+        if height == self._machine.setup.height + 1 and len(self._early) < EARLY_MESSAGES_MAX:
+            self._early.append((sender, message))
+        self._catchup.peer_at(sender, height - 1)
+        # The block may be on its way as votes: it is asked for only when it has not come a moment later.
+        self._effects.append(SetTimer(CATCHUP_TIMER, self._settings.timing.resend_ms))
+
+    def _decided_elsewhere(self, sender: OrgId, final: FinalBlock) -> None:
+        height = self._machine.setup.height
+        if final.block.height == height:
+            self._tell(CertificateReceived(sender, final.certificate))
+            if self._machine.setup.height == height:
+                self._tell(BodyReceived(final.block))
+        elif final.block.height > height:
+            self._catchup.peer_at(sender, final.block.height)
+            self._ask_blocks()
+
+    def _serve_body(self, sender: OrgId, height: int, block_id: Hash32) -> None:
+        if height == self._machine.setup.height:
+            block = self._machine.body(block_id)
+            if block is not None:
+                self._send(sender, Body(block))
+        elif height <= self.chain.height:
+            final = self.chain.final_block(height)
+            if final is not None:
+                self._send(sender, Decided(final))
+
+    def _receive_transactions(self, sender: OrgId, transactions: Sequence[Transaction]) -> None:
+        added = False
+        for transaction in transactions:
+            try:
+                if self.intake.receive(transaction):
+                    self._arrived[transaction.id] = self._now
+                    added = True
+            except InvalidTransaction as error:
+                self._effects.append(Refused(sender, f"transaction: {error.code}: {error}"))
+                break
+        if added:
+            self._wake()
+
+    # --- catch-up
+
+    def _ask_blocks(self) -> None:
+        for ask in self._catchup.asks(self._now):
+            self._send(ask.peer, BlocksRequest(ask.from_height, ask.count))
+        if self._catchup.behind:
+            self._effects.append(SetTimer(CATCHUP_TIMER, 1_000))
+
+    def _append_caught_up(self) -> None:
+        for final in self._catchup.take():
+            if final.block.height != self.chain.height + 1:
+                continue
+            try:
+                self._commit(final, from_catchup=True)
+            except (InvalidBlock, InvalidCertificate) as error:
+                culprit = self._catchup.rejected(final.block.height, self._now)
+                if culprit is not None:
+                    self._effects.append(Refused(culprit, f"block {final.block.height}: {error}"))
+                return
+
+    def _status(self, to: OrgId | None) -> None:
+        self._send(to, Status(self.chain.height, self.chain.head_id, self._machine.view))
+
+    # --- work
+
+    def _look_at_state(self) -> None:
+        """After a new head: what is due, what can be computed ahead, whether there is anything to decide."""
+        state = self.chain.state()
+        for request_id, request, current in awaiting_aggregate(state):
+            self._aggregate(aggregation_task(request_id, request, current))
+        for request_id, request, current in awaiting_attestation(state):
+            self._foresee(request_id, request, current)
+        self._look_at_deadlines()
+        self._wake()
+
+    def _foresee(self, request_id: Hash32, request: Request, current: Round) -> None:
+        """Compute while the committee still attests: mostly all that is announced will count."""
+        task = aggregation_task(request_id, request, current, foreseen=True)
+        if task.contributions:
+            self._aggregate(task)
+
+    def _deadline_is_due(self) -> bool:
+        due = self.chain.next_deadline()
+        return due is not None and due <= self._now
+
+    def _look_at_deadlines(self) -> None:
+        due = self.chain.next_deadline()
+        if due is None:
+            return
+        if due <= self._now:
+            self._wake()
+        else:
+            self._effects.append(SetTimer(DEADLINE_TIMER, due - self._now))
+
+    def _wake(self) -> None:
+        """Rule 5: tell the machine when there is something to decide."""
+        if self.halted is not None:
+            return
+        waiting = awaiting_aggregate(self.chain.state())
+        computed = [self._aggregates.get(aggregation_task(*each)) is not None for each in waiting]
+        if self.intake.has_runnable or self._deadline_is_due() or any(computed):
+            self._tell(WorkArrived())
+
+    def _send_stragglers(self) -> None:
+        """What has waited too long is sent again, by everybody who has it: its sender may be gone."""
+        late = [
+            transaction
+            for transaction in self.intake.pool
+            if self._now - self._arrived.setdefault(transaction.id, self._now) >= STRAGGLER_MS
+        ]
+        for message in fit_transactions(late[:STRAGGLERS_PER_STATUS_MAX]):
+            self._send(None, message)
+
+    def _report_for_duty(self) -> None:
+        election = self.chain.read(Election, ELECTION)
+        if election is None or self.me not in election.skipped or self._catchup.behind:
+            return
+        if self._duty_reported != self.chain.height:
+            self._duty_reported = self.chain.height
+            self._submit_duty(ReportForDuty(self.chain.height))
+
+    def _submit_duty(self, body: TransactionBody) -> None:
+        if self._key is None:
+            return
+        nonce = self.intake.next_nonce(self._key.org)
+        transaction = sign_transaction(self._key, self.chain.chain_id, nonce, body)
+        try:
+            self.intake.submit(transaction)
+        except InvalidTransaction:
+            return  # somebody else was first: evidence is reported once, a skip is lifted once
+        self._send(None, Transactions((transaction,)))
+        self._wake()
+
+    # --- effects
+
+    def _begin(self, now_ms: int) -> None:
+        self._now = now_ms
+
+    def _send(self, to: OrgId | None, message: Message) -> None:
+        self._effects.append(Transmit(to, message))
+
+    def _end(self) -> list[Effect]:
+        effects, self._effects = self._effects, []
+        return effects
