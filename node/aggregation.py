@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import trio
 
-from fl.aggregate import AggregateError, Aggregated, aggregate_blobs
+from fl.aggregate import Aggregated, AggregateError, aggregate_blobs
 from fl.fixed_point import limit_in_steps
 from ledger.entries import Fate, Request, Round
 from ledger.transactions import Setting, UpdateScore
@@ -99,7 +99,7 @@ class Aggregation:
         """The aggregate, its blob stored here. Missing blobs are fetched first, from their providers and the committee.
 
         Raises BlobUnavailable when one cannot be had now, InvalidVector and AggregateError when the inputs cannot be
-        aggregated (then nobody can), OSError when the disk is full.
+        aggregated (then nobody can), NoSpaceForBlob when the disk is full.
         """
         while task not in self._results:
             running = self._running.get(task)

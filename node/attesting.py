@@ -16,7 +16,9 @@ from ledger.entries import Fate, Participant, Stage
 from ledger.errors import InvalidTransaction
 from ledger.transactions import AnnounceUpdate, Attestation, AttestBlobs, RequestTerms, Verdict
 from ledger.types import OrgId
-from node.ports import Blobs, BlobUnavailable, Ledger
+from node.network.blob_exchange import BlobUnavailable
+from node.network.blob_store import NoSpaceForBlob
+from node.ports import Blobs, Ledger
 from node.rounds import RoundId, RoundInWork, blob_bytes_max, participant, rounds_in_work
 from node.wakeup import Wakeup
 
@@ -124,7 +126,7 @@ class Attester:
                     return
                 except BlobUnavailable as error:
                     log.info("blob_unavailable", blob=announced.blob.hex()[:16], reason=str(error))
-                except OSError as error:
+                except NoSpaceForBlob as error:
                     # Our disk is full: we cannot say that we hold it, and others will.
                     log.warning("blob_not_kept", blob=announced.blob.hex()[:16], reason=str(error))
                 await trio.sleep(RETRY_S)

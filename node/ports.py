@@ -1,6 +1,6 @@
 """What records, training, attesting and aggregation need of the daemon, as small protocols. No code, no I/O.
 
-`node/services.py` and the blob store satisfy them; tests hand in doubles.
+`node/services.py` and `node/blobs.py` satisfy them; tests hand in doubles.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,10 +15,6 @@ from ledger.transactions import Body, Transaction
 from ledger.types import Hash32, OrgId
 
 T = TypeVar("T")
-
-
-class BlobUnavailable(Exception):
-    """Nobody that was asked could serve the blob now. Ask again later."""
 
 
 class ChainView(Protocol):
@@ -79,13 +75,13 @@ class Blobs(Protocol):
     def has(self, digest: bytes) -> bool: ...
 
     def view(self, digest: bytes) -> Bytes:
-        """The bytes of a blob that is here, mapped from the disk where possible. Raises BlobUnavailable when not."""
+        """The bytes of a blob that is here. Raises BlobUnavailable when it is not."""
 
     async def put(self, data: bytes) -> Hash32:
-        """Keep the bytes, on the disk when this returns; their digest. Raises OSError for a full disk."""
+        """Keep the bytes, on the disk when this returns; their digest. Raises NoSpaceForBlob."""
 
     async def fetch(self, digest: bytes, bytes_max: int, sources: Sequence[OrgId]) -> None:
         """Have the blob here, from the first of these members that serves it. At once when it is here already.
 
-        Raises BlobUnavailable when none did, or it is larger than `bytes_max`.
+        Raises BlobUnavailable when none did now, or it is larger than `bytes_max`; NoSpaceForBlob.
         """

@@ -114,6 +114,12 @@ class RecordReader:
         with explained(self.path):
             return read_test(self._file, self.path)
 
+    def version(self) -> int:
+        """Another number after every change of the file by anybody else (SQLite's data_version)."""
+        with explained(self.path):
+            (version,) = self._file.execute("PRAGMA data_version").fetchone()
+            return int(version)
+
     def close(self) -> None:
         self._file.close()
 

@@ -1,0 +1,98 @@
+"""From a request's terms to a job for the training process, and whether this provider takes such terms at all. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from fl.fixed_point import limit_in_steps
+from fl.models.errors import ModelError
+from fl.models.shapes import parameter_count
+from fl.privacy.modes import PrivacyRefused, privacy_mode
+from fl.settings import Number, parse_settings
+from fl.strategies.base import StrategyError
+from fl.strategies.registry import strategy
+from ledger.codec import digest
+from ledger.keys import KeyPair
+from ledger.transactions import PERIODS_PER_UPDATE_MAX, RequestTerms
+from node.rounds import RoundId, settings_dict
+from node.worker_protocol import ModelForm, TrainingTerms
+
+
+class TermsRefused(ValueError):
+    """This provider cannot or does not want to train under these terms; the text fits a DeclineRound."""
+
+
+class BadTrainingSettings(ValueError):
+    """Training settings that do not exist or are out of range."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSettings:
+    """What `RequestTerms.training_settings` may say."""
+
+    learning_rate: Annotated[float, Number(1e-9, 1000.0, "step length of SGD")] = 0.01
+    momentum: Annotated[float, Number(0.0, 0.999999, "momentum of SGD")] = 0.0
+
+
+def training_settings(terms: Mapping[str, str]) -> TrainingSettings:
+    """Raises BadTrainingSettings naming the setting."""
+    return parse_settings(TrainingSettings, "training", terms, BadTrainingSettings)
+
+
+def model_form(terms: RequestTerms) -> ModelForm:
+    return ModelForm(terms.model, terms.model_arguments, terms.scale_bits, terms.limit)
+
+
+def training_terms(terms: RequestTerms, number: int, key: KeyPair, request: bytes, allow: bool) -> TrainingTerms:
+    """The job of round `number` (counted from 1). `allow`: this provider trains without any privacy guarantee too.
+
+    Raises BadTrainingSettings.
+    """
+    chosen = training_settings(settings_dict(terms.training_settings))
+    return TrainingTerms(
+        form=model_form(terms),
+        strategy=terms.strategy,
+        strategy_settings=terms.strategy_settings,
+        privacy=terms.privacy,
+        privacy_settings=terms.privacy_settings,
+        epochs=terms.epochs,
+        batch=terms.batch,
+        learning_rate=repr(chosen.learning_rate),
+        momentum=repr(chosen.momentum),
+        round_number=number - 1,
+        seed=training_seed(key, request),
+        allow_no_guarantee=allow,
+    )
+
+
+def training_seed(key: KeyPair, request: bytes) -> int:
+    """63 bits that order this factory's mini-batches: the same after a restart, unknown to everybody else."""
+    return int.from_bytes(digest("hanse/training-seed", key.seed + request)[:8], "big") >> 1
+
+
+def check_terms(terms: RequestTerms, allow_no_guarantee: bool) -> None:
+    """Whether these terms can be trained here, as far as that can be said without torch. Raises TermsRefused."""
+    try:
+        limit_in_steps(terms.limit, terms.scale_bits)
+        training_settings(settings_dict(terms.training_settings))
+        strategy(terms.strategy, settings_dict(terms.strategy_settings))
+        privacy_mode(terms.privacy, allow_no_guarantee).check(settings_dict(terms.privacy_settings))
+        count = parameter_count(terms.model, settings_dict(terms.model_arguments))
+    except (ValueError, ModelError, StrategyError, PrivacyRefused) as error:
+        raise TermsRefused(short_reason(str(error))) from None
+    if count != terms.parameters:
+        raise TermsRefused(short_reason(f"model has {count} parameters, terms say {terms.parameters}"))
+
+
+def short_reason(text: str) -> str:
+    """As much of `text` as a DeclineRound takes: 64 bytes of UTF-8, at least one."""
+    return text.encode()[:64].decode(errors="ignore").strip() or "refused"
+
+
+def periods_to_train(anchored: Sequence[int]) -> tuple[int, ...]:
+    """Of the anchored periods, ascending, the newest that one update may name."""
+    return tuple(anchored[-PERIODS_PER_UPDATE_MAX:])
+
+
+def round_name(round_id: RoundId) -> str:
+    return f"{round_id.request.hex()[:16]}/{round_id.number}.{round_id.attempt}"
