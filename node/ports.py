@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 
 from fl.fixed_point import Bytes
 from ledger.blocks import FinalHeader, Header
-from ledger.certificates import Certificate, Committee
+from ledger.certificates import Committee
 from ledger.keys import KeyPair
 from ledger.state_tree import StateProof
 from ledger.transactions import Body, Transaction
@@ -27,10 +27,8 @@ class ChainView(Protocol):
     def height(self) -> int: ...
 
     @property
-    def head(self) -> Header: ...
-
-    @property
-    def head_certificate(self) -> Certificate | None: ...
+    def head(self) -> Header | None:
+        """None at height 0, where there is no block."""
 
     def read(self, kind: type[T], key: bytes) -> T | None: ...
 

@@ -4,12 +4,10 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ledger.entries import OPEN_REQUESTS, OpenRequests, Participant, Request, Round, request_key, round_key
+from ledger.requests import BLOB_OVERHEAD_BYTES_MAX
 from ledger.transactions import RequestTerms, Setting
 from ledger.types import Hash32, OrgId
 from node.ports import ChainView
-
-# The head of a vector's blob beside its four bytes a parameter, as the ledger bounds it.
-BLOB_OVERHEAD_BYTES_MAX = 64
 
 
 class RoundId(NamedTuple):
