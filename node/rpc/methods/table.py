@@ -1,0 +1,12 @@
+"""The table of all methods: a topic's file lists its own, nothing else is callable."""
+
+from collections.abc import Mapping
+
+from node.rpc.method import Method
+from node.rpc.methods import anchors, blocks, league, node, requests, state, transactions
+
+METHODS: Mapping[str, Method] = {
+    method.name: method
+    for topic in (node, blocks, transactions, league, requests, anchors, state)
+    for method in topic.METHODS
+}
