@@ -16,7 +16,7 @@ from ledger.codec import Range, Size, decode, encode
 from ledger.errors import InvalidBytes
 from ledger.types import BLOB_BYTES_MAX, Hash32, OrgId
 from node.network.blob_store import BlobStore, InvalidBlob, MissingBlob, PartialBlob
-from node.network.transport import Channel, RequestRefused, Transport, TransportError
+from node.network.transport import Channel, RequestRefused, RequestTimedOut, Transport, TransportError
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +27,8 @@ PIECE_BYTES = 2**20
 FETCHES_MAX = 4
 SERVED_PER_PEER_MAX = 4
 _OPEN_S = 10.0
+# A source slower than one piece in so long (50 KB/s) makes way for the next one.
+_PIECE_S = 20.0
 # Rounds over all sources before a fetch is given up, and the pause between them.
 _ROUNDS = 3
 _PAUSE_S = 0.5
@@ -118,7 +120,7 @@ class BlobExchange:
                 raise InvalidBlob(f"it says {size} bytes, more had arrived already: from the start again")
             self._store.make_room(size)
             while partial.arrived < size:
-                piece = await channel.receive(min(PIECE_BYTES, size - partial.arrived))
+                piece = await _piece(channel, min(PIECE_BYTES, size - partial.arrived))
                 if not piece:
                     raise InvalidBlob("an empty piece")
                 await trio.to_thread.run_sync(partial.append, piece)
@@ -150,3 +152,11 @@ class BlobExchange:
         verdict = await channel.receive(16)
         if verdict != b"whole":
             log.warning("%s got wrong bytes for blob %s", channel.peer.hex()[:16], wanted.digest.hex()[:16])
+
+
+async def _piece(channel: Channel, bytes_max: int) -> bytes:
+    try:
+        with trio.fail_after(_PIECE_S):
+            return await channel.receive(bytes_max)
+    except trio.TooSlowError:
+        raise RequestTimedOut(f"no piece of {bytes_max} bytes within {_PIECE_S} s") from None

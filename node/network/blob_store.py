@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ledger.types import BLOB_BYTES_MAX, Hash32
+from node.network.durable_file import sync_directory
 
 _TAG = b"blob"
 _COPY_BYTES = 2**20
@@ -151,9 +152,8 @@ class BlobStore:
     def _publish(self, path: Path, digest: Hash32, size: int) -> None:
         target = self._path(digest)
         os.replace(path, target)
-        # The directories' own entries, or a power cut forgets the file that was synced.
         for directory in (target.parent, self._directory):
-            _sync_directory(directory)
+            sync_directory(directory)
         if digest not in self._sizes:
             self._sizes[digest] = size
             self.bytes_stored += size
@@ -212,14 +212,6 @@ class PartialBlob:
         os.ftruncate(self._file.fileno(), 0)
         self._hasher = blob_hasher()
         self.arrived = 0
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _explained(error: OSError, size: int) -> Exception:

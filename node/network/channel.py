@@ -9,6 +9,8 @@ from node.network.transport import ChannelClosed, PeerUnreachable, RequestRefuse
 from node.network.wire import FrameKind, FrameReader, InvalidFrame, frame
 
 REFUSAL_BYTES_MAX = 1024
+# The deadline is for each piece of a long frame, so that a slow line may take its time.
+_WRITE_BYTES = 2**20
 
 
 class FrameOutOfBounds(PeerUnreachable):
@@ -28,7 +30,7 @@ class ByteStream(Protocol):
 
 
 class FramedChannel:
-    """See transport.Channel. `stall_s` is the deadline of every single frame."""
+    """See transport.Channel. `stall_s`: how long the peer may give or take nothing."""
 
     def __init__(self, stream: ByteStream, peer: OrgId, stall_s: float) -> None:
         self._stream = stream
@@ -53,37 +55,37 @@ class FramedChannel:
 
     async def receive(self, bytes_max: int) -> bytes:
         self._reader.bytes_max[FrameKind.DATA] = bytes_max
-        since = trio.current_time()
         try:
-            with trio.fail_after(self._stall_s):
-                kind, body = await self._next()
-        except trio.TooSlowError:
-            self._stream.give_up(since)
-            raise RequestTimedOut(f"no frame within {self._stall_s} s") from None
+            while (item := self._reader.next()) is None:
+                self._reader.feed(await self._read())
         except InvalidFrame as error:
             raise FrameOutOfBounds(str(error)) from None
+        kind, body = item
         if kind is FrameKind.REFUSAL:
             code, _, text = body.decode(errors="replace").partition("\n")
             raise RequestRefused(code, text)
         return body
 
-    async def _next(self) -> tuple[FrameKind, bytes]:
-        while (item := self._reader.next()) is None:
-            data = await self._stream.read()
-            if not data:
-                if self._reader.between_frames:
-                    raise ChannelClosed("the peer finished where a frame was due")
-                raise PeerUnreachable(
-                    f"the stream ended {self._reader.wants()} bytes before the end of a frame"
-                )
-            self._reader.feed(data)
-        return item
-
-    async def _write(self, data: bytes) -> None:
+    async def _read(self) -> bytes:
         since = trio.current_time()
         try:
             with trio.fail_after(self._stall_s):
-                await self._stream.write(data)
+                data = await self._stream.read()
         except trio.TooSlowError:
             self._stream.give_up(since)
-            raise RequestTimedOut(f"the peer took no {len(data)} bytes within {self._stall_s} s") from None
+            raise RequestTimedOut(f"nothing came for {self._stall_s} s") from None
+        if data:
+            return data
+        if self._reader.between_frames:
+            raise ChannelClosed("the peer finished where a frame was due")
+        raise PeerUnreachable(f"the stream ended {self._reader.wants()} bytes before the end of a frame")
+
+    async def _write(self, data: bytes) -> None:
+        try:
+            for at in range(0, len(data), _WRITE_BYTES):
+                since = trio.current_time()
+                with trio.fail_after(self._stall_s):
+                    await self._stream.write(data[at : at + _WRITE_BYTES])
+        except trio.TooSlowError:
+            self._stream.give_up(since)
+            raise RequestTimedOut(f"the peer took nothing for {self._stall_s} s") from None

@@ -203,9 +203,10 @@ class Host:
             if handler is not None:
                 await handler(stream)
                 whole = True
-        except Exception as error:
-            # A peer's nonsense, a broken stream, or a bug in a handler: it costs this stream.
-            log.debug("a stream of %s ended: %s", stream.connection.org.hex()[:16], _reason(error))
+        except* Exception as group:
+            # A peer's nonsense, a broken stream, or a bug in a handler: it costs this stream. `except*`, because a
+            # handler's nursery may fail while it is cancelled, and that group is no Exception.
+            log.debug("a stream of %s ended: %s", stream.connection.org.hex()[:16], _reason(group))
         finally:
             stream.connection.streams_open -= 1
             await stream.finish(whole)

@@ -81,7 +81,7 @@ class BoundedYamux(yamux.Yamux):  # type: ignore[misc]
         """Carry frames until the connection ends, however it ends."""
         try:
             await self.start()
-        except Exception:
+        except* Exception:
             # Nothing the peer can do may reach the nursery we share with other peers.
             logging.getLogger(__name__).debug("a connection ended", exc_info=True)
         finally:

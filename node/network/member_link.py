@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LINK_PROTOCOL = "/hanse/link/1"
+_PIECE_BYTES = 64 * 1024
 
 
 class MemberLink:
@@ -95,16 +96,15 @@ class MemberLink:
         backoff_s = limits.backoff_first_s
         with self.scope:
             while True:
-                self._changed = trio.Event()
                 connection = host.live(self.org) or await self._dial(host)
-                welcomed = False
-                if connection is not None:
-                    welcomed = await self._run_link(connection)
-                if welcomed:
+                if connection is not None and await self._run_link(connection):
                     backoff_s = limits.backoff_first_s
-                # Jitter, or two members that restart together dial each other in step for ever.
-                with trio.move_on_after(backoff_s * random.uniform(0.5, 1.0)):
-                    await self._changed.wait()
+                self._changed = trio.Event()
+                other = host.live(self.org)
+                if other is None or other is connection:
+                    # Jitter, or two members that restart together dial each other in step for ever.
+                    with trio.move_on_after(backoff_s * random.uniform(0.5, 1.0)):
+                        await self._changed.wait()
                 backoff_s = min(backoff_s * 2, limits.backoff_last_s)
 
     async def _dial(self, host: "Host") -> "Connection | None":
@@ -201,8 +201,10 @@ class MemberLink:
                 data += ping(self._ping_number)
                 ping_due = False
             if data:
-                with trio.fail_after(limits.silence_s):
-                    await stream.write(data)
+                # In pieces: a block may take its time over a slow line, 64 KB may not.
+                for at in range(0, len(data), _PIECE_BYTES):
+                    with trio.fail_after(limits.silence_s):
+                        await stream.write(data[at : at + _PIECE_BYTES])
                 continue
             expecting = self.outbox.unacknowledged or self._ping_sent_at is not None
             if not expecting:
@@ -235,6 +237,8 @@ class MemberLink:
                 if each.opened_at < connection.opened_at:
                     each.abort()
         await stream.write(welcome)
+        # It takes us for a member: if it did not before, our own link may be tried again at once.
+        self.changed()
         answers = _Answers(stream, self._inbox, self._limits)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(answers.run)
@@ -244,8 +248,7 @@ class MemberLink:
                     if kind is FrameKind.PING:
                         answers.pong(body)
                     elif kind is FrameKind.MESSAGE:
-                        await self._deliver(body)
-                        answers.acknowledge(len(body))
+                        await self._deliver(body, answers)
                     else:
                         raise InvalidFrame("a second HELLO")
                 data = await stream.read()
@@ -254,12 +257,20 @@ class MemberLink:
                 frames.feed(data)
             nursery.cancel_scope.cancel()
 
-    async def _deliver(self, body: bytes) -> None:
+    async def _deliver(self, body: bytes, answers: "_Answers") -> None:
         taken = self._inbox.message(body)
         if taken is not None:
             number, message = taken
-            await self._incoming.put(self.org, message)
+            delivered = False
+            while not delivered:
+                with trio.move_on_after(self._limits.silence_s / 4):
+                    await self._incoming.put(self.org, message)
+                    delivered = True
+                if not delivered:
+                    # Too much of this member waits for our consumer. It is held back, not given up: say so.
+                    answers.acknowledge(0)
             self._inbox.delivered(number)
+        answers.acknowledge(len(body))
 
 
 class _Answers:

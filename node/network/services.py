@@ -7,7 +7,7 @@ Shared by libp2p and the memory double; sockets are below, meanings above.
 import logging
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import trio
@@ -16,6 +16,7 @@ from ledger.types import OrgId
 from node.network.channel import FramedChannel, FrameOutOfBounds
 from node.network.transport import (
     Answer,
+    Channel,
     ChannelClosed,
     ChannelHandler,
     PeerUnreachable,
@@ -58,7 +59,7 @@ class Services:
     def add(
         self, kind: str, answer: Answer, body_bytes_max: int, concurrent_per_peer: int, strangers: bool
     ) -> None:
-        async def handler(channel: FramedChannel) -> None:
+        async def handler(channel: Channel) -> None:
             body = await _body(channel, body_bytes_max)
             with trio.move_on_after(ANSWER_S_MAX) as deadline:
                 reply = await answer(channel.peer, body)
@@ -66,24 +67,26 @@ class Services:
                 raise RequestRefused("failed", f"{kind} took more than {ANSWER_S_MAX} s")
             await channel.send(reply)
 
-        self.add_channel(kind, handler, concurrent_per_peer, strangers)  # type: ignore[arg-type]
+        self.add_channel(kind, handler, concurrent_per_peer, strangers)
 
     async def answer(self, channel: FramedChannel, is_member: bool) -> None:
         """Serve one exchange that a peer opened. Never raises: faults become refusals or end the stream."""
+        refusals: list[RequestRefused] = []
+        # `except*`: a handler's nursery raises groups, and one that is cancelled too is no Exception.
         try:
-            try:
-                kind = (await channel.receive(KIND_BYTES_MAX)).decode(errors="replace")
-                with self._slot(channel.peer, kind, is_member) as service:
-                    await service.handler(channel)
-            except RequestRefused as refusal:
-                await channel.refuse(refusal)
-            except TransportError:
-                raise
-            except Exception as error:
-                log.exception("a handler failed")
-                await channel.refuse(RequestRefused("failed", type(error).__name__))
-        except TransportError as error:
-            log.debug("an exchange ended early: %s", error)
+            kind = (await channel.receive(KIND_BYTES_MAX)).decode(errors="replace")
+            with self._slot(channel.peer, kind, is_member) as service:
+                await service.handler(channel)
+        except* RequestRefused as group:
+            refusals += [error for error in _leaves(group) if isinstance(error, RequestRefused)]
+        except* TransportError as group:
+            log.debug("an exchange ended early: %s", _leaves(group)[0])
+        except* Exception as group:
+            log.error("a handler failed", exc_info=group)
+            refusals.append(RequestRefused("failed", type(_leaves(group)[0]).__name__))
+        if refusals:
+            with suppress(TransportError):  # who does not listen need not know
+                await channel.refuse(refusals[0])
 
     @contextmanager
     def _slot(self, peer: OrgId, kind: str, is_member: bool) -> Iterator[_Service]:
@@ -103,7 +106,13 @@ class Services:
                 del self._open[peer, kind]
 
 
-async def _body(channel: FramedChannel, bytes_max: int) -> bytes:
+def _leaves(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for each in error.exceptions for leaf in _leaves(each)]
+    return [error]
+
+
+async def _body(channel: Channel, bytes_max: int) -> bytes:
     try:
         return await channel.receive(bytes_max)
     except FrameOutOfBounds as error:

@@ -103,7 +103,7 @@ class Limits:
     # A link is asked for a sign of life when silent for so long, and given up when it stays silent.
     ping_every_s: float = 5.0
     silence_s: float = 8.0
-    # A peer that accepts a frame of a stream no further for so long has stopped.
+    # A peer that gives or takes nothing on a stream where it is its turn has stopped.
     stall_s: float = 20.0
     # Acknowledgements wait a little, so that one answers many messages.
     acknowledge_after_s: float = 0.05
@@ -200,7 +200,7 @@ class Transport(Protocol):
         """Ask whoever has the key named at the end of `address`, member or not. Raises InvalidAddress too."""
 
     def channel(self, to: OrgId, kind: str, timeout_s: float) -> AbstractAsyncContextManager[Channel]:
-        """Open a channel to a connected member within `timeout_s`; each frame then has its own deadline."""
+        """Open a channel to a connected member within `timeout_s`; from then on `stall_s` bounds every wait."""
 
     def serve(
         self,
