@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from node.config_check import SOCKET_PATH_BYTES_MAX, contradictions
+from node.config_check import contradictions
 from node.config_sections import (
     ConsensusConfig,
     DataConfig,
@@ -135,11 +135,6 @@ def _with_default_paths(config: Config) -> Config:
         return value
 
     data_dir = placed("node", "data_dir", config.node.data_dir, folder)
-    socket = config.rpc.socket
-    if ("rpc", "socket") in unset:
-        # Under a deep folder there is none; callers find the port in rpc.json.
-        default = data_dir / "rpc.sock"
-        socket = default if len(os.fsencode(default)) <= SOCKET_PATH_BYTES_MAX else None
     return replace(
         config,
         node=replace(config.node, data_dir=data_dir),
@@ -147,7 +142,7 @@ def _with_default_paths(config: Config) -> Config:
         genesis=replace(config.genesis, file=placed("genesis", "file", config.genesis.file, data_dir / "genesis.json")),
         rpc=replace(
             config.rpc,
-            socket=socket,
+            socket=placed("rpc", "socket", config.rpc.socket, data_dir / "rpc.sock"),
             cookie_file=placed("rpc", "cookie_file", config.rpc.cookie_file, data_dir / ".cookie"),
         ),
     )

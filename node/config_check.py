@@ -4,7 +4,6 @@ Everything here yields plain sentences that begin with `[section] key`.
 """
 
 import ipaddress
-import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -14,9 +13,6 @@ from node.network.transport import InvalidAddress
 
 if TYPE_CHECKING:
     from node.config import Config
-
-# sockaddr_un holds 108 bytes with the final zero.
-SOCKET_PATH_BYTES_MAX = 107
 
 
 def contradictions(config: "Config") -> Iterator[str]:
@@ -94,8 +90,6 @@ def _rpc(config: "Config") -> Iterator[str]:
             f"[rpc] listen is {rpc.listen!r}, which other machines reach: whoever holds the cookie spends this"
             " organisation's tokens; want 127.0.0.1, or [rpc] allow_remote = true"
         )
-    if rpc.socket is not None and len(os.fsencode(rpc.socket)) > SOCKET_PATH_BYTES_MAX:
-        yield f"[rpc] socket: the path has {len(os.fsencode(rpc.socket))} bytes, want at most {SOCKET_PATH_BYTES_MAX}"
     for text in config.network.listen:
         try:
             address = parse_address(text)
@@ -146,3 +140,9 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def dialable(listen: tuple[str, ...]) -> tuple[str, ...]:
+    """Those listen addresses that others can dial as they are: neither "any address" nor "any port"."""
+    parsed = [(text, parse_address(text)) for text in listen]
+    return tuple(text for text, address in parsed if address.port and address.host not in ("0.0.0.0", "::"))

@@ -12,6 +12,7 @@ from node.toml_rules import Choice, Flag, Place, TextTable, Whole, WordList, Wor
 
 if TYPE_CHECKING:
     from node.network.transport import Limits
+    from node.rpc.settings import RpcSettings
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30
 ADDRESSES_MAX = 64
@@ -83,9 +84,7 @@ class RpcConfig:
 
     listen: Annotated[str, Words(3, 256, "host:port; port 0: any free one, written to rpc.json")] = "127.0.0.1:4002"
     allow_remote: Annotated[bool, Flag("listen beyond this machine; put a TLS proxy in front before you do")] = False
-    socket: Annotated[
-        Path | None, Place("Unix socket, mode 0600; default: rpc.sock in the data folder if its path is short enough")
-    ] = None
+    socket: Annotated[Path, Place("Unix socket, mode 0600; default: rpc.sock in the data folder")] = Path()
     cookie_file: Annotated[Path, Place("the secret of HTTP callers, new at each start; default: .cookie")] = Path()
     body_bytes_max: Annotated[int, Whole(64 * KIB, 64 * MIB, "longest request")] = 2 * MIB
     batch_max: Annotated[int, Whole(1, 10_000, "calls in one batch")] = 512
@@ -99,6 +98,23 @@ class RpcConfig:
     @property
     def port(self) -> int:
         return int(self.listen.rpartition(":")[2])
+
+    def settings(self, data_dir: Path) -> "RpcSettings":
+        """The local interface's own settings with what is set here."""
+        from node.rpc.settings import LOOPBACK_HOSTS, RpcSettings
+
+        named = f"[{self.host}]" if ":" in self.host else self.host
+        return RpcSettings(
+            data_dir=data_dir,
+            listen=self.listen,
+            socket_path=self.socket,
+            cookie_path=self.cookie_file,
+            hosts=tuple(dict.fromkeys((*LOOPBACK_HOSTS, named))),
+            body_bytes_max=self.body_bytes_max,
+            batch_calls_max=self.batch_max,
+            connections_max=self.connections_max,
+            call_s=self.timeout_ms / 1000,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,15 @@ from typing import Any
 from node.config import SECTIONS
 from node.toml_rules import TextTable, rules_of
 
+# Defaults that depend on the data folder, as they are when it is the file's own folder.
+_PATH_DEFAULTS = {
+    ("node", "data_dir"): ".",
+    ("key", "file"): "key.pem",
+    ("genesis", "file"): "genesis.json",
+    ("rpc", "socket"): "rpc.sock",
+    ("rpc", "cookie_file"): ".cookie",
+}
+
 _HEAD = """\
 # Configuration of a Hanse node. Lines that begin with # show a setting's default.
 # Relative paths count from the folder of this file. A setting that does not exist stops the node and is named.
@@ -31,8 +40,9 @@ def config_template(given: Mapping[str, Mapping[str, object]]) -> str:
             if field.name in chosen:
                 parts.append(f"{field.name} = {toml_value(chosen[field.name])}\n")
             else:
-                default: Any = () if isinstance(rule, TextTable) else field.default
-                parts.append(f"# {field.name} = {toml_value('' if default is MISSING else default)}\n")
+                default: Any = _PATH_DEFAULTS.get((name, field.name), field.default)
+                shown = {} if isinstance(rule, TextTable) else "" if default is MISSING else default
+                parts.append(f"# {field.name} = {toml_value(shown)}\n")
     return "".join(parts)
 
 
@@ -42,14 +52,13 @@ def toml_value(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, int):
         return str(value)
-    if value is None or value == Path():
+    if value is None:
         return '""'
     if isinstance(value, (str, Path)):
         # JSON's escapes are TOML's (basic strings, TOML 1.0).
         return json.dumps(str(value), ensure_ascii=False)
-    if isinstance(value, Mapping) or value == ():
-        pairs = value.items() if isinstance(value, Mapping) else ()
-        return "{ " + ", ".join(f"{json.dumps(key)} = {toml_value(each)}" for key, each in pairs) + " }"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{json.dumps(key)} = {toml_value(each)}" for key, each in value.items()) + "}"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(toml_value(each) for each in value) + "]"
     raise TypeError(f"{type(value).__name__} is not written to a configuration")

@@ -101,7 +101,7 @@ class RoundsSection:
 _TITLE = Words(1, 64, "what the request is about, as others see it")
 _DATA_TYPE = Words(1, 64, "the type of data that providers must have")
 _SETTINGS = TextTable(SETTINGS_MAX, "settings by name")
-_SECTIONS: dict[str, type] = {
+REQUEST_SECTIONS: dict[str, type] = {
     "model": ModelSection,
     "strategy": StrategySection,
     "privacy": PrivacySection,
@@ -230,13 +230,13 @@ def check_known(draft: RequestDraft) -> None:
 
 
 def _build(tables: dict[str, Any], name: str, folder: Path) -> RequestDraft:
-    refuse_unknown(tables, {"title": None, "data_type": None, **_SECTIONS}, f"{name}:", RequestFileError)
+    refuse_unknown(tables, {"title": None, "data_type": None, **REQUEST_SECTIONS}, f"{name}:", RequestFileError)
     for key, rule in (("title", _TITLE), ("data_type", _DATA_TYPE)):
         if key not in tables:
             raise RequestFileError(f"{name}: {key} is missing, want {rule.wanted()} ({rule.meaning})")
     read: dict[str, Any] = {
         key: read_section(kind, tables.get(key, {}), folder, f"{name}: [{key}]", RequestFileError)
-        for key, kind in _SECTIONS.items()
+        for key, kind in REQUEST_SECTIONS.items()
     }
     model, strategy, privacy = read["model"], read["strategy"], read["privacy"]
     training, payment, rounds = read["training"], read["payment"], read["rounds"]

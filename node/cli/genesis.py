@@ -39,11 +39,14 @@ def genesis() -> None:
 @click.option("--balance", type=click.IntRange(0, 2**53 - 1), required=True, help="Tokens to begin with.")
 def member(config_path: str, as_json: bool, balance: int) -> None:
     """Print the line of this node that `genesis create --member` takes."""
+    from node.config_check import dialable
     from node.identity import load_key, peer_id, stored_org
 
     config = read_config(config_path)
+    if ":" in config.node.name:
+        raise CliError(Exit.CONFIGURATION, f"[node] name is {config.node.name!r}, want one without a colon")
     org = stored_org(config.key.file) or load_key(config.key.file).org
-    addresses = list(config.network.announce or _dialable(config.network.listen))
+    addresses = list(config.network.announce or dialable(config.network.listen))
     if as_json:
         shown = {"name": config.node.name, "peer_id": peer_id(org), "addresses": addresses, "balance": balance}
         print_json(shown)
@@ -51,13 +54,6 @@ def member(config_path: str, as_json: bool, balance: int) -> None:
     click.echo(f"{config.node.name}:{peer_id(org)}:{','.join(addresses)}:{balance}")
     if not addresses:
         click.echo("no address: [network] listen names no place that others can dial; set announce", err=True)
-
-
-def _dialable(listen: tuple[str, ...]) -> list[str]:
-    from node.network.addresses import parse_address
-
-    parsed = [(text, parse_address(text)) for text in listen]
-    return [text for text, address in parsed if address.port and address.host not in ("0.0.0.0", "::")]
 
 
 @genesis.command(

@@ -1,7 +1,9 @@
-"""Which node a verb means: the configuration at --config, and a client of the node that runs there."""
+"""Which node a verb means: the configuration at --config, and calls of the node that runs there."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from node.cli.output import progress
 
 if TYPE_CHECKING:
     from node.config import Config
@@ -31,3 +33,21 @@ def node_client(given: str) -> "RpcClient":
     from node.rpc.client import RpcClient
 
     return RpcClient(read_config(given).node.data_dir)
+
+
+def ask(given: str, method: str, **parameters: Any) -> Any:
+    """One call of the node at --config; parameters that are None are left out."""
+    with node_client(given) as client:
+        return client.call(method, **{name: value for name, value in parameters.items() if value is not None})
+
+
+def send(given: str, body: dict[str, Any], wait: bool, timeout_s: float, as_json: bool) -> dict[str, Any]:
+    """Have the node sign a transaction and hand it in; with `wait` until it is final."""
+    with progress("waiting for a final block" if wait else "sending", None, as_json):
+        answer: dict[str, Any] = ask(given, "send", body=body, **finality(wait, timeout_s))
+    return answer
+
+
+def finality(wait: bool, timeout_s: float) -> dict[str, Any]:
+    """The parameters of methods that hand in a transaction. The node counts whole seconds."""
+    return {"mode": "final", "timeout_s": max(1, round(timeout_s))} if wait else {"mode": "async"}

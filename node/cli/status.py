@@ -1,0 +1,74 @@
+"""`hanse status` and `hanse peers`: how a running node and its connections stand."""
+
+from typing import Any
+
+import click
+
+from node.cli.exit_codes import Exit
+from node.cli.output import percent, print_fields, print_json, print_table, short_hash
+from node.cli.verbs import Verb, node_options
+from node.cli.which_node import ask
+
+
+@click.command(cls=Verb, examples=("hanse status -c ./alice", "hanse status -c ./alice --json | jq .consensus"))
+@node_options
+def status(config_path: str, as_json: bool) -> None:
+    """Print who the node is, where its ledger stands, and whether it can do its work (the reasons, if not)."""
+    answer = ask(config_path, "status")
+    if as_json:
+        print_json(answer)
+        return
+    print_fields(_status_lines(answer))
+
+
+def _status_lines(answer: dict[str, Any]) -> dict[str, object]:
+    node, league, consensus = answer["node"], answer["league"], answer["consensus"]
+    leader = consensus["leader_name"] or short_hash(consensus["leader"] or "-")
+    lines: dict[str, object] = {
+        "node": f"{node['name'] or 'no member yet'} ({node['peer_id']})",
+        "league": f"{league['name']} ({short_hash(league['chain_id'])})",
+        "ready": "yes" if answer["ready"] else f"no: {'; '.join(answer['reasons'])}",
+        "height": answer["head"]["height"],
+        "block": answer["head"]["id"],
+        "state root": answer["state_root"],
+        "agreeing on": f"height {consensus['height']}, view {consensus['view']}, led by {leader}",
+    }
+    if not consensus["synced"]:
+        lines["catching up to"] = consensus["syncing_to"]
+    peers = answer["peers"]
+    return {
+        **lines,
+        "peers": f"{peers['connected']} of {peers['known']} connected",
+        "balance": answer["balance"],
+        "reputation": percent(answer["reputation"]),
+        "pending": answer["pending"],
+        "open requests": answer["requests_open"],
+        "process": f"{node['pid']}, up {node['uptime_s']:.0f} s, version {node['version']}",
+    }
+
+
+@click.command(cls=Verb, examples=("hanse peers -c ./alice", "hanse peers -c ./alice --json"))
+@node_options
+def peers(config_path: str, as_json: bool) -> int:
+    """Print every member this node knows how to reach: connected or not, where, and what went wrong last."""
+    answer = ask(config_path, "peers")
+    if as_json:
+        print_json(answer)
+        return Exit.OK
+    rows = []
+    for peer in answer["peers"]:
+        trip = peer.get("round_trip_s")
+        rows.append(
+            (
+                peer["name"] or "",
+                peer["peer_id"][-8:],
+                peer["connected"],
+                peer["address"],
+                "-" if trip is None else f"{trip * 1000:.1f} ms",
+                peer["bytes_in"],
+                peer["bytes_out"],
+                peer["last_error"] if not peer["connected"] else None,
+            )
+        )
+    print_table("Peers", ("name", "peer", "connected", "address", "round trip", "in", "out", "last error"), rows)
+    return Exit.OK
