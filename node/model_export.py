@@ -14,7 +14,7 @@ import numpy as np
 from fl.export import export_model
 from fl.fixed_point import encode, limit_in_steps, unpack
 from fl.models.shapes import parameter_shapes
-from ledger.entries import Request, Stage
+from ledger.entries import Request
 from node.disk import publish_file
 from node.rounds import settings_dict
 from node.worker_protocol import ModelServed, Score
@@ -77,10 +77,10 @@ class ModelShelf:
             }
         self._write_note(request_id, note)
 
-    def note_end(self, request_id: bytes, request: Request) -> None:
-        """A request that ended without a model."""
-        assert request.stage is not Stage.DONE
-        self._write_note(request_id, _note(request_id, request))
+    def note_end(self, request_id: bytes, request: Request, problem: str) -> None:
+        """A request that ended without a model, or (`problem`) with one that cannot be written out here."""
+        note = _note(request_id, request)
+        self._write_note(request_id, note | {"problem": problem} if problem else note)
 
     def _write_note(self, request_id: bytes, note: Mapping[str, Any]) -> None:
         publish_file(self.note_path(request_id), json.dumps(note, indent=2).encode() + b"\n")

@@ -260,6 +260,29 @@ class RecordStore:
         with self._reading():
             return self._closed(period)
 
+    def last_closed(self) -> int:
+        """The newest closed period, 0 when there is none."""
+        with self._reading():
+            (last,) = self._file.execute("SELECT coalesce(max(period), 0) FROM periods").fetchone()
+            return int(last)
+
+    def open_periods(self) -> tuple[int, ...]:
+        """Periods that hold records and are not closed yet, in order."""
+        with self._reading():
+            (last,) = self._file.execute("SELECT coalesce(max(period), 0) FROM periods").fetchone()
+            rows = self._file.execute("SELECT DISTINCT period FROM records WHERE period > ? ORDER BY period", (last,))
+            return tuple(int(row[0]) for row in rows)
+
+    def open_times(self, period: int) -> tuple[int, int]:
+        """Times of the first and last record of an open period, ms. Raises RecordStoreError when it has none."""
+        with self._reading():
+            first, last = self._file.execute(
+                "SELECT min(time), max(time) FROM records WHERE period = ?", (period,)
+            ).fetchone()
+        if first is None:
+            raise RecordStoreError(f"{self.path}: no records of period {period}")
+        return int(first), int(last)
+
     def open_records(self, period: int) -> int:
         """How many records an open period holds."""
         with self._reading():

@@ -1,6 +1,6 @@
 """From a request's terms to a job for the training process, and whether this provider takes such terms at all. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -13,7 +13,7 @@ from fl.strategies.base import StrategyError
 from fl.strategies.registry import strategy
 from ledger.codec import digest
 from ledger.keys import KeyPair
-from ledger.transactions import PERIODS_PER_UPDATE_MAX, RequestTerms
+from ledger.transactions import RequestTerms
 from node.rounds import RoundId, settings_dict
 from node.worker_protocol import ModelForm, TrainingTerms
 
@@ -87,11 +87,6 @@ def check_terms(terms: RequestTerms, allow_no_guarantee: bool) -> None:
 def short_reason(text: str) -> str:
     """As much of `text` as a DeclineRound takes: 64 bytes of UTF-8, at least one."""
     return text.encode()[:64].decode(errors="ignore").strip() or "refused"
-
-
-def periods_to_train(anchored: Sequence[int]) -> tuple[int, ...]:
-    """Of the anchored periods, ascending, the newest that one update may name."""
-    return tuple(anchored[-PERIODS_PER_UPDATE_MAX:])
 
 
 def round_name(round_id: RoundId) -> str:

@@ -1,0 +1,69 @@
+"""Offering this node's data to requests that its owner has agreed to beforehand [DLMU 3, stage 3]."""
+
+import structlog
+import trio
+
+from ledger.entries import Request, Stage
+from ledger.errors import InvalidTransaction
+from ledger.transactions import JoinRequest
+from node.training_terms import TermsRefused, check_terms
+from node.workshop import RESEND_S, Workshop
+
+log = structlog.get_logger(__name__)
+
+TAKING_OFFERS = frozenset({Stage.OPEN, Stage.TRAINING, Stage.ATTESTING, Stage.AGGREGATING})
+# An offer that is not final by then was lost on its way.
+OFFER_WAIT_S = 10 * RESEND_S
+
+
+class Offers:
+    """Each request is looked at until it is offered to or found unsuitable; both happen once a start."""
+
+    def __init__(self, shop: Workshop) -> None:
+        self._shop = shop
+        self._done: set[bytes] = set()
+
+    def should_join(self, request_id: bytes, request: Request) -> bool:
+        """Whether to call `join` now; True once only. A request that does not suit is said to be so, once."""
+        shop, terms = self._shop, request.terms
+        if (
+            request_id in self._done
+            or request.requester == shop.me
+            or shop.provides(request)
+            or request.stage not in TAKING_OFFERS
+            or len(request.providers) >= terms.providers_max
+            or terms.data_type != shop.settings.data_type
+            or not shop.settings.joins(terms.data_type)
+            or not shop.anchored_records()
+        ):
+            return False
+        self._done.add(request_id)
+        refusal = self._refusal(request)
+        if refusal is not None:
+            log.info("request_not_joined", request=request_id.hex()[:16], reason=refusal)
+            shop.notify("training", {"request": request_id.hex(), "event": "not_joined", "reason": refusal})
+        return refusal is None
+
+    def _refusal(self, request: Request) -> str | None:
+        least = self._shop.settings.price_min
+        if request.terms.price < least:
+            return f"price {request.terms.price}, want at least {least}"
+        try:
+            check_terms(request.terms, self._shop.settings.allow_no_guarantee)
+        except TermsRefused as error:
+            return str(error)
+        return None
+
+    async def join(self, request_id: bytes, request: Request) -> None:
+        """Offer all anchored records."""
+        shop = self._shop
+        body = JoinRequest(request_id, request.terms.data_type, shop.anchored_records(), shop.settings.attributes)
+        try:
+            transaction = await shop.ledger.submit_own(body)
+            with trio.move_on_after(OFFER_WAIT_S) as patience:
+                await shop.ledger.wait_final(transaction.id)
+        except InvalidTransaction as error:
+            log.info("offer_refused", request=request_id.hex()[:16], code=error.code, reason=str(error))
+            return
+        if patience.cancelled_caught:
+            self._done.discard(request_id)

@@ -1,0 +1,155 @@
+"""A provider's part of one round: train, write the answer down, announce it. One answer, the same after a crash.
+
+What must outlive a crash is in `training_memory.py`; the gradient work happens in `training_process.py`.
+"""
+
+from dataclasses import replace
+
+import structlog
+import trio
+
+from ledger.entries import Fate, Round, Stage, round_key
+from ledger.transactions import AnnounceUpdate, DeclineRound
+from node.network.blob_exchange import BlobUnavailable
+from node.network.blob_store import NoSpaceForBlob
+from node.rounds import RoundId, RoundInWork, participant
+from node.training_memory import TrainingRecord
+from node.training_process import JobRefused, WorkerCrashed
+from node.training_terms import TermsRefused, check_terms, round_name, short_reason, training_terms
+from node.worker_protocol import Progress, RoundTrained, TrainRound
+from node.workshop import RESEND_S, RETRY_FIRST_S, RoundTask, Workshop
+
+log = structlog.get_logger(__name__)
+
+# A process killed by the machine (memory, an operator) may fare better next time; one that dies three times will not.
+CRASHES_MAX = 3
+
+
+async def take_part(shop: Workshop, task: RoundTask, current: RoundInWork) -> None:
+    """Answer one round with an update, or with the reason why not. Returns when the ledger shows it or is past it."""
+    with task.scope:
+        record = await _settled_answer(shop, task, current)
+        assert record.answer is not None
+        await _announce(shop, task, record.answer)
+
+
+async def _settled_answer(shop: Workshop, task: RoundTask, current: RoundInWork) -> TrainingRecord:
+    """The answer as it lies on the disk, made now unless it was made before."""
+    while True:
+        try:
+            known = await trio.to_thread.run_sync(shop.memory.load, task.id.request)
+            if known is not None and known.id == task.id and known.answer is not None:
+                return await _still_held(shop, known)
+            if current.request.stage is not Stage.TRAINING:
+                # Too late to begin: what is not delivered by now is written down as missing.
+                await trio.sleep_forever()
+            record = await _answer(shop, task, current, known)
+            await trio.to_thread.run_sync(shop.memory.save, record)
+            return record
+        except (OSError, NoSpaceForBlob, BlobUnavailable) as error:
+            # Our disk is full or failing. Nothing is announced that is not on it; there may be room in a moment.
+            log.error("round_not_kept", round=round_name(task.id), reason=str(error))
+            shop.tell(task.id, "failed", reason=str(error))
+            await trio.sleep(RETRY_FIRST_S)
+
+
+async def _still_held(shop: Workshop, known: TrainingRecord) -> TrainingRecord:
+    """An update whose bytes somebody deleted cannot be served: announcing it would only hold the round up."""
+    if not isinstance(known.answer, AnnounceUpdate) or shop.blobs.has(known.answer.blob):
+        return known
+    log.error("update_lost", round=round_name(known.id), blob=known.answer.blob.hex()[:16])
+    lost = replace(known, answer=DeclineRound(*known.id, "the update was lost before it was announced"))
+    await trio.to_thread.run_sync(shop.memory.save, lost)
+    return lost
+
+
+async def _answer(
+    shop: Workshop, task: RoundTask, current: RoundInWork, known: TrainingRecord | None
+) -> TrainingRecord:
+    """Train, or find out why not."""
+    before = known.state_for(task.id.number) if known is not None else None
+    try:
+        check_terms(current.request.terms, shop.settings.allow_no_guarantee)
+        trained, periods = await _train(shop, task.id, current, before)
+    except (TermsRefused, JobRefused, WorkerCrashed) as error:
+        log.warning("round_declined", round=round_name(task.id), reason=str(error))
+        shop.tell(task.id, "declined", reason=str(error))
+        return TrainingRecord(*task.id, before, before, DeclineRound(*task.id, short_reason(str(error))), None)
+    digest = await shop.blobs.put(trained.update)
+    update = AnnounceUpdate(
+        *task.id,
+        blob=digest,
+        blob_bytes=len(trained.update),
+        record_count=trained.weight,
+        periods=periods,
+        accuracy=trained.start.accuracy if trained.start is not None else 0,
+        tested_records=trained.start.records if trained.start is not None else 0,
+    )
+    _tell_trained(shop, task.id, trained)
+    own = trained.trained.accuracy if trained.trained is not None else None
+    return TrainingRecord(*task.id, before, trained.state, update, own)
+
+
+async def _train(
+    shop: Workshop, round_id: RoundId, current: RoundInWork, state: bytes | None
+) -> tuple[RoundTrained, tuple[int, ...]]:
+    """Raises TermsRefused, JobRefused, and WorkerCrashed after CRASHES_MAX of them."""
+    periods = await trio.to_thread.run_sync(shop.anchored_periods)
+    if shop.records is None or not periods:
+        raise TermsRefused("no anchored records here")
+    await shop.fetch_model(current.round.base_model, current.request)
+    allow = shop.settings.allow_no_guarantee
+    job = TrainRound(
+        training_terms(current.request.terms, round_id.number, shop.ledger.key, round_id.request, allow),
+        str(shop.records.path),
+        periods,
+        bytes(shop.blobs.view(current.round.base_model)),
+        state,
+    )
+
+    def tell(progress: Progress) -> None:
+        shop.tell(round_id, "epoch", epoch=progress.epoch, epochs=progress.epochs, loss_micro=progress.loss)
+
+    for crashes in range(1, CRASHES_MAX + 1):
+        try:
+            trained = await shop.process.do(job, tell)
+        except WorkerCrashed as error:
+            log.warning("worker_crashed", round=round_name(round_id), crashes=crashes, reason=str(error))
+            if crashes == CRASHES_MAX:
+                raise
+        else:
+            assert isinstance(trained, RoundTrained)
+            return trained, periods
+    raise AssertionError("the last crash raises")
+
+
+async def _announce(shop: Workshop, task: RoundTask, body: AnnounceUpdate | DeclineRound) -> None:
+    """Say it until the ledger shows it; the round's end cancels this."""
+    said_at = trio.current_time() - RESEND_S
+    while True:
+        current = shop.ledger.chain.read(Round, round_key(task.id.request))
+        part = participant(current, shop.me) if current is not None else None
+        if part is None or part.fate is not Fate.MISSING:
+            return
+        if trio.current_time() - said_at >= RESEND_S:
+            await shop.say(body)
+            said_at = trio.current_time()
+        await task.bell.wait(RESEND_S)
+
+
+def _tell_trained(shop: Workshop, round_id: RoundId, trained: RoundTrained) -> None:
+    """Accuracies on our own test records: of the model the round began with, and of our update."""
+    for warning in trained.warnings:
+        log.warning("training_warning", round=round_name(round_id), warning=warning)
+    shop.tell(
+        round_id,
+        "trained",
+        records=trained.records,
+        steps=trained.steps,
+        beta=trained.beta,
+        guarantee=trained.guarantee,
+        epsilon=trained.epsilon,
+        warnings=list(trained.warnings),
+        start_accuracy_micro=trained.start.accuracy if trained.start else None,
+        own_accuracy_micro=trained.trained.accuracy if trained.trained else None,
+    )
