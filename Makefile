@@ -1,0 +1,54 @@
+# What a fresh clone can do. Every target prepares what it needs: `make demo` alone is enough.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# The first of these that runs and is in range; `make PYTHON=/path/to/python3.12 ...` overrules it.
+IN_RANGE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
+PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3; do \
+	if $$name -c '$(IN_RANGE)' 2>/dev/null; then echo $$name; break; fi; done)
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+# A torch per worker: more than four only fill the memory.
+WORKERS_MAX ?= 4
+
+.PHONY: help setup demo test check bench clean
+
+help:  ## This list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+setup: $(INSTALLED)  ## Virtual environment with everything in it; asks for system packages that are missing
+
+$(INSTALLED): pyproject.toml constraints.txt tools/system-packages.sh
+	@[ -n "$(PYTHON)" ] || { echo "Hanse needs Python 3.11, 3.12 or 3.13, and found none; name one with make PYTHON=..." >&2; exit 1; }
+	@tools/system-packages.sh $(PYTHON)
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(INSTALLED)  ## Five factories on this machine train one model, pay for it and check each other (3 minutes)
+	@$(BIN)/hanse devnet $(DEMO)
+
+# Real daemons come last and alone: they bring their own processes, and two leagues at once would starve each other.
+test: $(INSTALLED)  ## All tests
+	@status=0; \
+	$(BIN)/python -m pytest -q -n logical --maxprocesses $(WORKERS_MAX) --dist loadfile -m 'not processes' || status=$$?; \
+	$(BIN)/python -m pytest -q -m processes || status=$$?; \
+	exit $$status
+
+check: $(INSTALLED)  ## Lint, format, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(INSTALLED)  ## The measurements listed in bench/README.md, one after the other
+	@sed -nE 's/^\| `bench\/([a-z_]+)\.py` .*/\1/p' bench/README.md | while read -r name; do \
+		printf '\n== bench/%s.py\n' "$$name"; $(BIN)/python -m bench.$$name </dev/null; done
+
+clean:  ## Remove the environment and all caches; data directories of nodes stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
