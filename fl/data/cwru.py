@@ -31,7 +31,7 @@ NORMAL_RECORD_LOAD = "0"
 RAW_UNIT_G = 2.0
 
 # In g and for any 1.5 kW motor: a silent one is above the low end, one that shakes itself apart below the high one.
-_RANGES = {"rms": (0.02, 5.0), "peak": (0.05, 20.0), "kurtosis": (1.5, 40.0), "skewness": (-2.0, 2.0)}
+_RANGES = {"rms": (0.03, 2.0), "peak": (0.1, 8.0), "kurtosis": (2.0, 30.0), "skewness": (-1.0, 1.0)}
 PUBLIC_RANGES = tuple(
     PublicRange(f"{channel}_{name}", *_RANGES[name], log=name != "skewness")
     for channel in CHANNELS
