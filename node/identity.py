@@ -161,14 +161,16 @@ def _read_private(path: Path, bytes_max: int, what: str) -> bytes:
         raise KeyFileError(f"{path}: there is no {what} file") from None
     except OSError as error:
         raise KeyFileError(f"{path}: cannot read the {what} file: {error.strerror}") from None
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
+    try:
+        status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise KeyFileError(f"{path}: is no plain file")
         if status.st_mode & 0o077:
             mode = stat.S_IMODE(status.st_mode)
             raise KeyFileError(f"{path}: others may read or change it (mode {mode:04o}): run chmod 600 {path}")
-        content = file.read(bytes_max + 1)
+        content = os.read(descriptor, bytes_max + 1)
+    finally:
+        os.close(descriptor)
     if len(content) > bytes_max:
         raise KeyFileError(f"{path}: over {bytes_max} bytes, this is no {what} file")
     return content

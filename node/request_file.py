@@ -189,7 +189,9 @@ def request_from_json(values: Mapping[str, object]) -> RequestDraft:
         value = values[name]
         if kind == Settings:
             read[name] = read_value(_SETTINGS, value, Path(), f"request: {name}", RequestFileError)
-        elif type(value) is kind and (kind is str or 0 <= int(str(value)) <= AMOUNT_MAX):
+        elif kind is str and isinstance(value, str):
+            read[name] = value
+        elif kind is int and type(value) is int and 0 <= value <= AMOUNT_MAX:
             read[name] = value
         else:
             raise RequestFileError(f"request: {name} is {shown(value)}, want {_wanted(kind)}")
