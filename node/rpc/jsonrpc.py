@@ -165,6 +165,8 @@ def as_rpc_error(error: Exception, name: str) -> RpcError:
     """What the caller is told of an exception; what nobody foresaw goes into the log under an incident number."""
     if isinstance(error, RpcError):
         return error
+    if isinstance(error, InvalidTransaction) and error.code == "starting":
+        return RpcError("unavailable", str(error), part="network")
     if isinstance(error, InvalidTransaction):
         return RpcError("refused", str(error), rule=error.code)
     if isinstance(error, InvalidBytes):

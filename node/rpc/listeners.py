@@ -17,10 +17,12 @@ from typing import Any
 
 import trio
 from hypercorn.config import Config
+from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
-from hypercorn.utils import wrap_app
+from hypercorn.utils import parse_socket_addr, wrap_app
 
 from node.rpc.settings import RpcSettings
 
@@ -95,6 +97,28 @@ def short_path(path: Path) -> Iterator[str]:
         os.close(directory)
 
 
+class _Http1(H11Protocol):  # type: ignore[misc]
+    """HTTP/1.1 and WebSocket only: an idle HTTP/2 connection is never closed, and may carry a hundred calls at once."""
+
+    async def _check_protocol(self, event: object) -> None:
+        """A server may ignore an offer to upgrade (RFC 9110, 7.8)."""
+
+
+class _Conversation(TCPServer):  # type: ignore[misc]
+    """One connection, its idle timer ending with it (hypercorn's goes on, and keeps the connection's task)."""
+
+    async def run(self) -> None:
+        sock = self.stream.socket
+        peers = [parse_socket_addr(sock.family, name) for name in (sock.getpeername(), sock.getsockname())]
+        async with TaskGroup() as group:
+            self._task_group = group
+            state = ConnectionState({})
+            self.protocol = _Http1(self.app, self.config, self.context, group, state, False, *peers, self.protocol_send)
+            await self.idle_task.restart(group, self._idle_timeout)
+            await self._read_data()
+            await self.idle_task.stop()
+
+
 class BoundedStream(trio.abc.HalfCloseableStream):
     """A connection whose peer has to take what is sent within `stall_s`, or is closed."""
 
@@ -155,7 +179,10 @@ class Connections:
                 return
             self._open.add(bounded)
             try:
-                await TCPServer(wrapped, self._config, self._context, ConnectionState({}), bounded)
+                await _Conversation(wrapped, self._config, self._context, ConnectionState({}), bounded)
+            except* OSError:
+                # The client went away; trio says so of a socket in the middle of something.
+                pass
             except* Exception as group:
                 log.warning("a connection of the local interface ended: %s", group.exceptions, exc_info=group)
             finally:

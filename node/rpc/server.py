@@ -4,6 +4,7 @@ import json
 import logging
 import os
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
@@ -49,27 +50,26 @@ async def serve_rpc(
     version = program_version()
     node = Node(services, settings, version, trio.current_time(), describe(METHODS, version))
     app = make_app(node, METHODS, metrics, extra_routes)
-    cookie = new_cookie(settings.cookie)
     connections = Connections(settings)
     if metrics is not None:
         metrics.rpc_connections.set_function(lambda: connections.open)
-    try:
-        async with open_unix(settings.socket) as local:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(connections.serve, app, local)
-                address = None
-                if settings.listen:
-                    listener = open_tcp(settings.listen)
-                    address = _url(listener)
-                    guarded = guard(app, hosts=settings.hosts, cookie=cookie)
-                    nursery.start_soon(connections.serve, guarded, listener)
-                addresses = RpcAddresses(address, settings.socket, settings.cookie)
-                _publish(addresses, settings.address_file)
-                log.info("the local interface answers on %s and %s", address, settings.socket)
-                task_status.started(addresses)
-    finally:
-        for path in (settings.address_file, settings.cookie, settings.socket):
-            path.unlink(missing_ok=True)
+    async with AsyncExitStack() as stack:
+        local = await stack.enter_async_context(open_unix(settings.socket))
+        stack.callback(settings.socket.unlink, missing_ok=True)
+        listener = await stack.enter_async_context(open_tcp(settings.listen)) if settings.listen else None
+        stack.callback(settings.cookie.unlink, missing_ok=True)
+        cookie = new_cookie(settings.cookie)
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        nursery.start_soon(connections.serve, app, local)
+        if listener:
+            guarded = guard(app, hosts=settings.hosts, cookie=cookie)
+            nursery.start_soon(connections.serve, guarded, listener)
+        addresses = RpcAddresses(_url(listener) if listener else None, settings.socket, settings.cookie)
+        stack.callback(settings.address_file.unlink, missing_ok=True)
+        _publish(addresses, settings.address_file)
+        log.info("the local interface answers on %s and %s", addresses.http, addresses.socket)
+        task_status.started(addresses)
+        await trio.sleep_forever()
 
 
 def program_version() -> str:

@@ -166,4 +166,4 @@ def clients(addresses: RpcAddresses) -> Iterator[RpcClient]:
 
 
 def settings_in(folder: Path, **bounds: object) -> RpcSettings:
-    return RpcSettings(data_dir=folder, listen="127.0.0.1:0", **bounds)  # type: ignore[arg-type]
+    return RpcSettings(data_dir=folder, **{"listen": "127.0.0.1:0", **bounds})  # type: ignore[arg-type]
