@@ -26,7 +26,6 @@ from node.toml_rules import (
     read_toml,
     read_value,
     refuse_unknown,
-    shown,
 )
 
 Settings = tuple[tuple[str, str], ...]
@@ -100,7 +99,10 @@ class RoundsSection:
 
 _TITLE = Words(1, 64, "what the request is about, as others see it")
 _DATA_TYPE = Words(1, 64, "the type of data that providers must have")
+# What JSON may hold; the ledger's own bounds are checked afterwards on the whole.
 _SETTINGS = TextTable(SETTINGS_MAX, "settings by name")
+_ANY_TEXT = Words(1, 64, "a name")
+_ANY_WHOLE = Whole(0, AMOUNT_MAX, "a count, an amount, or milliseconds")
 REQUEST_SECTIONS: dict[str, type] = {
     "model": ModelSection,
     "strategy": StrategySection,
@@ -187,21 +189,11 @@ def request_from_json(values: Mapping[str, object]) -> RequestDraft:
     read: dict[str, Any] = {}
     for name, kind in known.items():
         value = values[name]
-        if kind == Settings:
-            read[name] = read_value(_SETTINGS, value, Path(), f"request: {name}", RequestFileError)
-        elif kind is str and isinstance(value, str):
-            read[name] = value
-        elif kind is int and type(value) is int and 0 <= value <= AMOUNT_MAX:
-            read[name] = value
-        else:
-            raise RequestFileError(f"request: {name} is {shown(value)}, want {_wanted(kind)}")
+        rule = _SETTINGS if kind == Settings else _ANY_TEXT if kind is str else _ANY_WHOLE
+        read[name] = read_value(rule, value, Path(), f"request: {name}", RequestFileError)
     draft = RequestDraft(**read)
     _check(draft, "request")
     return draft
-
-
-def _wanted(kind: object) -> str:
-    return "text" if kind is str else f"a whole number from 0 to {AMOUNT_MAX}"
 
 
 def check_known(draft: RequestDraft) -> None:

@@ -6,9 +6,11 @@ environment.
 
 import os
 import sys
+import traceback
 from pathlib import Path
 
 from ledger.keys import KeyPair
+from node.cli.faults import as_cli_error, report
 from node.config import load_config
 from node.pkcs8 import seed_from_pem
 
@@ -26,5 +28,16 @@ def main() -> int:
     return run_daemon(config, key)
 
 
+def guarded() -> int:
+    """`main` with the exit codes of `hanse`; the last line of the log says what was wrong."""
+    try:
+        return main()
+    except Exception as error:
+        traceback.print_exc()
+        fault = as_cli_error(error)
+        report(fault, as_json=False)
+        return fault.code
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded())

@@ -86,7 +86,7 @@ def _start_behind(config: "Config", key: bytes, timeout_s: float, as_json: bool)
     with progress("starting", None, as_json):
         while _answering_pid(config.node.data_dir) != child.pid:
             if child.poll() is not None:
-                raise CliError(Exit.CONFIGURATION, f"the node stopped with {child.returncode}: {_tail(log, begins)}")
+                raise CliError(_exit_of(child.returncode), f"the node stopped at once: {_tail(log, begins)}")
             if time.monotonic() > until:
                 raise CliError(Exit.TIMED_OUT, f"the node (process {child.pid}) runs but does not answer; see {log}")
             time.sleep(LOOK_EVERY_S)
@@ -94,6 +94,11 @@ def _start_behind(config: "Config", key: bytes, timeout_s: float, as_json: bool)
         print_json({"pid": child.pid, "log": str(log)})
     else:
         click.echo(f"The node runs as process {child.pid}; its log is {log}.")
+
+
+def _exit_of(code: int) -> Exit:
+    """Its exit code when that means something; killed by a signal, or ended for no reason: a fault."""
+    return Exit(code) if code in set(Exit) - {Exit.OK} else Exit.INTERNAL
 
 
 def _send(pipe: IO[bytes], key: bytes) -> None:
@@ -110,7 +115,7 @@ def _tail(log: Path, begins: int) -> str:
         size = lines.seek(0, os.SEEK_END)
         lines.seek(max(begins, size - LOG_TAIL_BYTES))
         said = lines.read().decode(errors="replace").strip().splitlines()
-    return said[-1] if said else f"it said nothing ({log})"
+    return said[-1].removeprefix("hanse: ") if said else f"it said nothing ({log})"
 
 
 def _answering_pid(data_dir: Path) -> int | None:

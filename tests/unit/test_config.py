@@ -162,7 +162,7 @@ def test_a_file_that_is_no_configuration_is_named(tmp_path: Path) -> None:
         load_config(tmp_path / "away.toml", {})
     for content in (b"\xff\xfe", b"[node\n", b"x" * 300_000, b"a = " + b"[" * 5000):
         (tmp_path / "config.toml").write_bytes(content)
-        with pytest.raises(ConfigError, match="config.toml: "):
+        with pytest.raises(ConfigError, match=r"config\.toml: "):
             load_config(tmp_path / "config.toml", {})
 
 
