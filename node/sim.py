@@ -1,7 +1,7 @@
 """Whole replicas on virtual time: the consensus, chain, pool and catch-up of the daemon, under one seed.
 
-The network loses, delays, reorders and partitions; replicas crash, also between a journal's sync and what it covers, and
-come back from what was on their disks. Training is a small exact stand-in, for here only agreement is at stake. What
+The network loses, delays, reorders and partitions; replicas crash, also between a journal's sync and what it covers,
+and come back from what was on their disks. Training is a small exact stand-in, for here only agreement is at stake. What
 must hold is checked after every block; a failure names its seed and `run(seed=...)` replays it.
 """
 
@@ -194,6 +194,7 @@ class Simulation:
         settings = ReplicaSettings(Timing(base_ms=2_000, step_ms=500, resend_ms=700, grace_ms=0))
         node.replica = Replica(make_chain, self.genesis.chain_id, node.key, settings, self._clock(), records)
         self._carry_out(org, node.replica.start(self._clock()))
+        self._after(500, org, lambda: self._do_duties(org))
         for other in self.nodes:
             if other != org and self._linked(org, other):
                 self._meet(org, other)
@@ -333,14 +334,19 @@ class Simulation:
             self._submitted.pop()
 
     def _begin_request(self) -> None:
-        """Everybody anchors; the first member publishes a request of three rounds."""
-        orgs = list(self.nodes)
-        for org in orgs:
-            if not self._submit(org, AnchorRecords(1, 100, digest("sim/records", org), 1, 2)):
-                self._at(self._now + 1_000, self._begin_request)
-                return
-        if not self._submit(orgs[0], PublishRequest(_terms(len(orgs)))):
-            self._at(self._now + 1_000, self._begin_request)
+        """Everybody anchors; the first member publishes a request. Tried again: who crashes forgets what it wanted."""
+        publisher = next(iter(self.nodes))
+        replica = self.nodes[publisher].replica
+        if replica is None or self._request_seen_by(replica) is None:
+            self._at(self._now + 3_000, self._begin_request)
+        if replica is None:
+            return
+        anchored = [replica.chain.read(AnchorTotals, anchor_totals_key(org)) for org in self.nodes]
+        for org, totals in zip(self.nodes, anchored, strict=True):
+            if totals is None:
+                self._submit(org, AnchorRecords(1, 100, digest("sim/records", org), 1, 2))
+        if all(anchored) and self._request_seen_by(replica) is None:
+            self._submit(publisher, PublishRequest(_terms(len(self.nodes))))
 
     def _do_duties(self, org: OrgId) -> None:
         """Join, announce and attest as a daemon would, from the committed state alone."""
