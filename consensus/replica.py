@@ -32,7 +32,7 @@ from consensus.events import (
     WorkArrived,
 )
 from consensus.intake import Intake, SignatureMemory
-from consensus.journal import JournalRecord
+from consensus.journal import JournalRecord, Kept, first_height_to_vote
 from consensus.machine import HeightMachine
 from consensus.messages import (
     Blocks,
@@ -150,13 +150,32 @@ class Disagreement:
 
 
 @dataclass(frozen=True, slots=True)
+class VoteFrom:
+    """A replica that lost its journal found out from which height on it may sign: to be remembered across restarts."""
+
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
 class Halt:
     """Stop with a dump (simplex rule 12)."""
 
     reason: str
 
 
-Effect = Persist | Transmit | SetTimer | CancelTimer | Compute | Committed | Dropped | Refused | Disagreement | Halt
+Effect = (
+    Persist
+    | Transmit
+    | SetTimer
+    | CancelTimer
+    | Compute
+    | Committed
+    | Dropped
+    | Refused
+    | Disagreement
+    | VoteFrom
+    | Halt
+)
 
 VIEW_TIMER, RESEND_TIMER, DEADLINE_TIMER, STATUS_TIMER, CATCHUP_TIMER, CLOCK_TIMER = (
     "view",
@@ -178,7 +197,7 @@ class ReplicaSettings:
 
 class Replica:
     """`key`: None for an observer. `records`: of the journal, for the height after the head. `first_vote`: the first
-    height this replica may sign in, `journal.first_height_to_vote`."""
+    height this replica may sign in; None when its disk was lost and others must be asked, see `journal`."""
 
     def __init__(
         self,
@@ -188,7 +207,7 @@ class Replica:
         settings: ReplicaSettings,
         now_ms: int,
         records: Sequence[JournalRecord] = (),
-        first_vote: int = 0,
+        first_vote: int | None = 0,
     ) -> None:
         self._signatures = SignatureMemory(chain_id)
         self.chain = make_chain(self._signatures)
@@ -204,6 +223,7 @@ class Replica:
         self._arrived: dict[Hash32, int] = {}
         self._catchup = CatchUp(self.chain.height)
         self._duty_reported = -1
+        self._heads: dict[OrgId, int] = {}
         self._told: deque[tuple[HeightMachine, machine_events.Event]] = deque()
         self._telling = False
         self._previous: HeightMachine | None = None
@@ -253,6 +273,7 @@ class Replica:
             case Status(height, _, _):
                 self._catchup.peer_at(sender, height)
                 self._ask_blocks()
+                self._hear_head(sender, height)
             case BlocksRequest(first, count):
                 finals = (self.chain.final_block(height) for height in range(first, first + count))
                 self._send(sender, fit_blocks(final for final in finals if final is not None))
@@ -344,6 +365,11 @@ class Replica:
         self._wake()
         return self._end()
 
+    def aggregate_failed(self, task: AggregationTask) -> None:
+        """`Compute` came to nothing; it is asked for again when it is needed again."""
+        if self._aggregates.get(task) is None:
+            self._aggregates.pop(task, None)
+
     # --- one height
 
     def _make_machine(self, records: Sequence[JournalRecord] = ()) -> HeightMachine:
@@ -357,7 +383,7 @@ class Replica:
             parent=self.chain.head_id,
             key=self._key,
             timing=self._settings.timing,
-            may_vote=height >= self._first_vote,
+            may_vote=self._first_vote is not None and height >= self._first_vote,
         )
         return HeightMachine(setup, records)
 
@@ -581,6 +607,18 @@ class Replica:
                 if culprit is not None:
                     self._effects.append(Refused(culprit, f"block {final.block.height}: {error}"))
                 return
+
+    def _hear_head(self, sender: OrgId, height: int) -> None:
+        """With the disk lost: from a quorum's heads follows the first height that we cannot have voted in."""
+        committee = self.chain.committee()
+        if self._first_vote is not None or sender not in committee.members or height > self.chain.height:
+            return  # a head counts once we have caught up to it: a bare claim could silence us for ever
+        self._heads[sender] = height
+        self._first_vote = first_height_to_vote(
+            Kept.NOTHING, self.chain.height, list(self._heads.values()), committee.quorum
+        )
+        if self._first_vote is not None:
+            self._effects.append(VoteFrom(self._first_vote))
 
     def _status(self, to: OrgId | None) -> None:
         self._send(to, Status(self.chain.height, self.chain.head_id, self._machine.view))

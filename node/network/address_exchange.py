@@ -3,7 +3,7 @@ one member soon knows where all are. Tells the transport whom to dial."""
 
 import logging
 import random
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 import trio
 
@@ -32,13 +32,15 @@ class AddressExchange:
     def __init__(self, transport: Transport, book: AddressBook) -> None:
         self._transport = transport
         self._book = book
+        self._registered: dict[OrgId, tuple[str, ...]] = {}
         self._send, self._receive = trio.open_memory_channel[OrgId](_QUEUED_MAX)
         self._saving = trio.Lock()
         transport.serve(KIND, self._answer, body_bytes_max=RECORDS_BYTES_MAX, concurrent_per_peer=1)
         transport.watch_peers(self._peer_changed)
 
-    def set_members(self, members: Iterable[OrgId]) -> None:
-        """The members by the ledger: admit and dial them at the addresses we know, drop all others."""
+    def set_members(self, members: Mapping[OrgId, tuple[str, ...]]) -> None:
+        """The members by the ledger, with the addresses it has of them: admit and dial them, drop all others."""
+        self._registered = dict(members)
         self._book.set_members(members)
         self._redial()
 
@@ -48,7 +50,11 @@ class AddressExchange:
         self._book.announce(key, addresses, sequence)
 
     def _redial(self) -> None:
-        self._transport.set_members({org: self._book.addresses(org) for org in sorted(self._book.members)})
+        self._transport.set_members({org: self._addresses(org) for org in sorted(self._book.members)})
+
+    def _addresses(self, org: OrgId) -> tuple[str, ...]:
+        """What the member signed last, then what it gave when it registered: it may have moved since."""
+        return tuple(dict.fromkeys((*self._book.addresses(org), *self._registered.get(org, ()))))
 
     def _peer_changed(self, org: OrgId, connected: bool) -> None:
         if connected:

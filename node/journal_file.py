@@ -1,0 +1,156 @@
+"""The vote journal on disk: what a member must not forget is synced here before anything that depends on it leaves.
+
+What is written and what it means is `consensus/journal.py`'s. A group of records is one frame:
+magic ‖ length ‖ CRC-32 of the payload ‖ CRC-32 of these twelve bytes ‖ payload, integers big-endian.
+"""
+
+import logging
+import os
+import struct
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from consensus.journal import JournalRecord
+from ledger.codec import Range, Size, decode, encode
+from ledger.errors import CorruptStore, InvalidBytes, StoreFull
+from ledger.types import AMOUNT_MAX
+from node.disk import sync_folder
+
+log = logging.getLogger(__name__)
+
+MAGIC = b"HJ1\n"
+_HEAD = struct.Struct(">4sII")
+_HEAD_BYTES = _HEAD.size + 4
+# A proposal's block of 4 MB with its votes, twice over.
+FRAME_BYTES_MAX = 16 * 2**20
+# Past this the file is written anew with what still counts, so that it never grows with the chain.
+REWRITE_BYTES = 8 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Records of one height that were synced together."""
+
+    height: Annotated[int, Range(0, AMOUNT_MAX)]
+    records: Annotated[tuple[JournalRecord, ...], Size(1, 4096)]
+
+
+class JournalFile:
+    """Open the journal at `path`, made when it is missing. One owner; the data directory's lock guards it.
+
+    A torn last frame, the mark of a power cut, is cut off: its write was never acknowledged. Damage before a whole
+    frame raises CorruptStore: votes may have been lost, and a member that forgets its votes can be made to contradict
+    them.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        existed = path.exists()
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        if not existed:
+            os.fsync(self._file)
+            sync_folder(path.parent)
+        self._groups = self._read()
+
+    def load(self, height: int) -> list[JournalRecord]:
+        """What was recorded for a height, in order."""
+        return [record for group in self._groups if group.height == height for record in group.records]
+
+    def append(self, height: int, records: Sequence[JournalRecord]) -> None:
+        """Synced on return. Raises StoreFull or OSError; then nothing may leave that depends on it."""
+        group = Group(height, tuple(records))
+        frame = _frame(group)
+        end = os.lseek(self._file, 0, os.SEEK_END)
+        try:
+            _write_all(self._file, frame)
+            os.fdatasync(self._file)
+        except OSError as error:
+            # Half a frame must not stand before a whole one.
+            os.ftruncate(self._file, end)
+            raise StoreFull(
+                f"{self._path}: {len(frame)} bytes of votes could not be synced: {error.strerror}"
+            ) from error
+        self._groups.append(group)
+
+    def start_height(self, height: int) -> None:
+        """Records below `height` count no more; the file is written anew when it has grown long."""
+        self._groups = [group for group in self._groups if group.height >= height]
+        if os.fstat(self._file).st_size > REWRITE_BYTES:
+            self._rewrite()
+
+    def close(self) -> None:
+        os.close(self._file)
+
+    def _rewrite(self) -> None:
+        fresh = self._path.with_name(self._path.name + ".new")
+        file = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+        try:
+            _write_all(file, b"".join(map(_frame, self._groups)))
+            os.fsync(file)
+        except OSError as error:
+            os.close(file)
+            fresh.unlink(missing_ok=True)
+            # The old file stays and is longer than it need be: nothing is lost.
+            log.warning("%s could not be shortened: %s", self._path, error)
+            return
+        os.replace(fresh, self._path)
+        sync_folder(self._path.parent)
+        os.close(self._file)
+        self._file = file
+
+    def _read(self) -> list[Group]:
+        data = self._path.read_bytes()
+        groups: list[Group] = []
+        at = 0
+        while at < len(data):
+            found = _group_at(data, at)
+            if found is None:
+                self._cut_torn_end(data, at)
+                break
+            group, at = found
+            groups.append(group)
+        return groups
+
+    def _cut_torn_end(self, data: bytes, at: int) -> None:
+        later = data.find(MAGIC, at + 1)
+        while later >= 0:
+            if _group_at(data, later) is not None:
+                raise CorruptStore(f"{self._path}: damaged at byte {at}, and votes stand after it at byte {later}")
+            later = data.find(MAGIC, later + 1)
+        log.warning("%s: %d bytes of a torn last write are cut off", self._path, len(data) - at)
+        os.ftruncate(self._file, at)
+        os.fsync(self._file)
+
+
+def _frame(group: Group) -> bytes:
+    payload = encode(group)
+    if len(payload) > FRAME_BYTES_MAX:
+        raise ValueError(f"{len(payload)} bytes in one group of votes, at most {FRAME_BYTES_MAX}")
+    head = _HEAD.pack(MAGIC, len(payload), zlib.crc32(payload))
+    return head + zlib.crc32(head).to_bytes(4, "big") + payload
+
+
+def _group_at(data: bytes, at: int) -> tuple[Group, int] | None:
+    """The whole group at an offset, and where the next begins; None when none is there."""
+    if len(data) - at < _HEAD_BYTES:
+        return None
+    magic, length, check = _HEAD.unpack_from(data, at)
+    head_check = int.from_bytes(data[at + _HEAD.size : at + _HEAD_BYTES], "big")
+    if magic != MAGIC or head_check != zlib.crc32(data[at : at + _HEAD.size]) or length > FRAME_BYTES_MAX:
+        return None
+    payload = data[at + _HEAD_BYTES : at + _HEAD_BYTES + length]
+    if len(payload) != length or zlib.crc32(payload) != check:
+        return None
+    try:
+        return decode(Group, payload), at + _HEAD_BYTES + length
+    except InvalidBytes as error:
+        raise CorruptStore(f"a group of votes at byte {at} is whole and cannot be read: {error}") from None
+
+
+def _write_all(file: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]

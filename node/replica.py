@@ -1,0 +1,300 @@
+"""Drives the pure replica: feeds it messages, timers and clients' words, and carries out its effects. Decides nothing.
+
+Everything here runs in one trio thread and does not await between an event and its effects, so effects keep their
+order: what follows a Persist is posted only after the journal is synced.
+"""
+
+import json
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+import trio
+from trio import TaskStatus
+
+from consensus.messages import Transactions, encode_message, fit_transactions, parse_message
+from consensus.replica import (
+    CancelTimer,
+    Committed,
+    Compute,
+    Disagreement,
+    Dropped,
+    Effect,
+    Halt,
+    Persist,
+    Refused,
+    Replica,
+    SetTimer,
+    Transmit,
+    VoteFrom,
+)
+from ledger.blocks import FinalBlock
+from ledger.chain import Outcome
+from ledger.errors import InvalidBytes, InvalidTransaction
+from ledger.requests import AggregationResult, AggregationTask
+from ledger.transactions import Body, Transaction
+from ledger.types import Hash32, OrgId
+from node.disk import publish_file
+from node.journal_file import JournalFile
+from node.metrics import Metrics
+from node.network.transport import Transport
+from node.timers import Timers
+
+log = logging.getLogger(__name__)
+
+# Whoever waits for a transaction; one entry a waiting call.
+WAITERS_MAX = 65_536
+# Provably wrong messages of one peer that are logged; the rest are only counted.
+COMPLAINTS_LOGGED_MAX = 8
+
+
+class Halted(Exception):
+    """The replica cannot go on: members disagree on what is valid. The dump says on what."""
+
+
+class ReplicaDriver:
+    """`compute` gives an aggregate, None when the round is over first; `committed` hears of every final block that is
+    on disk, `heard` of every message with transactions."""
+
+    def __init__(
+        self,
+        replica: Replica,
+        journal: JournalFile,
+        transport: Transport,
+        metrics: Metrics,
+        data_dir: Path,
+        compute: Callable[[AggregationTask], Awaitable[AggregationResult | None]],
+        committed: Callable[[FinalBlock, Outcome], None],
+        heard: Callable[[], None],
+    ) -> None:
+        self.replica = replica
+        self._journal = journal
+        self._transport = transport
+        self._metrics = metrics
+        self._data_dir = data_dir
+        self._compute = compute
+        self._committed = committed
+        self._heard = heard
+        self._timers = Timers()
+        self._waiting: dict[Hash32, list[trio.Event]] = {}
+        self._outcomes: OrderedDict[Hash32, InvalidTransaction] = OrderedDict()
+        self._entered: OrderedDict[Hash32, float] = OrderedDict()
+        self._gossip: list[Transaction] = []
+        self._gossip_bell = trio.Event()
+        self._computing: set[AggregationTask] = set()
+        self._complaints: dict[OrgId, int] = {}
+        self._nursery: trio.Nursery | None = None
+        self.height_began = trio.current_time()
+
+    async def run(self, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Until cancelled. Raises Halted; StoreFull, CorruptStore and OSError of our own disk."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            self._transport.watch_peers(self._peer_changed)
+            self._carry_out(self.replica.start(now_ms()))
+            nursery.start_soon(self._receive)
+            nursery.start_soon(self._run_timers)
+            nursery.start_soon(self._send_gossip)
+            nursery.start_soon(self._measure_lag)
+            for peer in self._transport.peers():
+                if peer.connected:
+                    self._peer_changed(peer.org, True)
+            task_status.started()
+
+    # --- clients
+
+    def submit(self, transaction: Transaction) -> None:
+        """Raises InvalidTransaction, and then nothing has happened."""
+        effects = self.replica.submit(transaction, now_ms())
+        self._note_entered(transaction)
+        self._carry_out(effects)
+
+    def submit_own(self, body: Body) -> Transaction:
+        effects, transaction = self.replica.submit_own(body, now_ms())
+        self._note_entered(transaction)
+        self._carry_out(effects)
+        return transaction
+
+    async def wait_final(self, transaction_id: Hash32) -> tuple[int, int]:
+        """Height and index once final. Raises InvalidTransaction when it was dropped. The caller sets its own limit."""
+        while True:
+            found = self.replica.chain.find_transaction(transaction_id)
+            if found is not None:
+                return found
+            refused = self._outcomes.get(transaction_id)
+            if refused is not None:
+                raise refused
+            if len(self._waiting) >= WAITERS_MAX:
+                raise InvalidTransaction("full", f"{WAITERS_MAX} calls wait for transactions already")
+            event = trio.Event()
+            self._waiting.setdefault(transaction_id, []).append(event)
+            try:
+                await event.wait()
+            finally:
+                waiting = self._waiting.get(transaction_id, [])
+                if event in waiting:
+                    waiting.remove(event)
+                if not waiting:
+                    self._waiting.pop(transaction_id, None)
+
+    # --- tasks
+
+    async def _receive(self) -> None:
+        async for sender, data in self._transport.incoming:
+            try:
+                message = parse_message(data)
+            except InvalidBytes as error:
+                self._complain(sender, str(error))
+                continue
+            self._carry_out(self.replica.receive(sender, message, now_ms()))
+            if isinstance(message, Transactions):
+                self._heard()
+
+    async def _run_timers(self) -> None:
+        while True:
+            name = await self._timers.next()
+            self._carry_out(self.replica.timer(name, now_ms()))
+
+    async def _send_gossip(self) -> None:
+        """Transactions that clients hand in within one turn of the loop travel in one frame."""
+        while True:
+            await self._gossip_bell.wait()
+            await trio.lowlevel.checkpoint()
+            self._gossip_bell = trio.Event()
+            gossip, self._gossip = self._gossip, []
+            for message in fit_transactions(gossip):
+                self._transport.broadcast(encode_message(message))
+
+    async def _measure_lag(self) -> None:
+        """How late this loop is woken: the one number that shows that something holds it up."""
+        while True:
+            due = trio.current_time() + 1.0
+            await trio.sleep_until(due)
+            self._metrics.loop_lag.observe(trio.current_time() - due)
+
+    async def _compute_aggregate(self, task: AggregationTask) -> None:
+        try:
+            result = await self._compute(task)
+        finally:
+            self._computing.discard(task)
+        if result is None:
+            self.replica.aggregate_failed(task)
+        else:
+            self._carry_out(self.replica.aggregate_computed(task, result, now_ms()))
+
+    def _peer_changed(self, org: OrgId, connected: bool) -> None:
+        step = self.replica.connected if connected else self.replica.disconnected
+        self._carry_out(step(org, now_ms()))
+
+    # --- effects
+
+    def _carry_out(self, effects: Sequence[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Persist(height, records):
+                    with self._metrics.timed(self._metrics.fsync):
+                        self._journal.append(height, records)
+                case Transmit(to, Transactions(transactions)) if to is None:
+                    self._gossip.extend(transactions)
+                    self._gossip_bell.set()
+                case Transmit(to, message):
+                    data = encode_message(message)
+                    if to is None:
+                        self._transport.broadcast(data)
+                    else:
+                        self._transport.post(to, data)
+                case SetTimer(name, delay_ms, jitter):
+                    self._timers.set(name, delay_ms / 1000, jitter=jitter)
+                case CancelTimer(name):
+                    self._timers.cancel(name)
+                case Compute(task):
+                    self._start_computing(task)
+                case Committed(final, outcome):
+                    self._on_committed(final, outcome)
+                case Dropped(transaction, error):
+                    self._forget(transaction.id, error)
+                case Refused(sender, reason):
+                    self._complain(sender, reason)
+                case Disagreement(task, author):
+                    log.error(
+                        "the aggregate that %s proposes for request %s round %d is not what we computed: no vote",
+                        author.hex()[:16],
+                        task.request.hex()[:16],
+                        task.round,
+                    )
+                case VoteFrom(height):
+                    remember_vote_from(self._data_dir, height)
+                case Halt(reason):
+                    self._halt(reason)
+
+    def _start_computing(self, task: AggregationTask) -> None:
+        if self._nursery is not None and task not in self._computing:
+            self._computing.add(task)
+            self._nursery.start_soon(self._compute_aggregate, task)
+
+    def _on_committed(self, final: FinalBlock, outcome: Outcome) -> None:
+        block = final.block
+        self._journal.start_height(block.height + 1)
+        self.height_began = trio.current_time()
+        for transaction in block.transactions:
+            entered = self._entered.pop(transaction.id, None)
+            if entered is not None:
+                self._metrics.submit_to_final.observe(trio.current_time() - entered)
+            for event in self._waiting.pop(transaction.id, ()):
+                event.set()
+        self._committed(final, outcome)
+
+    def _note_entered(self, transaction: Transaction) -> None:
+        self._entered[transaction.id] = trio.current_time()
+        if len(self._entered) > WAITERS_MAX:
+            self._entered.popitem(last=False)
+
+    def _forget(self, transaction_id: Hash32, error: InvalidTransaction) -> None:
+        self._outcomes[transaction_id] = error
+        if len(self._outcomes) > WAITERS_MAX:
+            self._outcomes.popitem(last=False)
+        for event in self._waiting.pop(transaction_id, ()):
+            event.set()
+
+    def _complain(self, sender: OrgId, reason: str) -> None:
+        count = self._complaints[sender] = self._complaints.get(sender, 0) + 1
+        if count <= COMPLAINTS_LOGGED_MAX:
+            log.warning("refused from %s: %s", sender.hex()[:16], reason)
+
+    def _halt(self, reason: str) -> None:
+        chain = self.replica.chain
+        dump = {
+            "reason": reason,
+            "height": chain.height,
+            "head": chain.head_id.hex(),
+            "state_root": chain.state_root.hex(),
+            "committee": [org.hex() for org in chain.committee().members],
+            "view": self.replica.machine.view,
+        }
+        path = self._data_dir / f"halt-{chain.height + 1}.json"
+        publish_file(path, (json.dumps(dump, indent=2) + "\n").encode(), mode=0o600)
+        raise Halted(f"{reason}; see {path}")
+
+
+VOTE_FROM = "vote-from"
+
+
+def remember_vote_from(data_dir: Path, height: int | None) -> None:
+    """From which height on a node that lost its journal may sign; None while it does not know."""
+    publish_file(data_dir / VOTE_FROM, f"{'unknown' if height is None else height}\n".encode())
+
+
+def recall_vote_from(data_dir: Path) -> int | None:
+    """0 when nothing was ever lost."""
+    path = data_dir / VOTE_FROM
+    if not path.exists():
+        return 0
+    text = path.read_text().strip()
+    return int(text) if text.isdigit() else None
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970 by this machine's clock."""
+    return time.time_ns() // 1_000_000
