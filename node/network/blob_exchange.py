@@ -7,6 +7,7 @@ one frame, b"whole" or b"wrong", so that the holder knows. A broken transfer goe
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -91,14 +92,23 @@ class BlobExchange:
         self, digest: Hash32, sources: Sequence[OrgId], size_max: int, progress: Progress | None
     ) -> None:
         answers: dict[OrgId, str] = {}
+        liars: set[OrgId] = set()
         await trio.to_thread.run_sync(self._store.trim_partials)
-        partial = await trio.to_thread.run_sync(self._store.resume, digest)
-        with partial:
+        with await trio.to_thread.run_sync(self._store.resume, digest) as partial:
             for round_number in range(_ROUNDS):
-                for source in sources:
+                for source in [each for each in sources if each not in liars]:
                     try:
+                        if partial.arrived:
+                            # What is there may be a liar's: when it does not fit, this source starts anew.
+                            with suppress(InvalidBlob):
+                                await self._fetch_from(source, partial, digest, size_max, progress)
+                                return
                         await self._fetch_from(source, partial, digest, size_max, progress)
-                    except (TransportError, InvalidBlob, InvalidBytes) as error:
+                    except InvalidBlob as error:
+                        answers[source] = str(error)
+                        liars.add(source)
+                        continue
+                    except TransportError as error:
                         answers[source] = str(error)
                         continue
                     return
@@ -112,7 +122,10 @@ class BlobExchange:
     ) -> None:
         async with self._transport.channel(source, KIND, _OPEN_S) as channel:
             await channel.send(encode(Wanted(digest, partial.arrived)))
-            size = decode(Offered, await channel.receive(64)).size
+            try:
+                size = decode(Offered, await channel.receive(64)).size
+            except InvalidBytes as error:
+                raise InvalidBlob(str(error)) from None
             if size > size_max:
                 raise InvalidBlob(f"{size} bytes, want at most {size_max}")
             if size < partial.arrived:
@@ -129,9 +142,11 @@ class BlobExchange:
             try:
                 await trio.to_thread.run_sync(partial.publish)
             except InvalidBlob:
-                await channel.send(b"wrong")
+                with suppress(TransportError):
+                    await channel.send(b"wrong")
                 raise
-            await channel.send(b"whole")
+            with suppress(TransportError):  # we have it, whether the source hears of it or not
+                await channel.send(b"whole")
 
     async def _serve(self, channel: Channel) -> None:
         wanted = decode(Wanted, await channel.receive(64))

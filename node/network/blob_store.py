@@ -7,7 +7,10 @@ Synchronous; `blob_exchange.py` calls it from threads. Which blobs are needed, a
 import errno
 import hashlib
 import os
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from ledger.types import BLOB_BYTES_MAX, Hash32
@@ -17,6 +20,7 @@ _TAG = b"blob"
 _COPY_BYTES = 2**20
 # What a fetch may leave half done: resumed within days or not at all.
 PARTIAL_FILES_MAX = 64
+_PARTIAL_IN_USE_S = 3600.0
 
 
 class NoSpaceForBlob(Exception):
@@ -49,7 +53,10 @@ def blob_digest(data: bytes | memoryview) -> Hash32:
 
 
 class BlobStore:
-    """One directory of blobs, at most `capacity_bytes` of them. One process at a time."""
+    """One directory of blobs, one process at a time, threads as you like.
+
+    Holds `capacity_bytes` at most, give or take the blobs that are arriving at the same moment.
+    """
 
     def __init__(self, directory: Path, capacity_bytes: int = 64 * 2**30) -> None:
         self._directory = directory
@@ -57,6 +64,8 @@ class BlobStore:
         self._partial.mkdir(parents=True, exist_ok=True)
         self.capacity_bytes = capacity_bytes
         self._sizes: dict[Hash32, int] = {}
+        # Puts and fetches end in threads.
+        self._counting = threading.Lock()
         for path in directory.glob("[0-9a-f][0-9a-f]/*"):
             if len(path.name) == 64:
                 self._sizes[Hash32(bytes.fromhex(path.name))] = path.stat().st_size
@@ -135,9 +144,10 @@ class BlobStore:
     def delete(self, digest: Hash32) -> None:
         """Forget a blob and what has arrived of it; nothing happens when it is not here."""
         (self._partial / digest.hex()).unlink(missing_ok=True)
-        if digest in self._sizes:
-            self._path(digest).unlink(missing_ok=True)
-            self.bytes_stored -= self._sizes.pop(digest)
+        with self._counting:
+            if digest in self._sizes:
+                self._path(digest).unlink(missing_ok=True)
+                self.bytes_stored -= self._sizes.pop(digest)
 
     def resume(self, digest: Hash32) -> "PartialBlob":
         """What has arrived of a blob so far, to be continued."""
@@ -154,15 +164,21 @@ class BlobStore:
         os.replace(path, target)
         for directory in (target.parent, self._directory):
             sync_directory(directory)
-        if digest not in self._sizes:
-            self._sizes[digest] = size
-            self.bytes_stored += size
+        with self._counting:
+            if digest not in self._sizes:
+                self._sizes[digest] = size
+                self.bytes_stored += size
 
     def trim_partials(self) -> None:
-        """Delete the oldest half-done fetches beyond PARTIAL_FILES_MAX."""
-        files = sorted(self._partial.iterdir(), key=lambda path: path.stat().st_mtime)
-        for path in files[: max(0, len(files) - PARTIAL_FILES_MAX)]:
-            path.unlink()
+        """Delete the oldest half-done fetches beyond PARTIAL_FILES_MAX, but none that was written to of late."""
+        touched: list[tuple[float, Path]] = []
+        for path in self._partial.iterdir():
+            with suppress(FileNotFoundError):  # another fetch has just published it
+                touched.append((path.stat().st_mtime, path))
+        touched.sort()
+        for at, path in touched[: max(0, len(touched) - PARTIAL_FILES_MAX)]:
+            if at < time.time() - _PARTIAL_IN_USE_S:
+                path.unlink(missing_ok=True)
 
 
 class PartialBlob:

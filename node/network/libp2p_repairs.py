@@ -101,7 +101,16 @@ class BoundedYamux(yamux.Yamux):  # type: ignore[misc]
             await self.secured_conn.write(data)
         await trio.lowlevel.checkpoint()
 
+    def drop_unread(self, stream: Any) -> None:
+        """Forget what has arrived on a stream that nobody will read any more: the library keeps it for a minute."""
+        if stream.stream_id in self.stream_buffers:
+            self.stream_buffers[stream.stream_id] = bytearray()
+
     def _sweep_stale_streams(self, now: float | None = None) -> int:
+        for sid, stream in self.streams.items():
+            # We finish a stream when we are done with it: what came after is nobody's.
+            if stream.send_closed and self.stream_buffers.get(sid):
+                self.stream_buffers[sid] = bytearray()
         # Seen twice, so at least one sweep interval (30 s) after we finished our half.
         half_closed = {
             sid for sid, stream in self.streams.items() if stream.send_closed and not stream.recv_closed
@@ -109,7 +118,6 @@ class BoundedYamux(yamux.Yamux):  # type: ignore[misc]
         for sid in half_closed & self._half_closed:
             stream = self.streams[sid]
             stream.closed = stream.recv_closed = stream.reset_received = True
-            self.stream_buffers[sid] = bytearray()
             if sid in self.stream_events:
                 self.stream_events[sid].set()
         self._half_closed = half_closed

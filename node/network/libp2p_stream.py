@@ -106,6 +106,7 @@ class Stream:
 
     async def finish(self, whole: bool) -> None:
         """End the stream: in order when the exchange was whole, at once when it was not. Never raises but Cancelled."""
+        self.connection.muxer.drop_unread(self._muxed)
         with trio.CancelScope(shield=True, deadline=trio.current_time() + _FINISH_S) as limit:
             try:
                 await (self._muxed.close() if whole else self._muxed.reset())
