@@ -4,7 +4,7 @@ The leaf is RFC 6962's over the canonical bytes, so a record says its own period
 none can be changed, moved or relabelled. Where records lie is `node/record_store.py`'s business.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from math import prod
@@ -81,14 +81,22 @@ def parse_record(data: bytes) -> SensorRecord:
     return decode(SensorRecord, data)
 
 
-def record_leaves(
+def packed_records(
     period: int, values_type: ValueType, shape: tuple[int, ...], rows: Iterable[tuple[int, int, bytes, int]]
-) -> list[Hash32]:
-    """`SensorRecord.leaf` of every (index, time, values, label) row, in order: the quick way for a whole period.
+) -> Iterator[bytes]:
+    """The canonical bytes of every (index, time, values, label) row, in order: the quick way for a whole period.
 
-    Nothing is checked here, so that a damaged row gives a leaf too, only another one than was anchored.
+    Nothing is checked here, so that a damaged row has bytes too, only others than were anchored.
     """
     form = list(shape)
     pack = msgpack.Packer(use_bin_type=True).pack
     kind = int(values_type)
-    return leaf_hashes(pack([period, index, time, kind, form, values, label]) for index, time, values, label in rows)
+    for index, time, values, label in rows:
+        yield pack([period, index, time, kind, form, values, label])
+
+
+def record_leaves(
+    period: int, values_type: ValueType, shape: tuple[int, ...], rows: Iterable[tuple[int, int, bytes, int]]
+) -> list[Hash32]:
+    """`SensorRecord.leaf` of every row, in order, unchecked."""
+    return leaf_hashes(packed_records(period, values_type, shape, rows))

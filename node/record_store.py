@@ -26,6 +26,7 @@ from ledger.records import (
     UNLABELLED,
     VALUES_BYTES_MAX,
     SensorRecord,
+    packed_records,
     record_leaves,
     values_bytes,
 )
@@ -48,15 +49,16 @@ RECORDS_MAX = 2**29
 PERIODS_MAX = 2**40
 
 _TABLES = """
-CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS records (
     period INTEGER NOT NULL, place INTEGER NOT NULL, time INTEGER NOT NULL, reading BLOB NOT NULL,
-    label INTEGER NOT NULL, PRIMARY KEY (period, place));
+    label INTEGER NOT NULL, PRIMARY KEY (period, place)) STRICT;
 CREATE TABLE IF NOT EXISTS periods (
     period INTEGER PRIMARY KEY, record_count INTEGER NOT NULL, root BLOB NOT NULL, begins INTEGER NOT NULL,
-    ends INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS leaves (period INTEGER PRIMARY KEY, hashes BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS test_records (place INTEGER PRIMARY KEY, reading BLOB NOT NULL, label INTEGER NOT NULL);
+    ends INTEGER NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS leaves (period INTEGER PRIMARY KEY, hashes BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS test_records (place INTEGER PRIMARY KEY, reading BLOB NOT NULL, label INTEGER NOT NULL)
+    STRICT;
 """
 
 
@@ -317,6 +319,15 @@ class RecordStore:
             return SensorRecord(period, index, row[0], layout.values_type, layout.shape, row[1], row[2])
         except (InvalidBytes, TypeError) as error:
             raise CorruptStore(f"{self.path}: period {period}, record {index}: {error}") from None
+
+    def record_bytes(self, period: int, index: int) -> bytes | None:
+        """The canonical bytes of one record as it lies in the store now, unchecked: those of its found leaf."""
+        with self._reading():
+            layout = read_layout(self._file, self.path)
+            row = self._file.execute(
+                "SELECT place, time, reading, label FROM records WHERE period = ? AND place = ?", (period, index)
+            ).fetchone()
+            return None if row is None else next(packed_records(period, layout.values_type, layout.shape, [row]))
 
     def records(self, periods: Sequence[int]) -> RecordArrays:
         """All records of these periods as arrays. Raises RecordStoreError for a period that has none."""
