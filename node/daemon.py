@@ -20,7 +20,7 @@ from consensus.replica import Replica, ReplicaSettings
 from ledger.blocks import FinalBlock
 from ledger.chain import Chain, Outcome
 from ledger.entries import MEMBERS
-from ledger.errors import CorruptStore, InvalidGenesis, StoreUnavailable
+from ledger.errors import CorruptStore, InvalidGenesis, StoreLocked, StoreUnavailable
 from ledger.genesis import Genesis, genesis_from_json
 from ledger.keys import KeyPair
 from ledger.types import OrgId
@@ -46,6 +46,7 @@ from node.network.transport import Transport, TransportConfig
 from node.record_errors import RecordStoreError
 from node.record_store import RecordStore
 from node.replica import Halted, ReplicaDriver, now_ms, recall_vote_from, remember_vote_from
+from node.rpc.listeners import CannotListen
 from node.rpc.server import serve_rpc
 from node.rpc.settings import LOOPBACK_HOSTS, RpcSettings
 from node.services import NodeServices, TrainerDesk
@@ -69,15 +70,31 @@ def run_daemon(config: Config, key: KeyPair) -> int:
     """Run until SIGTERM, SIGINT or the `stop` method; the exit code of the process."""
     configure_logs(config.node.log_level, config.node.log_format)
     try:
-        trio.run(_main, config, key, strict_exception_groups=False)
-    except (BadStart, InvalidGenesis, StoreUnavailable, RecordStoreError) as error:
+        trio.run(_main, config, key)
+    except BaseExceptionGroup as group:
+        ended = group.split(trio.Cancelled)[1] or group
+        return _explain(_first_leaf(ended))
+    except BaseException as error:
+        return _explain(error)
+    return EXIT_OK
+
+
+def _explain(error: BaseException) -> int:
+    """One line for the operator and an exit code for the supervisor; what is a fault of ours goes on upwards."""
+    if isinstance(error, BadStart | InvalidGenesis | StoreLocked | RecordStoreError | CannotListen):
         print(f"hanse: {error}", file=sys.stderr)
         return EXIT_CONFIGURATION
-    except (Halted, CorruptStore, OSError) as error:
+    if isinstance(error, Halted | CorruptStore | StoreUnavailable | OSError):
         # Nothing that was promised is lost: the disk holds what was final, and the league goes on without us.
         print(f"hanse: stopped: {error}", file=sys.stderr)
         return EXIT_BROKEN
-    return EXIT_OK
+    raise error
+
+
+def _first_leaf(group: BaseException) -> BaseException:
+    while isinstance(group, BaseExceptionGroup):
+        group = group.exceptions[0]
+    return group
 
 
 async def _main(config: Config, key: KeyPair) -> None:

@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import trio
-from trio import TaskStatus
 
 from consensus.messages import Transactions, encode_message, fit_transactions, parse_message
 from consensus.replica import (
@@ -88,7 +87,7 @@ class ReplicaDriver:
         self._nursery: trio.Nursery | None = None
         self.height_began = trio.current_time()
 
-    async def run(self, task_status: TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Until cancelled. Raises Halted; StoreFull, CorruptStore and OSError of our own disk."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery

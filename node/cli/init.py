@@ -47,6 +47,7 @@ def init(folder: Path, as_json: bool, **options: Any) -> None:
     from node.config_template import config_template
     from node.disk import publish_file
     from node.identity import create_key, org_from_peer_id, peer_id, stored_org
+    from node.journal_file import JournalFile
 
     config_path = folder / CONFIG_FILE
     if config_path.exists():
@@ -59,7 +60,12 @@ def init(folder: Path, as_json: bool, **options: Any) -> None:
     genesis = _checked_genesis(options["genesis"])
     key_path = config.key.file
     # A key without a configuration is what an init leaves that was interrupted: it is this node's key.
-    org = stored_org(key_path) if key_path.exists() else create_key(key_path, passphrase).org
+    if key_path.exists():
+        org = stored_org(key_path)
+    else:
+        org = create_key(key_path, passphrase).org
+        # A new key has never voted; without this the node would ask the others first, lest it contradict itself.
+        JournalFile(folder / "journal").close()
     if org is None:
         raise CliError(Exit.CONFIGURATION, f"{key_path}: is there already and is not a key that hanse made")
     assert org_from_peer_id(peer_id(org)) == org
