@@ -1,9 +1,16 @@
 """`hanse anchor`: what is on the ledger of an organisation's records, and proofs of single records."""
 
+import json
+from pathlib import Path
+from typing import Any
+
 import click
 
+from node.cli.bundles import bundle_option, print_proof, subject, write_bundle_file
+from node.cli.exit_codes import Exit
+from node.cli.faults import CliError
 from node.cli.ledger import moment
-from node.cli.output import print_fields, print_json, print_table
+from node.cli.output import print_fields, print_json, print_table, progress
 from node.cli.verbs import VerbGroup, node_options
 from node.cli.which_node import ask
 
@@ -12,7 +19,7 @@ from node.cli.which_node import ask
     cls=VerbGroup,
     examples=(
         "hanse anchor list -c ./alice",
-        "hanse anchor prove 3 17 -c ./alice --json > record.json",
+        "hanse anchor prove 3 17 -o record.json -c ./alice",
         "hanse anchor verify 3 -c ./alice",
     ),
 )
@@ -65,3 +72,71 @@ def get(period: int, org: str | None, config_path: str, as_json: bool) -> None:
     found = answer["anchor"]
     times = {"begins": moment(found["begins"]), "ends": moment(found["ends"])}
     print_fields({name.replace("_", " "): value for name, value in {**found, **times}.items()})
+
+
+@anchor.command(examples=("hanse anchor prove 3 17 -c ./alice", "hanse anchor prove 3 17 -o record.json -c ./alice"))
+@click.argument("period", type=click.IntRange(0), metavar="PERIOD")
+@click.argument("index", type=click.IntRange(0), metavar="INDEX")
+@bundle_option
+@node_options
+def prove(period: int, index: int, output: Path | None, config_path: str, as_json: bool) -> None:
+    """Prove to anybody with the genesis file that a record of this organisation is as it was anchored.
+
+    The bundle contains the record itself: it is shown to whoever gets the file. Exit code 7 when it was changed.
+    """
+    from ledger.bundles import bundle_from_json
+
+    with progress("reading the records", None, as_json):
+        answer = ask(config_path, "anchor.prove", period=period, index=index)
+    if output is not None:
+        write_bundle_file(output, answer["bundle"])
+    if as_json:
+        print_json(answer)
+        return
+    click.echo(f"Record {index} of period {period} is as it was anchored.")
+    print_proof(bundle_from_json(json.dumps(answer["bundle"])))
+    if output is not None:
+        click.echo(f"{output}: the bundle; `hanse dispute verify` checks it anywhere")
+
+
+@anchor.command(examples=("hanse anchor verify 3 -c ./alice", "hanse anchor verify --all -c ./alice"))
+@click.argument("period", required=False, type=click.IntRange(0), metavar="[PERIOD]")
+@click.option("--all", "every", is_flag=True, help="All periods of this organisation.")
+@node_options
+def verify(period: int | None, every: bool, config_path: str, as_json: bool) -> int:
+    """Compare all records this organisation holds of a period with its anchor. Exit code 7 when one was changed."""
+    if (period is None) != every:
+        raise CliError(Exit.USAGE, "which period? Give a PERIOD, or --all")
+    periods = _all_periods(config_path) if every else [period]
+    found: list[dict[str, Any]] = []
+    with progress("reading the records", len(periods), as_json) as bar:
+        for each in periods:
+            found.append(ask(config_path, "anchor.verify", period=each))
+            bar.advance(1)
+    changed = [each for each in found if not each["untouched"]]
+    if as_json:
+        print_json({"periods": found} if every else found[0])
+    else:
+        _say_verified(found, changed)
+    return Exit.NOT_VERIFIED if changed else Exit.OK
+
+
+def _say_verified(found: list[dict[str, Any]], changed: list[dict[str, Any]]) -> None:
+    records = sum(each["record_count"] for each in found)
+    for each in changed:
+        for fault in each["faults"] or [{"finding": each["finding"], "index": 0}]:
+            click.echo(subject(fault["finding"], each["period"], fault["index"]))
+        if each["fault_count"] > len(each["faults"]):
+            click.echo(f"period {each['period']}: {each['fault_count']} records in all")
+    if not changed:
+        click.echo(f"{records} records in {len(found)} periods are as they were anchored.")
+
+
+def _all_periods(config_path: str) -> list[int]:
+    periods: list[int] = []
+    start: int | None = 0
+    while start is not None:
+        answer = ask(config_path, "anchor.list", start=start)
+        periods += [each["period"] for each in answer["anchors"]]
+        start = answer["next"]
+    return periods

@@ -1,13 +1,18 @@
 """`hanse join`: into a league, or with one's data into a request."""
 
+import time
+
 import click
 
 from node.cli.exit_codes import Exit
 from node.cli.faults import CliError
-from node.cli.output import progress
+from node.cli.output import print_json, progress
 from node.cli.sending import say_sent, sending_options
-from node.cli.verbs import VerbGroup, node_options
-from node.cli.which_node import ask, finality, read_config, send
+from node.cli.verbs import VerbGroup, node_options, timeout_option
+from node.cli.which_node import ask, finality, node_client, read_config, send
+
+# Approvals are made by people; the node itself asks every few seconds.
+ASK_EVERY_S = 0.5
 
 
 @click.group(
@@ -32,15 +37,16 @@ def join() -> None:
     metavar="MULTIADDR",
     help="Where members reach this node. Default: [network] announce, else listen.",
 )
+@click.option("--wait", is_flag=True, help="Wait until this organisation is a member.")
+@timeout_option(3600, "With --wait: leave with exit code 8 after this.")
 @node_options
-@sending_options
 def league(
-    name: str | None, addresses: tuple[str, ...], config_path: str, as_json: bool, wait: bool, timeout_s: float
+    name: str | None, addresses: tuple[str, ...], wait: bool, timeout_s: float, config_path: str, as_json: bool
 ) -> None:
     """Ask to be let in. Needs a bootstrap peer in the configuration and the league's genesis file.
 
-    The request is on the ledger once this comes back. More than two thirds of the members must then approve:
-    `hanse members approve <peer id>` on their side. `hanse status` says when this node is a member.
+    More than two thirds of the members must then approve: `hanse members approve <peer id>` on their side.
+    `hanse status` says when this node is a member.
     """
     from node.config_check import dialable
 
@@ -57,7 +63,27 @@ def league(
             f"{config.path}: [network] listen names no place that others can dial; set announce, or give --address",
         )
     body = {"kind": "register_member", "name": name or config.node.name, "addresses": list(reached)}
-    say_sent("Asked to be let in", send(config_path, body, wait, timeout_s, as_json), as_json)
+    # An outsider is shown no blocks before it is let in, so there is no finality for it to wait for.
+    answer = send(config_path, body, False, timeout_s, as_json)
+    if wait:
+        _wait_for_membership(config_path, timeout_s, as_json)
+        answer = {**answer, "member": True}
+    if as_json:
+        print_json(answer)
+    elif wait:
+        click.echo("This organisation is a member.")
+    else:
+        click.echo(f"Asked to be let in, transaction {answer['id']}. Members approve with\n")
+        click.echo(f"  hanse members approve {ask(config_path, 'status')['node']['peer_id']}")
+
+
+def _wait_for_membership(config_path: str, timeout_s: float, as_json: bool) -> None:
+    until = time.monotonic() + timeout_s
+    with progress("waiting for the members' approval", None, as_json), node_client(config_path) as client:
+        while not client.call("status")["node"]["member"]:
+            if time.monotonic() > until:
+                raise CliError(Exit.TIMED_OUT, f"not let in within {timeout_s:g} s; the members may still approve")
+            time.sleep(ASK_EVERY_S)
 
 
 @join.command(examples=("hanse join request ID -c ./eve", "hanse join request ID --records 500 -c ./eve"))
