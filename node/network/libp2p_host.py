@@ -164,7 +164,7 @@ class Host:
                 nursery.cancel_scope.cancel()
         finally:
             connection.started.set()
-            connection.abort()
+            connection.wire.hang_up()
             connection.ended.set()
             siblings.remove(connection)
             if not siblings and self.connections.get(org) is siblings:

@@ -85,11 +85,14 @@ class WireSocket:
         """Drop the connection now, whatever is stuck on it: the peer sees a reset."""
         if self.aborted:
             return
-        self.aborted = True
-        sock = self._stream.socket
         with suppress(OSError):  # it may be closed already
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        sock.close()
+            self._stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """Close without waiting; what was written still goes out."""
+        self.aborted = True
+        self._stream.socket.close()
 
     def get_remote_address(self) -> tuple[str, int] | None:
         try:
