@@ -6,9 +6,6 @@ from numpy.typing import NDArray
 from fl.data.errors import DataError
 from fl.data.tables import PIXEL_MAX
 
-# Pictures are averaged in stretches: the float copy of 60,000 at once would be 190 MB.
-STRETCH = 4096
-
 
 def shrink(images: NDArray[np.uint8], factor: int) -> NDArray[np.uint8] | NDArray[np.float32]:
     """uint8 [n, channels, h, w] -> float32 [n, channels, h / factor, w / factor] in 0..1, the mean of every block.
@@ -20,9 +17,10 @@ def shrink(images: NDArray[np.uint8], factor: int) -> NDArray[np.uint8] | NDArra
     count, channels, height, width = images.shape
     if height % factor or width % factor:
         raise DataError(f"downscale is {factor}, pictures are {height}x{width}: want a factor of both sides")
-    small = np.empty((count, channels, height // factor, width // factor), dtype=np.float32)
-    for start in range(0, count, STRETCH):
-        part = images[start : start + STRETCH]
-        blocks = part.reshape(len(part), channels, height // factor, factor, width // factor, factor)
-        small[start : start + STRETCH] = blocks.mean(axis=(3, 5), dtype=np.float32) / PIXEL_MAX
+    small = np.zeros((count, channels, height // factor, width // factor), dtype=np.float32)
+    # One pixel of every block at a time: sums of whole numbers, exact in float32.
+    for row in range(factor):
+        for column in range(factor):
+            small += images[:, :, row::factor, column::factor]
+    small /= np.float32(factor * factor * PIXEL_MAX)
     return small

@@ -1,0 +1,217 @@
+"""Tables of one's own: what the schema declares is what is read, and a damaged file says where it is damaged."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fl.data.errors import DataError
+from fl.data.registry import load
+from fl.data.tabular import read_table
+from fl.data.tabular_schema import parse_schema, read_schema
+
+SCHEMA = """
+label = "State"
+classes = ["ok", "worn"]
+group = "Site"
+time = "When"
+missing = "{missing}"
+
+[[features]]
+column = "Heat [K]"
+low = 290
+high = 310
+
+[[features]]
+column = "Grade"
+values = ["L", "M"]
+
+[[features]]
+column = "Shake"
+low = 0.01
+high = 100.0
+log = true
+"""
+HEAD = ["When", "Site", "Grade", "Heat [K]", "Extra", "Shake", "State"]
+ROWS = [
+    ["2024-01-03", "north", "L", "290", "", "0.01", "ok"],
+    ["2024-01-01", "south", "M", "300", "x", "1", "worn"],
+    ["2024-01-02", "north", "M", "310.0", "y", "100", "ok"],
+    ["2024-01-04", "south", "L", "305", "z", "1", "ok"],
+]
+
+
+def write(folder: Path, rows=ROWS, head=HEAD, missing="refuse", encoding="utf-8") -> Path:
+    path = folder / "press.csv"
+    with path.open("w", newline="", encoding=encoding) as file:
+        csv.writer(file).writerows([head, *rows])
+    (folder / "press.csv.schema.toml").write_text(SCHEMA.format(missing=missing))
+    return path
+
+
+def changed(row: int, column: str, value: str) -> list[list[str]]:
+    rows = [list(cells) for cells in ROWS]
+    rows[row][HEAD.index(column)] = value
+    return rows
+
+
+def read(path: Path):
+    return read_table(path, read_schema(path.parent / "press.csv.schema.toml"))
+
+
+def test_a_table_is_read_in_time_order_with_words_as_inputs_and_sites_as_groups(tmp_path):
+    table = read(write(tmp_path))
+    expected = [[0, -1, 1, 0], [1, -1, 1, 1], [-1, 1, -1, -1], [0.5, 1, -1, 0]]
+    assert table.features == pytest.approx(np.array(expected), abs=1e-6)
+    assert table.labels.tolist() == [1, 0, 0, 0]
+    assert [table.group_names[site] for site in table.groups] == ["south", "north", "north", "south"]
+
+
+def test_the_last_records_are_for_testing(tmp_path):
+    split = load("table", {"test_percent": "25"}, write(tmp_path))
+    assert split.test.features[0].tolist() == pytest.approx([0.5, 1, -1, 0])
+    random = load("table", {"test_percent": "50", "split": "random", "seed": "4"}, tmp_path / "press.csv")
+    assert (len(random.train), len(random.test)) == (2, 2)
+
+
+def test_a_file_as_a_spreadsheet_saves_it_is_read(tmp_path):
+    assert len(read(write(tmp_path, encoding="utf-8-sig"))) == 4
+
+
+@pytest.mark.parametrize(
+    ("rows", "head", "said"),
+    [
+        (ROWS, ["Time", *HEAD[1:]], ["column 'When': missing", "7 columns: 'Time', 'Site'"]),
+        (ROWS, [*HEAD[:4], "Shake", *HEAD[5:]], ["column 'Shake'", "2 times"]),
+        (changed(2, "Heat [K]", "warm"), HEAD, ["column 'Heat [K]'", "line 4 has 'warm', want a number"]),
+        (
+            changed(1, "State", "broken"),
+            HEAD,
+            ["column 'State'", "line 3 has 'broken'", "'ok', 'worn'", "1 such"],
+        ),
+        (changed(3, "Grade", "H"), HEAD, ["column 'Grade'", "line 5 has 'H'"]),
+        (changed(0, "Shake", "nan"), HEAD, ["column 'Shake'", "line 2: empty or not finite"]),
+        (changed(0, "Heat [K]", "inf"), HEAD, ["column 'Heat [K]'", "line 2"]),
+        (changed(3, "Site", "  "), HEAD, ["column 'Site'", "line 5"]),
+        ([*ROWS, ["2024-01-05", "north"]], HEAD, ["line 6 has 2 cells, want 7"]),
+        ([], HEAD, ["no records"]),
+    ],
+)
+def test_a_table_that_is_not_as_declared_says_where(tmp_path, rows, head, said):
+    path = write(tmp_path, rows, head)
+    with pytest.raises(DataError) as refused:
+        read(path)
+    for part in [str(path), *said]:
+        assert part in str(refused.value)
+
+
+def test_gaps_are_dropped_when_the_schema_says_so_and_later_lines_keep_their_numbers(tmp_path):
+    rows = changed(1, "Shake", "")
+    assert len(read(write(tmp_path, rows, missing="drop"))) == 3
+    rows[3][HEAD.index("Grade")] = "H"
+    with pytest.raises(DataError, match="line 5 has 'H'"):
+        read(write(tmp_path, rows, missing="drop"))
+
+
+def test_many_gaps_are_counted_not_listed(tmp_path):
+    rows = [["2024", "n", "L", "", "", "1", "ok"] for _ in range(500)]
+    with pytest.raises(DataError, match="line 2, line 3, line 4, line 5, line 6 and 495 more"):
+        read(write(tmp_path, rows))
+
+
+@pytest.mark.parametrize("data", [b"", b"\x00\xff\xfe", b"When,Site\n\xff\n", b'When,"Site\n'])
+def test_bytes_that_are_no_csv_are_refused(tmp_path, data):
+    path = write(tmp_path)
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"press\.csv"):
+        read(path)
+
+
+def test_parquet_and_npz_give_the_same_table_as_csv(tmp_path):
+    import pyarrow
+    import pyarrow.parquet
+
+    expected = read(write(tmp_path))
+    columns = {name: [row[i] for row in ROWS] for i, name in enumerate(HEAD)}
+    typed = {**columns, "Heat [K]": [float(heat) for heat in columns["Heat [K]"]]}
+    pyarrow.parquet.write_table(pyarrow.table(typed), tmp_path / "press.parquet")
+    np.savez(tmp_path / "press.npz", **{name: np.array(cells) for name, cells in typed.items()})
+    schema = read_schema(tmp_path / "press.csv.schema.toml")
+    for name in ("press.parquet", "press.npz"):
+        table = read_table(tmp_path / name, schema)
+        assert np.array_equal(table.features, expected.features)
+        assert np.array_equal(table.labels, expected.labels)
+        assert np.array_equal(table.groups, expected.groups)
+
+
+def test_a_gap_in_parquet_is_a_gap(tmp_path):
+    import pyarrow
+    import pyarrow.parquet
+
+    schema = parse_schema(
+        {"label": "y", "classes": ["0", "1"], "features": [{"column": "x", "low": 0, "high": 1}]}
+    )
+    pyarrow.parquet.write_table(
+        pyarrow.table({"x": [0.5, None, 1.0], "y": [0, 1, 1]}), tmp_path / "t.parquet"
+    )
+    with pytest.raises(DataError, match="column 'x': row 2: empty"):
+        read_table(tmp_path / "t.parquet", schema)
+    (tmp_path / "t.parquet").write_bytes(b"PAR1 no PAR1")
+    with pytest.raises(DataError, match="cannot be read as Parquet"):
+        read_table(tmp_path / "t.parquet", schema)
+
+
+def test_a_column_of_a_matrix_is_named_by_its_position(tmp_path):
+    schema = parse_schema(
+        {"label": "y", "classes": ["0", "1"], "features": [{"column": "m:1", "low": 0, "high": 10}]}
+    )
+    np.savez(tmp_path / "t.npz", m=np.array([[1, 0.0], [2, 10.0]]), y=np.array([0, 1]))
+    assert read_table(tmp_path / "t.npz", schema).features.tolist() == [[-1], [1]]
+    np.savez(tmp_path / "t.npz", m=np.ones((2, 1)), y=np.array([0, 1]))
+    with pytest.raises(DataError, match=r"column 'm:1': 'm' has the columns 0\.\.0"):
+        read_table(tmp_path / "t.npz", schema)
+    np.savez(tmp_path / "t.npz", m=np.ones((3, 2)), y=np.array([0, 1]))
+    with pytest.raises(DataError, match="column 'y': 2 values, 'm:1' has 3"):
+        read_table(tmp_path / "t.npz", schema)
+
+
+GOOD = {"label": "y", "classes": ["a", "b"], "features": [{"column": "x", "low": 0, "high": 1}]}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"lable": "y"}, "has no lable"),
+        ({"label": 3}, "label is 3"),
+        ({"classes": "a"}, "classes are 'a'"),
+        ({"classes": ["a", "a"]}, "each once"),
+        ({"features": []}, "features are"),
+        ({"features": [{"column": "x", "low": 0}]}, "low and high"),
+        ({"features": [{"column": "x", "low": 1, "high": 0}]}, "range of 'x'"),
+        ({"features": [{"column": "x", "low": 0, "high": True}]}, "low and high"),
+        ({"features": [{"column": "x", "low": 0, "high": 1, "lgo": True}]}, "has no lgo"),
+        ({"features": [{"column": "x", "values": ["a"], "low": 0}]}, "has no low"),
+        ({"features": [{"column": "y", "low": 0, "high": 1}]}, "the label and a feature"),
+        ({"features": GOOD["features"] * 2}, "a feature twice"),
+        ({"missing": "ignore"}, "'refuse' or 'drop'"),
+        ({"delimiter": ",,"}, "one character"),
+    ],
+)
+def test_a_schema_that_means_nothing_is_refused(change, said):
+    with pytest.raises(DataError) as refused:
+        parse_schema(GOOD | change)
+    assert said in str(refused.value)
+
+
+def test_a_missing_or_damaged_schema_is_named(tmp_path):
+    path = write(tmp_path)
+    with pytest.raises(DataError, match=r"other\.toml: is the table's schema"):
+        load("table", {"schema": "other.toml"}, path)
+    (tmp_path / "press.csv.schema.toml").write_text("label = ")
+    with pytest.raises(DataError, match="is not TOML"):
+        load("table", {}, path)
+    (tmp_path / "press.doc").touch()
+    (tmp_path / "press.doc.schema.toml").write_text(SCHEMA.format(missing="drop"))
+    with pytest.raises(DataError, match=r"ends in '\.doc'"):
+        load("table", {}, tmp_path / "press.doc")
