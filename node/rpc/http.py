@@ -1,7 +1,8 @@
 """The HTTP side: which path answers what, who may ask, and how large a body may be.
 
-POST / is JSON-RPC, GET /events and WebSocket /ws carry events, /healthz, /readyz, /metrics and /openrpc.json need no
-cookie. One application serves TCP and the Unix socket; on the latter, the file's mode has decided already.
+POST / is JSON-RPC, GET /events and WebSocket /ws carry events, GET /blobs/<digest> models; /healthz, /readyz, /metrics
+and /openrpc.json need no cookie. One application serves TCP and the Unix socket; on the latter, the file's mode has
+decided already.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -28,8 +29,10 @@ from node.rpc.method import Method
 from node.rpc.node import Node
 from node.rpc.readiness import readiness
 from node.rpc.scrape import scrape
+from node.rpc.views import unhex
 from node.rpc.websocket import serve_websocket
 
+BLOB_PIECE_BYTES = 256 * 1024
 # They say nothing that a user of this machine may not know, and monitors do not read cookie files.
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics", "/openrpc.json"})
 
@@ -59,6 +62,7 @@ def make_app(
         Route("/metrics", metrics_page, methods=["GET"]),
         Route("/openrpc.json", openrpc, methods=["GET"]),
         Route("/events", _Events(node), methods=["GET"]),
+        Route("/blobs/{digest}", partial(_blob, node=node), methods=["GET"]),
         WebSocketRoute("/ws", converse),
     ]
     return Starlette(routes=[*extra_routes, *routes], exception_handlers={HTTPException: _no_such_address})
@@ -144,6 +148,35 @@ async def _readyz(request: Request, *, node: Node) -> Response:
     state = readiness(node)
     body = {"ready": state.ready, "checks": state.checks, "reasons": list(state.reasons), "head": node.head()}
     return Response(encode_json(body), 200 if state.ready else 503, media_type="application/json")
+
+
+async def _blob(request: Request, *, node: Node) -> Response:
+    """GET /blobs/<digest>: a model's or update's bytes as they are on the disk here."""
+    blobs, text = node.services.blobs, request.path_params["digest"]
+    try:
+        digest = unhex(text)
+    except ValueError as error:
+        return error_response(RpcError("invalid_params", f"digest: {error}", parameter="digest"), 400)
+    if len(digest) != 32 or blobs is None or not blobs.has(digest):
+        return error_response(RpcError("not_found", f"no blob {text[:64]} here"), 404)
+    return Blob(blobs.view(digest))
+
+
+class Blob(Response):
+    """Bytes that are mapped from the disk, sent piece by piece: they are never in memory as a whole."""
+
+    def __init__(self, content: memoryview) -> None:
+        self._content = content
+        self.background = None
+
+    async def __call__(self, scope, receive, send):  # type: ignore[no-untyped-def]
+        size = len(self._content)
+        headers = [(b"content-type", b"application/octet-stream"), (b"content-length", b"%d" % size)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        for at in range(0, size, BLOB_PIECE_BYTES):
+            piece = bytes(self._content[at : at + BLOB_PIECE_BYTES])
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
 
 
 class _Events:

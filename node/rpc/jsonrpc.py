@@ -22,6 +22,18 @@ from node.rpc.views import InvalidView, Json
 
 log = logging.getLogger(__name__)
 
+# Faults of parts that this package does not import (they would bring torch's or libp2p's relatives along), by name.
+_FOREIGN_FAULTS = {
+    "JobRefused": "invalid_params",
+    "WorkerCrashed": "unavailable",
+    "NoSpaceForBlob": "storage",
+    "BlobUnavailable": "not_found",
+    "RecordStoreFull": "storage",
+    "RecordStoreLocked": "storage",
+    "RecordStoreError": "storage",
+    "CorruptStore": "storage",
+}
+
 _encoder = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 
 
@@ -176,6 +188,10 @@ def as_rpc_error(error: Exception, name: str) -> RpcError:
     if isinstance(error, OSError):
         log.warning("%s met %s", name, error)
         return RpcError("storage", f"{name}: {error.strerror or error}")
+    word = _FOREIGN_FAULTS.get(type(error).__name__)
+    if word is not None:
+        log.warning("%s met %s: %s", name, type(error).__name__, error)
+        return RpcError(word, f"{name}: {error}")
     incident = secrets.token_hex(4)
     log.error("incident %s in method %s", incident, name, exc_info=error)
     return RpcError("internal", f"{name} failed; the node's log has incident {incident}", incident=incident)

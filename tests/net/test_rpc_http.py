@@ -1,6 +1,7 @@
 """The local interface over real sockets: who may ask, how much, and what becomes of clients that misbehave."""
 
 import base64
+import hashlib
 import json
 import os
 import socket
@@ -222,6 +223,38 @@ async def test_health_readiness_metrics_and_description_need_no_cookie(services,
             assert "process_resident_memory_bytes" in page
             document = (await client.get("/openrpc.json")).json()
             assert "request.publish" in {each["name"] for each in document["methods"]}
+
+
+class HeldBlobs:
+    """Where the blob store is: content by digest."""
+
+    def __init__(self, *contents):
+        self.held = {blob_name(content): content for content in contents}
+
+    def has(self, digest):
+        return digest in self.held
+
+    def view(self, digest):
+        return memoryview(self.held[digest])
+
+
+def blob_name(content):
+    return hashlib.sha256(content).digest()
+
+
+@pytest.mark.trio
+async def test_a_held_blob_is_served_whole_and_others_are_not_found(services, tmp_path):
+    content = os.urandom(1_000_001)
+    services.blobs = HeldBlobs(content)
+    name = blob_name(content).hex()
+    async with served(services, settings_in(tmp_path)) as addresses:
+        async with http(addresses) as client:
+            response = await client.get(f"/blobs/{name}")
+            assert (response.status_code, response.content) == (200, content)
+            for other, status in (("00" * 32, 404), ("00", 404), ("zz", 400), ("..%2f.cookie", 404)):
+                assert (await client.get(f"/blobs/{other}")).status_code == status
+        async with http(addresses, authorization=None) as client:
+            assert (await client.get(f"/blobs/{name}")).status_code == 401
 
 
 @pytest.mark.trio

@@ -1,7 +1,5 @@
 """The methods against a real chain: what they say, that their proofs verify, and that each says which head it means."""
 
-import json
-
 import pytest
 
 from ledger import merkle
@@ -14,9 +12,10 @@ from ledger.types import ZERO_HASH
 from node.network.addresses import peer_id
 from node.rpc.errors import RpcError
 from node.rpc.methods.table import METHODS
-from node.rpc.node import AfterAnswer, Later, Node
+from node.rpc.node import Node
 from node.rpc.openrpc import describe
 from node.rpc.views import from_json, unhex
+from tests.support.rpc_calls import call
 from tests.support.rpc_services import ALICE, BOB, TOKENS, FakeConsensus, FakePeers, LoneServices, settings_in
 
 MODEL = bytes([9]) * 32
@@ -66,17 +65,6 @@ def node(services, tmp_path):
     return Node(services, settings_in(tmp_path), "1.2", 0.0, describe(METHODS, "1.2"))
 
 
-async def call(node, name, **params):
-    """As JSON-RPC calls it, through JSON."""
-    method = METHODS[name]
-    result = await method.function(node, **method.bind(json.loads(json.dumps(params)), node))
-    if isinstance(result, Later):
-        result = await result.finish()
-    if isinstance(result, AfterAnswer):
-        result = result.result
-    return json.loads(json.dumps(result))
-
-
 async def transfer(node, amount=5):
     return await call(node, "send", body={"kind": "transfer", "to": "bob", "amount": amount})
 
@@ -92,7 +80,8 @@ def header_of(shown):
 async def test_every_answer_of_ledger_data_says_which_head_it_is_about(node):
     await transfer(node)
     head = {"height": 1, "id": node.chain.head_id.hex()}
-    for name in METHODS:
+    # This one asks for either of two parameters.
+    for name in METHODS.keys() - {"anchor.verify"}:
         wanted = [parameter for parameter in METHODS[name].parameters if parameter.required]
         if not wanted and "head" in METHODS[name].result.get("properties", {}):
             assert (await call(node, name))["head"] == head, name

@@ -1,4 +1,7 @@
-"""Anchored periods: what is on the ledger of each organisation's records."""
+"""Anchored periods: what is on the ledger of each organisation's records.
+
+What becomes of the records themselves is `disputes.py`'s topic.
+"""
 
 from ledger.entries import Anchor, AnchorTotals, anchor_key, anchor_totals_key, anchors_prefix
 from node.rpc.errors import RpcError

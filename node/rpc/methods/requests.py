@@ -1,7 +1,5 @@
 """Data requests: publish, join, cancel, and how each of them goes round by round."""
 
-from pathlib import Path
-
 from ledger.entries import (
     FINAL_STAGES,
     OPEN_REQUESTS,
@@ -134,10 +132,12 @@ async def receipts(node: Node, *, request: Hash, limit: Page = 100, offset: Coun
 async def model(node: Node, *, request: Hash) -> Json:
     """The present model of a request: digest, the round it came from, whether its bytes are here, its export.
 
+    `download` is where this interface serves the blob (fixed point, see docs/protocol.md), null while it is not here;
     `export` is the path of a safetensors file on this machine, written when the request is done (null before).
     """
     found = _need_request(node, request)
     export = node.settings.data_dir / "models" / f"{request.hex()}.safetensors"
+    held = node.services.blobs is not None and bool(node.services.blobs.has(found.model))
     judged = {"judged_round": found.judged_round, "judged_model": found.judged_model.hex(), "accuracy": found.accuracy}
     return {
         "head": node.head(),
@@ -146,8 +146,9 @@ async def model(node: Node, *, request: Hash) -> Json:
         "round": found.model_round,
         "stage": to_json(found.stage),
         **judged,
-        "held": _held(node, found.model),
-        "export": str(export) if _exists(export) else None,
+        "held": held,
+        "download": f"/blobs/{found.model.hex()}" if held else None,
+        "export": str(export) if export.is_file() else None,
         "about": {"model": found.terms.model, "arguments": to_json(found.terms.model_arguments)},
     }
 
@@ -188,14 +189,6 @@ def _summary(node: Node, id: bytes, request: Request) -> dict[str, Json]:
     }
 
 
-def _held(node: Node, digest: bytes) -> bool:
-    return node.services.blobs is not None and bool(node.services.blobs.has(digest))
-
-
-def _exists(path: Path) -> bool:
-    return path.is_file()
-
-
 def _text(name: str, value: Json) -> str:
     if not isinstance(value, str):
         raise InvalidView(f"attributes.{name[:64]}: got {type(value).__name__}, want text")
@@ -206,6 +199,7 @@ _WORK = ("not_found", "refused", "timed_out")
 _SENT = {"id": HEX, "nonce": INTEGER, "status": STRING, "height": INTEGER, "index": INTEGER, "request": HEX}
 _REQUEST = {"type": "object", "properties": {"id": HEX, **schema_of(Request)["properties"]}}
 _ROUND = {"oneOf": [{"type": "null"}, schema_of(Round)]}
+_PATH = {"type": ["string", "null"]}
 _RECEIPT = {"oneOf": [{"type": "null"}, schema_of(Receipt)]}
 
 METHODS = (
@@ -219,7 +213,9 @@ METHODS = (
     method(
         "model",
         model,
-        ledger_answer(request=HEX, digest=HEX, round=INTEGER, accuracy=INTEGER, held=BOOLEAN, export=STRING),
+        ledger_answer(
+            request=HEX, digest=HEX, round=INTEGER, accuracy=INTEGER, held=BOOLEAN, download=_PATH, export=_PATH
+        ),
         ("not_found",),
     ),
 )

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 
 from node.rpc.method import Method
-from node.rpc.methods import anchors, blocks, league, node, requests, state, transactions
+from node.rpc.methods import anchors, blocks, disputes, league, node, requests, state, transactions
 
 METHODS: Mapping[str, Method] = {
     method.name: method
-    for topic in (node, blocks, transactions, league, requests, anchors, state)
+    for topic in (node, blocks, transactions, league, requests, anchors, disputes, state)
     for method in topic.METHODS
 }
