@@ -1,0 +1,134 @@
+"""Anchoring: every closed period once and in order, whatever is restarted, and proofs under the anchors."""
+
+import pytest
+
+from ledger.entries import Anchor, anchor_key
+from ledger.merkle import verify_inclusion
+from ledger.transactions import AnchorRecords
+from node import anchoring
+from node.anchoring import Anchorer, NotAnchored
+from tests.support.factory_records import filled_store, new_records, table
+from tests.support.sealed_chain import SealedChain, key_of, wait_until
+
+ALICE = key_of("alice").org
+
+
+@pytest.fixture
+def sealed():
+    return SealedChain("alice", "bob", "carol", "dave")
+
+
+@pytest.fixture
+def told():
+    return []
+
+
+@pytest.fixture(autouse=True)
+def resend_soon(monkeypatch):
+    monkeypatch.setattr(anchoring, "RESEND_S", 0.02)
+
+
+class Looks:
+    """Counts how often an anchorer has looked: after some looks without a word there is nothing left to say."""
+
+    def __init__(self):
+        self.count = 0
+
+    def __call__(self):
+        self.count += 1
+
+    async def some_more(self):
+        until = self.count + 4
+        await wait_until(lambda: self.count >= until)
+
+
+def anchorer_of(sealed, store, told, close_due=None):
+    return Anchorer(sealed.ledger("alice"), store, lambda topic, data: told.append(data), close_due)
+
+
+def waiting_periods(sealed):
+    return [waiting.body.period for waiting in sealed.pending]
+
+
+@pytest.mark.trio
+async def test_closed_periods_are_anchored_once_and_in_order(sealed, told, tmp_path, nursery):
+    store, closed = filled_store(tmp_path / "r.sqlite", periods=3)
+    looks = Looks()
+    anchorer = anchorer_of(sealed, store, told, looks)
+    nursery.start_soon(anchorer.run)
+    await wait_until(lambda: len(sealed.pending) == 3)
+    await looks.some_more()
+    assert waiting_periods(sealed) == [1, 2, 3]
+    sealed.seal()
+    anchorer.wake()
+    await looks.some_more()
+    assert sealed.pending == []
+    store.add_period(4, new_records(table(5)), 1, 2)
+    anchorer.wake()
+    await wait_until(lambda: waiting_periods(sealed) == [4])
+    sealed.seal()
+    assert not sealed.refused
+    for each in (*closed, store.closed_period(4)):
+        assert sealed.chain.read(Anchor, anchor_key(ALICE, each.period)).root == each.root
+    assert {"event": "anchored", "period": 3} in told
+
+
+@pytest.mark.trio
+async def test_a_restart_anchors_what_is_missing_and_no_more(sealed, told, tmp_path, nursery):
+    store, closed = filled_store(tmp_path / "r.sqlite", periods=3)
+    first, second = closed[:2]
+    sealed.say("alice", AnchorRecords(1, first.record_count, first.root, first.begins, first.ends))
+    sealed.seal()
+    # Said before the crash, still waiting.
+    sealed.say("alice", AnchorRecords(2, second.record_count, second.root, second.begins, second.ends))
+    looks = Looks()
+    nursery.start_soon(anchorer_of(sealed, store, told, looks).run)
+    await wait_until(lambda: len(sealed.pending) == 2)
+    await looks.some_more()
+    assert waiting_periods(sealed) == [2, 3]
+
+
+@pytest.mark.trio
+async def test_what_was_lost_on_its_way_is_said_again(sealed, told, tmp_path, nursery):
+    store, _ = filled_store(tmp_path / "r.sqlite", periods=1)
+    nursery.start_soon(anchorer_of(sealed, store, told).run)
+    await wait_until(lambda: sealed.pending)
+    sealed.pending.clear()
+    await wait_until(lambda: waiting_periods(sealed) == [1])
+
+
+@pytest.mark.trio
+async def test_a_store_that_contradicts_the_ledger_is_named(sealed, told, tmp_path, nursery):
+    store, _ = filled_store(tmp_path / "r.sqlite", periods=3)
+    sealed.say("alice", AnchorRecords(2, 13, bytes(32), 1, 2))
+    sealed.seal()
+    nursery.start_soon(anchorer_of(sealed, store, told).run)
+    await wait_until(lambda: waiting_periods(sealed) == [3])
+    assert {data["period"]: data["event"] for data in told if "reason" in data} == {1: "skipped", 2: "mismatch"}
+
+
+@pytest.mark.trio
+async def test_a_streams_period_is_closed_when_it_is_due(sealed, told, tmp_path, nursery):
+    store, _ = filled_store(tmp_path / "r.sqlite", periods=1)
+    store.append(2, new_records(table(5)))
+    nursery.start_soon(anchorer_of(sealed, store, told, lambda: store.close_period(2, 5, 6)).run)
+    await wait_until(lambda: waiting_periods(sealed) == [1, 2])
+
+
+def test_every_record_is_proven_under_its_anchor(sealed, told, tmp_path):
+    store, closed = filled_store(tmp_path / "r.sqlite", periods=2)
+    anchorer = anchorer_of(sealed, store, told)
+    with pytest.raises(NotAnchored):
+        anchorer.prove(1, 0)
+    for each in closed:
+        sealed.say("alice", AnchorRecords(each.period, each.record_count, each.root, each.begins, each.ends))
+    sealed.seal()
+    for each in closed:
+        for index in range(each.record_count):
+            proof = anchorer.prove(each.period, index)
+            leaf = store.record(each.period, index).leaf
+            assert proof.leaf == leaf
+            assert verify_inclusion(each.root, leaf, index, proof.record_count, proof.proof)
+    with pytest.raises(IndexError):
+        anchorer.prove(1, 13)
+    assert anchorer.anchored_through() == 2
