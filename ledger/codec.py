@@ -22,6 +22,8 @@ from ledger.types import Hash32
 T = TypeVar("T")
 
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
+# Items of a tuple that names no bound of its own: a sender's four bytes must not make us set aside gigabytes.
+LIST_ITEMS_MAX = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +57,9 @@ def encode(value: object) -> bytes:
 def decode(kind: type[T], data: bytes) -> T:
     """The `kind` that `data` is the canonical encoding of; anything else raises InvalidBytes."""
     try:
-        plain = msgpack.unpackb(data, raw=False, max_map_len=0, max_ext_len=0)
-    except (ValueError, RecursionError, msgpack.exceptions.UnpackException) as error:
-        raise InvalidBytes(f"{kind.__name__}: not msgpack: {error!r}"[:200]) from None
+        plain = _plain(kind, data)
+    except InvalidBytes as error:
+        raise InvalidBytes(f"{kind.__name__}: {error}") from None
     _, unpack = _coder(kind)
     value: T = unpack(plain, kind.__name__)
     if encode(value) != data:
@@ -74,12 +76,8 @@ def encode_union(value: object, union: object) -> bytes:
 
 def decode_union(union: object, data: bytes) -> Any:
     """The member of `union` that `data` encodes; raises InvalidBytes."""
-    try:
-        plain = msgpack.unpackb(data, raw=False, max_map_len=0, max_ext_len=0)
-    except (ValueError, RecursionError, msgpack.exceptions.UnpackException) as error:
-        raise InvalidBytes(f"not msgpack: {error!r}"[:200]) from None
     _, unpack = _coder(union)
-    value = unpack(plain, "message")
+    value = unpack(_plain(union, data), "message")
     if encode_union(value, union) != data:
         raise InvalidBytes(f"{type(value).__name__}: {len(data)} bytes that are not the canonical ones")
     return value
@@ -89,6 +87,44 @@ def digest(tag: str, data: bytes) -> Hash32:
     """SHA-256 under a domain tag, so that bytes of one kind never pass for another: H(len(tag) ‖ tag ‖ data)."""
     name = tag.encode()
     return Hash32(hashlib.sha256(bytes([len(name)]) + name + data).digest())
+
+
+def _plain(kind: Any, data: bytes) -> Plain:
+    """`data` as msgpack sees it. Lists longer than any of `kind` are refused before room is made for them."""
+    try:
+        return msgpack.unpackb(data, raw=False, max_map_len=0, max_ext_len=0, max_array_len=_longest_list(kind))
+    except (ValueError, RecursionError, msgpack.exceptions.UnpackException) as error:
+        raise InvalidBytes(f"not msgpack: {error!r}"[:200]) from None
+
+
+_LONGEST_LISTS: dict[Any, int] = {}
+
+
+def _longest_list(kind: Any) -> int:
+    """The most items of any list in the encoding of `kind`: of fields, of a bounded tuple, of `[KIND, body]`."""
+    longest = _LONGEST_LISTS.get(kind)
+    if longest is None:
+        longest = _LONGEST_LISTS[kind] = _measure_lists(kind)
+    return longest
+
+
+def _measure_lists(kind: Any) -> int:
+    if isinstance(kind, NewType):
+        return _longest_list(kind.__supertype__)
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        sizes = [limit.most for limit in arguments[1:] if isinstance(limit, Size)]
+        if get_origin(arguments[0]) is tuple and sizes:
+            return max(min(sizes), _longest_list(get_args(arguments[0])[0]))
+        return _longest_list(arguments[0])
+    if origin is tuple:
+        return LIST_ITEMS_MAX
+    if origin in (Union, UnionType):
+        return max(2, *(_longest_list(member) for member in arguments))
+    if is_dataclass(kind):
+        hints = get_type_hints(kind, include_extras=True)
+        return max([len(fields(kind)), *(_longest_list(hints[each.name]) for each in fields(kind))])
+    return 0
 
 
 _CODERS: dict[Any, tuple[Pack, Unpack]] = {}
@@ -120,9 +156,24 @@ def _make_coder(kind: Any) -> tuple[Pack, Unpack]:
         return _enum_coder(kind)
     if kind is int:
         return _bounded(_exact(int), [Range(INT_MIN, INT_MAX)])
-    if kind in (bool, str, bytes, NoneType):
+    if kind is str:
+        return _text_coder()
+    if kind in (bool, bytes, NoneType):
         return _exact(kind)
     raise TypeError(f"{kind!r} is not a codec type")
+
+
+def _text_coder() -> tuple[Pack, Unpack]:
+    pack_any, unpack = _exact(str)
+
+    def pack(value: Any) -> Plain:
+        try:
+            pack_any(value).encode()
+        except UnicodeEncodeError as error:
+            raise InvalidBytes(f"text that is not Unicode: {error.reason} at {error.start}") from None
+        return value
+
+    return pack, unpack
 
 
 def _exact(kind: type) -> tuple[Pack, Unpack]:

@@ -56,5 +56,11 @@ def verify(org: OrgId, signature: bytes, chain_id: Hash32, kind: str, message: b
 
 
 def seal(org: OrgId, message: bytes) -> bytes:
-    """Encrypt to an organisation so that only it can read (libsodium sealed box on the X25519 form of its key)."""
-    return SealedBox(PublicKey(crypto_sign_ed25519_pk_to_curve25519(org))).encrypt(message)
+    """Encrypt to an organisation so that only it can read (libsodium sealed box on the X25519 form of its key).
+
+    Raises InvalidBytes when `org` is no Ed25519 key.
+    """
+    try:
+        return SealedBox(PublicKey(crypto_sign_ed25519_pk_to_curve25519(org))).encrypt(message)
+    except CryptoError as error:
+        raise InvalidBytes(f"{org.hex()[:16]} is no Ed25519 key: {error}") from None
