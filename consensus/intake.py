@@ -101,8 +101,10 @@ class Intake:
 
     def refused(self, refused: Sequence[tuple[Transaction, InvalidTransaction]]) -> None:
         """Transactions that a block in the making did not accept: the trial's clock was behind."""
-        for transaction, _ in refused:
-            self._park(transaction)
+        for transaction, error in refused:
+            self._runnable = max(0, self._runnable - 1)
+            if error.code != "nonce":
+                self._park(transaction)
 
     def new_head(self, final: Iterable[Transaction], now_ms: int) -> list[tuple[Transaction, InvalidTransaction]]:
         """After a block: what of the pool still runs, and what is dropped for good, with the reason."""
@@ -126,7 +128,10 @@ class Intake:
             try:
                 self._trial.apply(transaction)
                 self._runnable += 1
-            except InvalidTransaction:
+            except InvalidTransaction as error:
+                # It only follows one that was refused: it keeps its place, and the next to bear that nonce frees it.
+                if error.code == "nonce":
+                    continue
                 first = parked.get(transaction.id)
                 self._park(transaction, self._chain.height if first is None else first[1])
         return dropped

@@ -12,7 +12,7 @@ from ledger import merkle
 from ledger.certificates import Certificate, Committee
 from ledger.codec import Range, Size, digest, encode
 from ledger.transactions import Transaction
-from ledger.types import AMOUNT_MAX, BLOCK_TRANSACTIONS_MAX, Hash32
+from ledger.types import AMOUNT_MAX, BLOCK_TRANSACTIONS_MAX, TIME_MAX, Hash32
 
 Digest = Annotated[bytes, Size(32, 32)]
 Org = Annotated[bytes, Size(32, 32)]
@@ -35,7 +35,7 @@ class Header:
     chain_id: Digest
     height: Count
     view: Count
-    time: Count
+    time: Annotated[int, Range(0, TIME_MAX)]
     parent: Digest
     author: Org
     transactions_root: Digest

@@ -80,7 +80,7 @@ class Chain:
         self.chain_id = genesis.chain_id
         self._rules = Rules(genesis.parameters)
         self._check_signature = check_signature or (lambda transaction: transaction.check_signature(self.chain_id))
-        self._outcomes: dict[bytes, Outcome] = {}
+        self._outcomes: dict[bytes, tuple[Block, Outcome]] = {}
         stored = store.get(HEAD)
         self._head = self._found() if stored is None else self._opened(stored)
         self._election = self._need_election()
@@ -162,8 +162,11 @@ class Chain:
 
     def committee_at(self, height: int) -> Committee | None:
         """Who voted, or votes, on a height up to the next."""
-        row = self.store.get(b"C" + _row(height))
-        return None if row is None else decode(Committee, row)
+        row = self.store.get(b"C" + _row(height)) if height > 0 else None
+        try:
+            return None if row is None else decode(Committee, row)
+        except InvalidBytes as error:
+            raise CorruptStore(f"the committee of height {height} in the store is damaged: {error}") from None
 
     def final_header(self, height: int) -> FinalHeader | None:
         final, committee = self.final_block(height), self.committee_at(height)
@@ -190,8 +193,9 @@ class Chain:
     def check(self, block: Block) -> Outcome:
         """What a block on the head does. Raises InvalidBlock; says nothing about time, blobs or votes."""
         known = self._outcomes.get(block.id)
-        if known is not None:
-            return known
+        # The id covers the header only: the same header over another body is another question.
+        if known is not None and (known[0] is block or known[0] == block):
+            return known[1]
         header = block.header
         self._check_header(block)
         if len(block.encoded) > BLOCK_BYTES_MAX:
@@ -204,7 +208,10 @@ class Chain:
                 trial.apply(transaction)
             except InvalidTransaction as error:
                 raise InvalidBlock(f"transaction {at}: {error.code}: {error}") from None
-        outcome = trial.outcome()
+        try:
+            outcome = trial.outcome()
+        except InvalidBytes as error:
+            raise InvalidBlock(f"it leaves a state that cannot be written: {error}") from None
         if outcome.state_root != header.state_root:
             raise InvalidBlock(f"state root {header.state_root.hex()[:16]}, want {outcome.state_root.hex()[:16]}")
         if outcome.next_committee.hash != header.next_committee:
@@ -216,7 +223,7 @@ class Chain:
         """Keep a checked block's outcome until its height is final, so that it is computed once."""
         while len(self._outcomes) >= OUTCOMES_KEPT_MAX:
             self._outcomes.pop(next(iter(self._outcomes)))
-        self._outcomes[block.id] = outcome
+        self._outcomes[block.id] = block, outcome
 
     def append(self, final: FinalBlock, checked_certificate: bool = False) -> Outcome:
         """Make a final block the head: one synced batch with its certificate and everything it does.

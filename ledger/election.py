@@ -120,7 +120,8 @@ def _next_epoch(state: State, election: Election, start: int) -> Election:
         if member.joined_epoch < epoch and standing.jailed_until_epoch <= epoch:
             candidates.append(Candidacy(OrgId(org), standing.reputation, standing.last_led))
     # A league whose members are all jailed keeps its committee: somebody must be able to go on.
-    seats = reseat(election.seats, candidates) if candidates else election.seats
+    again = tuple(replace(seat, led=False) for seat in election.seats)
+    seats = reseat(election.seats, candidates) if candidates else again
     seated = {seat.org for seat in seats}
     faults = (len(seats) - 1) // 3
     skipped = [org for org in election.skipped if org in seated]

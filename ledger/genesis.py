@@ -23,7 +23,7 @@ from ledger.entries import (
 from ledger.errors import InvalidBytes, InvalidGenesis
 from ledger.state import State
 from ledger.transactions import Address, Amount, Millionths, Name, Org
-from ledger.types import MEMBERS_MAX, Hash32, OrgId
+from ledger.types import AMOUNT_MAX, MEMBERS_MAX, TIME_MAX, Hash32, OrgId
 
 # Founders begin in the middle: there is room to earn and to lose.
 FOUNDER_REPUTATION = 500_000
@@ -83,6 +83,10 @@ def found(genesis: Genesis, state: State) -> None:
 
 def check_genesis(genesis: Genesis) -> None:
     """Raises InvalidGenesis naming what is wrong."""
+    try:
+        encode(genesis)  # every field is of its type and in its bounds: what follows may rely on it
+    except InvalidBytes as error:
+        raise InvalidGenesis(str(error)) from None
     orgs = [member.org for member in genesis.members]
     names = [member.name for member in genesis.members]
     if len(set(orgs)) != len(orgs):
@@ -91,11 +95,11 @@ def check_genesis(genesis: Genesis) -> None:
         raise InvalidGenesis("two founders share a name")
     if orgs != sorted(orgs):
         raise InvalidGenesis("founders are not ascending by key")
-    try:
-        encode(genesis)
-        encode(League(genesis.name, sum(member.balance for member in genesis.members), len(orgs), 0))
-    except InvalidBytes as error:
-        raise InvalidGenesis(str(error)) from None
+    supply = sum(member.balance for member in genesis.members)
+    if supply > AMOUNT_MAX:
+        raise InvalidGenesis(f"{supply} tokens in all, at most {AMOUNT_MAX} can be counted")
+    if genesis.time >= TIME_MAX:
+        raise InvalidGenesis(f"time {genesis.time}, want milliseconds since 1970 below {TIME_MAX}")
 
 
 def genesis_to_json(genesis: Genesis) -> str:
@@ -118,10 +122,7 @@ def genesis_from_json(text: str) -> Genesis:
         content = json.loads(text)
         stated = content.pop("chain_id", None)
         parameters = LeagueParameters(**content.pop("parameters", {}))
-        members = tuple(
-            GenesisMember(bytes.fromhex(m.pop("org")), m.pop("name"), tuple(m.pop("addresses")), m.pop("balance"), **m)
-            for m in content.pop("members")
-        )
+        members = tuple(_member_from_json(**member) for member in content.pop("members"))
         genesis = Genesis(content.pop("name"), content.pop("time"), members, parameters)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidGenesis(f"not a genesis file: {error!r}") from None
@@ -131,3 +132,9 @@ def genesis_from_json(text: str) -> Genesis:
     if stated is not None and stated != genesis.chain_id.hex():
         raise InvalidGenesis(f"the file says chain id {stated}, its content gives {genesis.chain_id.hex()}")
     return genesis
+
+
+def _member_from_json(org: str, name: str, addresses: list[str], balance: int) -> GenesisMember:
+    if type(addresses) is not list:
+        raise ValueError(f"addresses of {name!r} are {addresses!r}, want a list")
+    return GenesisMember(bytes.fromhex(org), name, tuple(addresses), balance)

@@ -46,7 +46,7 @@ from ledger.transactions import (
     UpdateScore,
     Verdict,
 )
-from ledger.types import MICRO, Hash32, OrgId
+from ledger.types import AMOUNT_MAX, MICRO, Hash32, OrgId
 
 # Rounds in a row that too few delivered; then the requester gets its escrow back instead of waiting for ever.
 VOID_ROUNDS_MAX = 3
@@ -61,7 +61,7 @@ STAGES_ALLOWED: dict[type, frozenset[Stage]] = {
     ReportAccuracy: frozenset({Stage.TRAINING, Stage.ATTESTING}),
     AttestBlobs: frozenset({Stage.TRAINING, Stage.ATTESTING}),
     AggregateRound: frozenset({Stage.AGGREGATING}),
-    # An aggregate that is due is paid first: nobody cancels work that was delivered.
+    # Nobody cancels work that was delivered: as soon as one update counts, the round is paid first.
     CancelRequest: frozenset({Stage.OPEN, Stage.TRAINING, Stage.ATTESTING}),
 }
 
@@ -230,6 +230,8 @@ def cancel(state: State, context: BlockContext, sender: OrgId, body: CancelReque
         raise InvalidTransaction("requester", "only the requester cancels a request")
     current = state.get(Round, round_key(body.request))
     if current is not None:
+        if any(part.fate is Fate.DELIVERED for part in current.participants):
+            raise InvalidTransaction("delivered", "updates are delivered: the round is paid before the request ends")
         _put_receipt(state, context, body.request, current, _judge(current), b"", {}, {})
     finish(state, body.request, request, Stage.CANCELLED, "cancelled by the requester")
 
@@ -478,7 +480,8 @@ def _move_reputations(
                 standing,
                 reputation=after_delivery(standing.reputation, earned),
                 rounds_delivered=standing.rounds_delivered + 1,
-                tokens_earned=standing.tokens_earned + paid[part.org],
+                # Tokens go round, so what one member ever earned may pass all that there are.
+                tokens_earned=min(standing.tokens_earned + paid[part.org], AMOUNT_MAX),
             )
         elif part.fate not in (Fate.DECLINED, Fate.DELIVERED):
             missed = standing.rounds_missed + 1

@@ -24,6 +24,9 @@ MICRO = 1_000_000
 # Amounts of tokens and counts of records stay far inside a signed 64-bit integer, sums of them included.
 AMOUNT_MAX = 2**53 - 1
 
+# Block times, milliseconds since 1970: a deadline of a year (`transactions.Duration`) after one is an amount too.
+TIME_MAX = AMOUNT_MAX - 366 * 86_400_000
+
 # A league of companies; beyond this direct streams to everybody stop being sensible (DESIGN D12).
 MEMBERS_MAX = 256
 # Votes are O(n^2): 31 seats are 1 890 messages a block, the most that DESIGN D7 allows.

@@ -1,8 +1,8 @@
 """Whole replicas on virtual time: the consensus, chain, pool and catch-up of the daemon, under one seed.
 
 The network loses, delays, reorders and partitions; replicas crash, also between a journal's sync and what it covers,
-and come back from what was on their disks. Training is a small exact stand-in, for here only agreement is at stake. What
-must hold is checked after every block; a failure names its seed and `run(seed=...)` replays it.
+and come back from what was on their disks. Training is a small exact stand-in, for here only agreement is at stake.
+What must hold is checked after every block; a failure names its seed and `run(seed=...)` replays it.
 """
 
 import heapq
@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from consensus.events import Timing
 from consensus.journal import JournalRecord
-from consensus.messages import Message
+from consensus.messages import Message, VoteMessage
 from consensus.replica import (
     CancelTimer,
     Committed,
@@ -30,7 +30,7 @@ from consensus.replica import (
     Transmit,
 )
 from ledger.blocks import FinalBlock
-from ledger.certificates import Committee, check_certificate
+from ledger.certificates import Committee, Vote, VoteKind, check_certificate, contradicts
 from ledger.chain import Chain, Outcome
 from ledger.codec import digest
 from ledger.entries import AnchorTotals, Fate, Request, Round, Stage, anchor_totals_key, request_key, round_key
@@ -48,6 +48,7 @@ from ledger.transactions import (
     Body,
     JoinRequest,
     PublishRequest,
+    ReportEquivocation,
     RequestTerms,
     Transfer,
     Verdict,
@@ -120,6 +121,7 @@ class Simulation:
         self._decided: dict[int, tuple[bytes, bytes]] = {}
         self._final: dict[bytes, int] = {}
         self._submitted: list[bytes] = []
+        self._said: dict[tuple[OrgId, int, int], dict[VoteKind, Vote]] = {}
         self._requests = requests
         self.messages = self.crashes = 0
         for org in self.nodes:
@@ -159,7 +161,7 @@ class Simulation:
             return False
         replicas = [node.replica for node in self.nodes.values()]
         heights = {replica.chain.height if replica else -1 for replica in replicas}
-        if len(heights) != 1 or not all(each in self._final for each in self._submitted):
+        if None in replicas or len(heights) != 1 or not all(each in self._final for each in self._submitted):
             return False
         roots = {replica.chain.state_root for replica in replicas if replica}
         if len(roots) != 1:
@@ -190,7 +192,7 @@ class Simulation:
             return Chain(node.store, self.genesis, signatures.check)
 
         head = Chain(node.store, self.genesis).height
-        records = [record for height, record in node.journal if height == head + 1]
+        records = self._journal(node, head + 1)
         settings = ReplicaSettings(Timing(base_ms=2_000, step_ms=500, resend_ms=700, grace_ms=0))
         node.replica = Replica(make_chain, self.genesis.chain_id, node.key, settings, self._clock(), records)
         self._carry_out(org, node.replica.start(self._clock()))
@@ -198,6 +200,10 @@ class Simulation:
         for other in self.nodes:
             if other != org and self._linked(org, other):
                 self._meet(org, other)
+
+    def _journal(self, node: SimNode, height: int) -> list[JournalRecord]:
+        """What a restarted member finds of the height in work."""
+        return [record for written, record in node.journal if written == height]
 
     def _meet(self, one: OrgId, other: OrgId) -> None:
         for here, there in ((one, other), (other, one)):
@@ -217,6 +223,7 @@ class Simulation:
                     if self._now < self.faults.until_ms and self._random.random() < self.faults.crash_after_sync:
                         self._crash(org)
                 case Transmit(to, message):
+                    self._check_said(org, message)
                     for receiver in [to] if to is not None else [each for each in self.nodes if each != org]:
                         self._transmit(org, receiver, message)
                 case SetTimer(name, delay_ms, jitter):
@@ -392,6 +399,16 @@ class Simulation:
 
     # --- invariants
 
+    def _check_said(self, org: OrgId, message: Message) -> None:
+        """Nobody here lies, so nobody may contradict a vote it sent, not even across a crash (simplex rule 14)."""
+        if not isinstance(message, VoteMessage) or message.vote.voter != org:
+            return
+        vote, subject = message.vote, message.vote.subject
+        said = self._said.setdefault((org, subject.height, subject.view), {})
+        if any(contradicts(vote, other) for other in said.values()):
+            self._fail(f"{org.hex()[:8]} contradicts itself at height {subject.height}, view {subject.view}")
+        said[subject.kind] = vote
+
     def _check_final(self, org: OrgId, final: FinalBlock, outcome: Outcome) -> None:
         replica = self.nodes[org].replica
         assert replica is not None
@@ -403,6 +420,8 @@ class Simulation:
         if tokens_in_circulation(chain.state()) != supply(chain.state()):
             self._fail(f"tokens appeared or vanished at height {block.height}")
         for transaction in block.transactions:
+            if isinstance(transaction.body, ReportEquivocation):
+                self._fail("a correct member was accused")
             height = self._final.setdefault(transaction.id, block.height)
             if height != block.height:
                 self._fail(f"a transaction is final twice, at {height} and {block.height}")
