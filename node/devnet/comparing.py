@@ -1,0 +1,35 @@
+"""The comparison at the end of a devnet: the federation's model against one on all records, and each factory alone.
+
+Reads the exported model from the requester's folder, as its owner would. torch is imported here.
+"""
+
+from pathlib import Path
+
+import torch
+
+from fl.comparison import Compared, compare
+from fl.data import registry
+from fl.export import read_model
+from fl.fixed_point import encode
+from fl.train import LocalPlan
+from node.devnet.plan import Plan
+
+
+def compare_with_centralised(folder: Path, plan: Plan, request: str, rounds: int) -> Compared:
+    """`folder`: the requester's. `rounds`: how many the federation trained. Raises DataError, ExportError."""
+    torch.set_num_threads(1)
+    draft = plan.draft
+    splits = [registry.load(plan.source, settings, plan.path) for settings in plan.training]
+    pooled = registry.pooled_test(plan.source, plan.training[0], plan.path)
+    exported = read_model((folder / "models" / f"{request}.safetensors").read_bytes())
+    training = dict(draft.training_settings)
+    local_plan = LocalPlan(
+        epochs=draft.epochs * rounds,
+        batch=draft.batch,
+        lr=float(training["learning_rate"]),
+        momentum=float(training["momentum"]),
+        seed=draft.seed,
+    )
+    global_q = encode(exported.vector, draft.scale_bits, draft.limit)
+    arguments = dict(draft.model_arguments)
+    return compare(draft.model, arguments, draft.seed, local_plan, splits, pooled, global_q, draft.scale_bits)

@@ -1,0 +1,185 @@
+"""What a devnet league trains: the factories' data and the request, from the few options of `hanse devnet`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from fl.data import registry
+from node.devnet.league import NodePlan
+from node.request_file import RequestDraft, load_request, parse_request
+
+# What tells a folder's data set. The first that fits is taken.
+_RECOGNISED = (
+    ("cwru", "cwru_12k_load0hp.npz"),
+    ("cifar10", "train_00.webp"),
+    ("fashion-mnist", "../fashion-mnist/train-images-idx3-ubyte.gz"),
+    ("mnist", "train-images-idx3-ubyte.gz"),
+)
+# Requests by source, with what was found to train well there; options of the command line override.
+_COMMON = """
+[payment]
+price = 1
+budget = 1_000_000
+
+[rounds]
+join_window_s = 60
+round_deadline_s = 60
+attest_window_s = 20
+"""
+_BEARINGS = """
+title = "Bearing faults"
+data_type = "{source}"
+
+[model]
+name = "mlp"
+arguments = {{ layers = "8,150,150,4" }}
+
+[strategy]
+name = "dlmu"
+
+[training]
+epochs = {epochs}
+batch = 32
+learning_rate = 0.05
+momentum = 0.8
+"""
+_PICTURES = """
+title = "Pictures of {source}"
+data_type = "{source}"
+
+[model]
+name = "cnn"
+arguments = {{ input = "1x14x14", classes = 10 }}
+
+[strategy]
+name = "dlmu"
+
+[training]
+epochs = 2
+batch = 32
+learning_rate = 0.05
+momentum = 0.8
+"""
+_REQUESTS = {
+    "bearing-simulator": _BEARINGS.format(source="bearing-simulator", epochs=5),
+    "cwru": _BEARINGS.format(source="cwru", epochs=10),
+    "mnist": _PICTURES.format(source="mnist"),
+    "fashion-mnist": _PICTURES.format(source="fashion-mnist"),
+}
+# Enough for some minutes of training, few enough that a round of five factories takes seconds on two cores.
+PICTURES, TEST_PICTURES = 6000, 2000
+
+
+class CannotPlan(Exception):
+    """Options that make no league. The text says which and what is wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`providers`: settings of the source, by factory. `customer`: whether one more node, without data, publishes."""
+
+    source: str
+    path: Path | None
+    providers: tuple[Mapping[str, str], ...]
+    customer: bool
+    draft: RequestDraft
+
+    @property
+    def nodes(self) -> tuple[NodePlan, ...]:
+        """The requester first."""
+        factories = tuple(
+            NodePlan(f"factory-{at}", self.source, self.path, settings, period_records=250)
+            for at, settings in enumerate(self.providers)
+        )
+        return (NodePlan("customer"), *factories) if self.customer else factories
+
+    @property
+    def training(self) -> tuple[Mapping[str, str], ...]:
+        """Settings of those who train: a requester with data of its own does not pay itself."""
+        return self.providers if self.customer else self.providers[1:]
+
+
+def plan_devnet(
+    *,
+    factories: int,
+    data: str,
+    split: str | None,
+    rounds: int,
+    epochs: int | None,
+    target: float | None,
+    strategy: str | None,
+    request_path: Path | None,
+) -> Plan:
+    """Raises CannotPlan, DataError, RequestFileError."""
+    source, path = recognise(data)
+    # Without files a factory publishes and the others train; recorded data is too little to leave a part unused.
+    customer = path is not None
+    providers = tuple(_settings(source, at, factories, split) for at in range(factories))
+    training = factories if customer else factories - 1
+    if training < 1:
+        raise CannotPlan("--factories 1 leaves nobody to train: the one that publishes does not train for itself")
+    draft = load_request(request_path) if request_path else _request(source)
+    draft = replace(
+        draft,
+        data_type=source,
+        rounds_max=rounds,
+        epochs=epochs or draft.epochs,
+        strategy=strategy or draft.strategy,
+        strategy_settings=() if strategy and strategy != draft.strategy else draft.strategy_settings,
+        target_accuracy=draft.target_accuracy if target is None else round(target * 1_000_000),
+        providers_min=max(1, training - training // 3),
+        providers_max=training,
+    )
+    return Plan(source, path, providers, customer, draft)
+
+
+def recognise(data: str) -> tuple[str, Path | None]:
+    """Source and path that `--data` means."""
+    path = Path(data).expanduser()
+    if not path.exists():
+        if data in registry.names():
+            if registry.describe(data).path:
+                raise CannotPlan(f"--data {data}: want the path of {registry.describe(data).path}")
+            return data, None
+        raise CannotPlan(f"--data {data}: neither a path nor a source; sources: {', '.join(registry.names())}")
+    path = path.resolve()
+    for source, mark in _RECOGNISED:
+        if (path / mark).exists() and not (mark.startswith("..") and path.name != source):
+            return source, path
+    known = ", ".join(name for name, _ in _RECOGNISED)
+    raise CannotPlan(f"--data {data}: no data set is recognised in it; want one of {known}")
+
+
+def _settings(source: str, at: int, factories: int, split: str | None) -> dict[str, str]:
+    own = {
+        "bearing-simulator": {"factory": str(at), "factories": str(factories)},
+        "cwru": {"load": str(at % 4)},
+        "mnist": {"downscale": "2", "limit": str(PICTURES), "test_limit": str(TEST_PICTURES)},
+        "fashion-mnist": {"downscale": "2", "limit": str(PICTURES), "test_limit": str(TEST_PICTURES)},
+    }.get(source, {})
+    if source == "cwru" and factories > 4:
+        raise CannotPlan(f"--factories {factories}: there are four motor loads, want at most 4")
+    how = _partition(split) if split else "" if source in ("bearing-simulator", "cwru") else "class(2)"
+    if not how:
+        return own
+    if source == "cwru":
+        own["load"] = "all"
+    return {**own, "partition": how, "parts": str(factories), "part": str(at)}
+
+
+def _partition(split: str) -> str:
+    """class2 and class(2) mean the same, and so for dirichlet; site is the source's own division."""
+    if split in ("site", "iid", "group"):
+        return "" if split == "site" else split
+    for name in ("class", "dirichlet"):
+        value = split.removeprefix(name).strip("()")
+        if split.startswith(name) and value:
+            return f"{name}({value})"
+    raise CannotPlan(f"--split {split}, want iid, site, classK or dirichletA")
+
+
+def _request(source: str) -> RequestDraft:
+    known = _REQUESTS.get(source)
+    if known is None:
+        raise CannotPlan(f"source {source} has no request of its own: give one with --request FILE")
+    return parse_request(known + _COMMON, f"devnet {source}")
