@@ -66,8 +66,8 @@ def training_terms(terms: RequestTerms, number: int, key: KeyPair, request: byte
 
 
 def training_seed(key: KeyPair, request: bytes) -> int:
-    """63 bits that order this factory's mini-batches: the same after a restart, unknown to everybody else."""
-    return int.from_bytes(digest("hanse/training-seed", key.seed + request)[:8], "big") >> 1
+    """53 bits that order this factory's mini-batches: the same after a restart, unknown to everybody else."""
+    return int.from_bytes(digest("hanse/training-seed", key.seed + request)[:8], "big") >> 11
 
 
 def check_terms(terms: RequestTerms, allow_no_guarantee: bool) -> None:
