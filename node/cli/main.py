@@ -5,7 +5,6 @@ import sys
 from collections.abc import Sequence
 
 import click
-from click.utils import PacifyFlushWrapper
 
 from node.cli.exit_codes import Exit
 from node.cli.faults import as_cli_error, report, wants_json
@@ -66,11 +65,9 @@ def run(arguments: list[str]) -> int:
         return code if isinstance(code, int) else Exit.OK
     except click.exceptions.Exit as leaving:
         return leaving.exit_code
-    except SystemExit as leaving:
-        # `hanse ledger blocks | head`: the reader has enough. click meets the broken pipe and leaves with 1.
-        if isinstance(sys.stdout, PacifyFlushWrapper):
-            return Exit.OK
-        return leaving.code if isinstance(leaving.code, int) else Exit.INTERNAL
+    except SystemExit:
+        # No verb leaves so. click does when stdout breaks: `hanse ledger blocks | head`, the reader has enough.
+        return Exit.OK
     except click.exceptions.NoArgsIsHelpError as asked:
         click.echo(asked.format_message())
         return Exit.USAGE

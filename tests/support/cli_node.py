@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
@@ -19,6 +19,8 @@ from node.pkcs8 import key_pem
 
 if TYPE_CHECKING:
     from tests.support.rpc_services import LoneServices
+
+T = TypeVar("T")
 
 ALICE = KeyPair.from_seed(b"a" * 32)
 
@@ -46,8 +48,8 @@ class RunningNode:
         self.services = services
         self._token = token
 
-    def act(self, work: Callable[[], None]) -> None:
-        trio.from_thread.run_sync(work, trio_token=self._token)
+    def act(self, work: Callable[[], T]) -> T:
+        return trio.from_thread.run_sync(work, trio_token=self._token)
 
     def hanse(self, *arguments: str) -> int:
         """The exit code of a command line that means this node."""
