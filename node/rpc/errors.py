@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from node.rpc.refusals import refusals_table
+
 
 @dataclass(frozen=True, slots=True)
 class ErrorKind:
@@ -177,6 +179,8 @@ def errors_page() -> str:
         status = f", HTTP {kind.status}" if kind.status != 200 else ""
         lines += ["", f"## `{kind.word}` ({kind.code}{status})", "", f"**What happened.** {kind.happened}"]
         lines += ["", f"**What to do.** {kind.remedy}"]
+        if kind.word == "refused":
+            lines += ["", refusals_table()]
     return "\n".join(lines) + "\n"
 
 

@@ -1,5 +1,6 @@
 """The local interface of one node from start to end: cookie, listeners, application, and the file that says where."""
 
+import ipaddress
 import json
 import logging
 import os
@@ -16,7 +17,7 @@ from starlette.routing import BaseRoute
 from node.disk import publish_file
 from node.metrics import Metrics
 from node.rpc.auth import new_cookie
-from node.rpc.http import guard, make_app
+from node.rpc.http import OPEN_PATHS, guard, make_app
 from node.rpc.listeners import Connections, open_tcp, open_unix
 from node.rpc.methods.table import METHODS
 from node.rpc.node import Node, Services, Started
@@ -62,7 +63,9 @@ async def serve_rpc(
         nursery = await stack.enter_async_context(trio.open_nursery())
         nursery.start_soon(connections.serve, app, local)
         if listener:
-            guarded = guard(app, hosts=settings.hosts, cookie=cookie)
+            # Beyond this machine nobody learns more without the cookie than that something lives here.
+            open_paths = OPEN_PATHS if _on_loopback(listener) else frozenset({"/healthz"})
+            guarded = guard(app, hosts=settings.hosts, cookie=cookie, open_paths=open_paths)
             nursery.start_soon(connections.serve, guarded, listener)
         addresses = RpcAddresses(_url(listener) if listener else None, settings.socket, settings.cookie)
         stack.callback(settings.address_file.unlink, missing_ok=True)
@@ -83,6 +86,10 @@ def program_version() -> str:
 def _url(listener: trio.SocketListener) -> str:
     host, port = listener.socket.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _on_loopback(listener: trio.SocketListener) -> bool:
+    return ipaddress.ip_address(listener.socket.getsockname()[0]).is_loopback
 
 
 def _publish(addresses: RpcAddresses, path: Path) -> None:

@@ -67,11 +67,11 @@ def to_json(value: object) -> Json:
 
 
 def _settings(value: tuple[Any, ...]) -> dict[str, str] | None:
-    """Settings as one object; None where an object would lose something (none at all, or a name said twice)."""
+    """Settings as one object; None where that would lose something: none at all, a name said twice, another order."""
     if not value or not all(isinstance(each, Setting) for each in value):
         return None
-    named = {each.name: each.value for each in value}
-    return named if len(named) == len(value) else None
+    names = [each.name for each in value]
+    return {each.name: each.value for each in value} if names == sorted(set(names)) else None
 
 
 def header_view(header: Header) -> dict[str, Json]:
@@ -212,7 +212,8 @@ def _bytes(plain: Json, where: str, resolve_org: ResolveOrg | None) -> bytes:
 
 def _tuple(item: Any, plain: Json, where: str, resolve_org: ResolveOrg, is_org: bool) -> tuple[Any, ...]:
     if item is Setting and isinstance(plain, Mapping):
-        plain = [{"name": name, "value": value} for name, value in plain.items()]
+        # The ledger wants settings ascending by name; an object has no order of its own.
+        plain = [{"name": name, "value": plain[name]} for name in sorted(plain)]
     if not isinstance(plain, list):
         raise InvalidView(f"{where}: got {_type_name(plain)}, want a list")
     return tuple(_value(item, each, f"{where}[{at}]", resolve_org, is_org) for at, each in enumerate(plain))

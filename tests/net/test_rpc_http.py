@@ -225,6 +225,16 @@ async def test_health_readiness_metrics_and_description_need_no_cookie(services,
             assert "request.publish" in {each["name"] for each in document["methods"]}
 
 
+@pytest.mark.trio
+async def test_a_node_that_listens_beyond_this_machine_shows_strangers_nothing(services, tmp_path):
+    async with served(services, settings_in(tmp_path, listen="0.0.0.0:0"), Metrics()) as addresses:
+        port = addresses.http.rpartition(":")[2]
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+            assert (await client.get("/healthz")).status_code == 200
+            for path in ("/metrics", "/readyz", "/openrpc.json"):
+                assert (await client.get(path)).status_code == 401
+
+
 class HeldBlobs:
     """Where the blob store is: content by digest."""
 

@@ -1,5 +1,6 @@
 """JSON-RPC 2.0 without a network: damaged requests, batches, parameters, and the table of errors."""
 
+import ast
 import json
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from node.rpc.jsonrpc import JsonRpc
 from node.rpc.methods.table import METHODS
 from node.rpc.node import Node
 from node.rpc.openrpc import describe
+from node.rpc.refusals import REFUSALS
 from tests.support.rpc_services import ALICE, BOB, LoneServices, settings_in
 
 REPOSITORY = Path(__file__).parents[2]
@@ -239,6 +241,18 @@ async def test_refused_transactions_carry_the_rule(services, rpc):
 
 def test_the_errors_page_says_what_the_table_says():
     assert (REPOSITORY / "docs" / "errors.md").read_text() == errors_page()
+
+
+def test_every_word_of_refusal_in_the_sources_is_explained_and_no_other():
+    used = set()
+    for folder in ("ledger", "consensus", "node"):
+        for path in (REPOSITORY / folder).rglob("*.py"):
+            for found in ast.walk(ast.parse(path.read_text())):
+                if isinstance(found, ast.Call) and getattr(found.func, "id", "") == "InvalidTransaction":
+                    word = found.args[0]
+                    used |= {word.value} if isinstance(word, ast.Constant) else set()
+    # "starting" is answered as `unavailable`; "bytes" stands for what cannot be decoded.
+    assert (used - {"starting"}) | {"bytes"} == REFUSALS.keys()
 
 
 def test_error_numbers_and_words_are_used_once_and_in_their_ranges():

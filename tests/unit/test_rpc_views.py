@@ -78,6 +78,9 @@ def test_names_and_settings_read_well():
     join = JoinRequest(bytes(32), "bearing", 5, (Setting("site", "north"),))
     assert to_json(join)["attributes"] == {"site": "north"}
     assert to_json(join)["kind"] == "join_request"
+    plain = {"kind": "join_request", "request": "00" * 32, "data_type": "x", "record_count": 1}
+    plain["attributes"] = {"b": "2", "a": "1"}
+    assert body_from_json(plain, unhex).attributes == (Setting("a", "1"), Setting("b", "2"))
     # A name said twice would vanish in an object.
     twice = (Setting("eps", "1"), Setting("eps", "9"))
     assert to_json(twice) == [{"name": "eps", "value": "1"}, {"name": "eps", "value": "9"}]

@@ -88,7 +88,7 @@ async def request_join(
                 "unavailable", "we have anchored no records yet, so there is nothing to offer", part="records"
             )
         record_count = totals.records
-    named = tuple(Setting(name, _text(name, value)) for name, value in (attributes or {}).items())
+    named = tuple(Setting(name, _text(name, value)) for name, value in sorted((attributes or {}).items()))
     body = JoinRequest(request, data_type or found.terms.data_type, record_count, named)
     own = await node.services.submit_own(body)
     return submitted(node, own, mode, timeout_s, lambda: {"request": request.hex(), "record_count": record_count})

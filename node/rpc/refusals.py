@@ -1,0 +1,43 @@
+"""The words by which the ledger refuses a transaction (`error.data.rule` of `refused`): what each means, what to do."""
+
+REFUSALS: dict[str, tuple[str, str]] = {
+    "announced": ("The provider has announced, declined or missed its part of this round already.", "Nothing to do."),
+    "approved": ("The sender has approved this candidate already.", "Nothing to do; others have to approve."),
+    "attested": ("The sender has attested this update already.", "Nothing to do."),
+    "author": ("Only a block's author puts an aggregate into it; it is never sent.", "Do not send it."),
+    "balance": ("The sender has fewer tokens than it wants to spend.", "Ask `account` for the balance; spend less."),
+    "blob": ("An update or model is not of the announced size, or no such update was announced.", "Check the blob."),
+    "bytes": ("The bytes are no canonical transaction.", "Encode it with the ledger's codec, in field order."),
+    "candidate": ("Nobody with this key waits for approval, or it waits already.", "Ask `members` for candidates."),
+    "committee": ("Only members of the present committee attest.", "Ask `committee` who sits in it."),
+    "data_type": ("The offered data is not of the type the request asks for.", "Offer the type in its terms."),
+    "delivered": ("A round's updates are delivered and will be paid first.", "Cancel again after the round."),
+    "evidence": ("The evidence is too old, of no member, or proves nothing.", "Nothing to do."),
+    "full": ("A bound is reached: places of a request, open requests, candidates, waiting transactions.", "Try later."),
+    "invited": ("The sender is not invited to this round.", "Join a request while it is open."),
+    "joined": ("The sender has joined this request already.", "Nothing to do."),
+    "member": ("The sender is no member, or registers though it is one.", "`hanse join league` asks to be let in."),
+    "name": ("Another member has this name.", "Choose another."),
+    "nonce": ("The nonce is not the sender's next one, so it ran already or one is missing.", "Sign with `nonce`'s."),
+    "period": ("Periods are anchored once, in ascending order, and end after they begin.", "Ask `anchor.list`."),
+    "periods": ("An update names a period that is not anchored, or names one twice.", "Anchor it first."),
+    "recipient": ("Tokens can be sent to members only.", "Ask `members`."),
+    "records": ("More records than can be counted.", "Anchor fewer."),
+    "reported": ("The requester has reported on this round already.", "Nothing to do."),
+    "request": ("There is no such request.", "Ask `request.list`; the node may still be catching up."),
+    "requester": ("Only the requester may do this, or it is what a requester may not do.", "Use the right node."),
+    "round": ("Another round or attempt is in work.", "Ask `round`."),
+    "scores": ("An aggregate's scores do not name exactly the delivered updates.", "Nothing to do."),
+    "signature": ("The sender did not sign this for this chain.", "Sign for this league's chain id with its key."),
+    "size": ("The transaction is longer than a transaction may be.", "Split it."),
+    "skipped": ("The sender is not skipped as a leader.", "Nothing to do."),
+    "stage": ("The request is at a stage at which this is not possible.", "Ask `request.get` for its stage."),
+    "terms": ("The terms of the request contradict themselves or are out of bounds.", "Correct what is named."),
+    "unreachable": ("No bootstrap peer could be asked to let us in.", "Check `[network] bootstrap` and the network."),
+}
+
+
+def refusals_table() -> str:
+    """For docs/errors.md, as Markdown."""
+    rows = [f"| `{word}` | {happened} | {remedy} |" for word, (happened, remedy) in sorted(REFUSALS.items())]
+    return "\n".join(["| rule | what happened | what to do |", "|---|---|---|", *rows])
