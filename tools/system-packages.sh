@@ -53,6 +53,5 @@ What is missing: ${complaint:-$python cannot make virtual environments (module e
 Install it and run make again:
   Debian, Ubuntu   sudo apt-get install ${missing[*]}
   Fedora           sudo dnf install gcc gmp-devel python3-devel
-  macOS            xcode-select --install && brew install gmp
 TEXT
 exit 1
