@@ -63,6 +63,10 @@ class Intake:
         """The nonce that a new transaction of `org` must bear, those that wait counted in."""
         return self.pool.next_nonce(org, self._chain.next_nonce(org))
 
+    def has_gap(self, org: OrgId) -> bool:
+        """Whether `next_nonce` is missing and later ones wait for it."""
+        return self.pool.has_gap(org, self._chain.next_nonce(org))
+
     def submit(self, transaction: Transaction) -> bool:
         """A client's transaction; False when it waits already. Raises InvalidTransaction, and then keeps nothing."""
         self._signatures.check(transaction)

@@ -110,6 +110,11 @@ class PendingTransactions:
             next_nonce += 1
         return next_nonce
 
+    def has_gap(self, sender: OrgId, next_nonce: int) -> bool:
+        """Whether something of `sender` waits that cannot run before a transaction which is not here."""
+        queue = self._queues.get(sender)
+        return queue is not None and max(queue.by_nonce, default=-1) >= self.next_nonce(sender, next_nonce)
+
     def add(self, transaction: Transaction, next_nonce: int) -> Admission:
         """Let a checked transaction wait. `next_nonce`: its sender's on the ledger now."""
         sender, nonce = OrgId(transaction.sender), transaction.nonce

@@ -64,7 +64,7 @@ from ledger.requests import (
     awaiting_attestation,
 )
 from ledger.transactions import Body as TransactionBody
-from ledger.transactions import ReportEquivocation, ReportForDuty, Transaction, sign_transaction
+from ledger.transactions import ReportEquivocation, ReportForDuty, SkipNonce, Transaction, sign_transaction
 from ledger.types import Hash32, OrgId
 
 # Messages of the next height that come before the last block does: a proposal, the votes of 31 and their certificates.
@@ -223,6 +223,7 @@ class Replica:
         self._arrived: dict[Hash32, int] = {}
         self._catchup = CatchUp(self.chain.height)
         self._duty_reported = -1
+        self._gap: int | None = None
         self._heads: dict[OrgId, int] = {}
         self._told: deque[tuple[HeightMachine, machine_events.Event]] = deque()
         self._telling = False
@@ -354,6 +355,7 @@ class Replica:
             self._status(None)
             self._send_stragglers()
             self._report_for_duty()
+            self._fill_gap()
             self._effects.append(SetTimer(STATUS_TIMER, STATUS_MS, jitter=True))
         return self._end()
 
@@ -680,6 +682,16 @@ class Replica:
         if self._duty_reported != self.chain.height:
             self._duty_reported = self.chain.height
             self._submit_duty(ReportForDuty(self.chain.height))
+
+    def _fill_gap(self) -> None:
+        """A statement of ours that is refused or lost holds up all that we signed after it: let that one go.
+
+        Only when the same one is missing for a second time: it may be on its way back from those who had it.
+        """
+        gap = self.intake.next_nonce(self._key.org) if self._key and self.intake.has_gap(self._key.org) else None
+        if gap is not None and gap == self._gap:
+            self._submit_duty(SkipNonce())
+        self._gap = gap
 
     def _submit_duty(self, body: TransactionBody) -> None:
         if self._key is None:

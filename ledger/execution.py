@@ -41,6 +41,7 @@ from ledger.transactions import (
     ReportAccuracy,
     ReportEquivocation,
     ReportForDuty,
+    SkipNonce,
     Transaction,
     Transfer,
 )
@@ -130,6 +131,8 @@ def _apply_body(state: State, context: BlockContext, rules: Rules, transaction: 
         case ReportForDuty() as body:
             if sender not in state.need(Election, ELECTION).skipped:
                 raise InvalidTransaction("skipped", "the sender is not skipped")
+        case SkipNonce():
+            pass
         case AggregateRound():
             raise AssertionError("aggregates are applied by themselves")
 

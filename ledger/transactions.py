@@ -258,6 +258,13 @@ class ReportAccuracy:
     tested_records: Positive
 
 
+@dataclass(frozen=True, slots=True)
+class SkipNonce:
+    """Does nothing but use up its nonce: what the sender signed with later ones need not wait for one that is lost."""
+
+    KIND: ClassVar[int] = 15
+
+
 Body = (
     RegisterMember
     | ApproveMember
@@ -273,6 +280,7 @@ Body = (
     | ReportForDuty
     | DeclineRound
     | ReportAccuracy
+    | SkipNonce
 )
 
 
