@@ -105,7 +105,8 @@ class Host:
         self._handshakes[wire] = None
         try:
             with trio.fail_after(self._limits.handshake_s):
-                place = "closed" if remote is None else f"{remote[0]}:{remote[1]}"
+                host, port = remote or ("0.0.0.0", 0)
+                place = str(Address("ip6" if ":" in host else "ip4", host, port))
                 connection = await self._upgrade(wire, Direction.ACCEPTED, place, None)
         except Exception as error:
             log.debug("refused a connection from %s: %s", remote, _reason(error))
@@ -198,8 +199,10 @@ class Host:
         try:
             multiselect = Multiselect(dict(self._handlers))
             with trio.fail_after(self._limits.handshake_s):
-                communicator = MultiselectCommunicator(Negotiation(stream))
+                negotiation = Negotiation(stream)
+                communicator = MultiselectCommunicator(negotiation)
                 _, handler = await multiselect.negotiate(communicator, self._limits.handshake_s)
+                negotiation.done()
             if handler is not None:
                 await handler(stream)
                 whole = True

@@ -61,11 +61,15 @@ class Stream:
     def __init__(self, connection: Connection, muxed: Any, proposal: bytes = b"") -> None:
         self.connection = connection
         self._muxed = muxed
+        self.ahead = b""
         self._to_write = proposal
         self._to_read = proposal
 
     async def read(self) -> bytes:
         """Some bytes; b"" when the peer finished. Raises PeerUnreachable when the stream or connection broke."""
+        if self.ahead:
+            data, self.ahead = self.ahead, b""
+            return data
         while True:
             data = await self.read_some(_READ_BYTES)
             if not self._to_read or not data:
@@ -117,22 +121,28 @@ class Stream:
 
 
 class Negotiation:
-    """What multistream-select sees of an inbound stream: bounded, and with faults it knows."""
+    """What multistream-select sees of an inbound stream: bounded, and read in one go although it asks byte by byte."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
+        self._ahead = b""
         self._left = _NEGOTIATION_BYTES_MAX
 
     async def read(self, n: int | None = None) -> bytes:
-        wanted = self._left if n is None else n
-        if wanted > self._left or self._left <= 0:
-            raise PeerUnreachable(f"more than {_NEGOTIATION_BYTES_MAX} bytes of negotiation")
-        data = await self._stream.read_some(wanted)
-        self._left -= len(data)
+        if not self._ahead:
+            if self._left <= 0:
+                raise PeerUnreachable(f"more than {_NEGOTIATION_BYTES_MAX} bytes of negotiation")
+            self._ahead = await self._stream.read_some(self._left)
+            self._left -= len(self._ahead)
+        data, self._ahead = self._ahead[:n], self._ahead[len(self._ahead[:n]) :]
         return data
 
     async def write(self, data: bytes) -> None:
         await self._stream.write(data)
+
+    def done(self) -> None:
+        """Give back what was read beyond the negotiation."""
+        self._stream.ahead = self._ahead
 
 
 def _line(text: str) -> bytes:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LINK_PROTOCOL = "/hanse/link/1"
-_PIECE_BYTES = 64 * 1024
+_PIECE_BYTES = 256 * 1024
 
 
 class MemberLink:
@@ -201,7 +201,7 @@ class MemberLink:
                 data += ping(self._ping_number)
                 ping_due = False
             if data:
-                # In pieces: a block may take its time over a slow line, 64 KB may not.
+                # In pieces: a block may take its time over a slow line, 256 KB may not.
                 for at in range(0, len(data), _PIECE_BYTES):
                     with trio.fail_after(limits.silence_s):
                         await stream.write(data[at : at + _PIECE_BYTES])

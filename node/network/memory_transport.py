@@ -15,6 +15,7 @@ from ledger.types import OrgId
 from node.network.addresses import parse_address, peer_id
 from node.network.channel import FramedChannel
 from node.network.incoming import Incoming
+from node.network.memory_pipe import Pipe
 from node.network.services import Services, ask
 from node.network.transport import (
     Answer,
@@ -33,8 +34,6 @@ Fate = Callable[[OrgId, OrgId, bytes], float | None]
 """(from, to, message) -> seconds until it arrives, None to lose it. libp2p links never lose or reorder while they
 are up: here it stands for links that broke and came back."""
 
-_PIPE_PIECES_MAX = 4
-
 
 def _at_once(_from: OrgId, _to: OrgId, _message: bytes) -> float | None:
     return 0.0
@@ -47,7 +46,7 @@ class MemoryNetwork:
     fate: Fate = _at_once
     nodes: dict[OrgId, "MemoryTransport"] = field(default_factory=dict)
     cut: set[frozenset[OrgId]] = field(default_factory=set)
-    pipes: set["_Pipe"] = field(default_factory=set)
+    pipes: set[Pipe] = field(default_factory=set)
 
     def reachable(self, one: OrgId, other: OrgId) -> bool:
         return one in self.nodes and other in self.nodes and frozenset((one, other)) not in self.cut
@@ -218,7 +217,7 @@ class MemoryTransport:
         network = self._network
         if not network.reachable(self._org, to):
             raise PeerUnreachable(f"{to.hex()[:16]} is not connected")
-        pipe = _Pipe(frozenset((self._org, to)))
+        pipe = Pipe(frozenset((self._org, to)))
         network.pipes.add(pipe)
         network.nodes[to].start_answer(self._org, pipe)
         try:
@@ -226,11 +225,11 @@ class MemoryTransport:
         finally:
             pipe.ends[0].finish()
 
-    def start_answer(self, asker: OrgId, pipe: "_Pipe") -> None:
+    def start_answer(self, asker: OrgId, pipe: Pipe) -> None:
         """Called by the asking node: serve the other end of its pipe in a task of ours."""
         self._nursery.start_soon(self._answer, asker, pipe)
 
-    async def _answer(self, asker: OrgId, pipe: "_Pipe") -> None:
+    async def _answer(self, asker: OrgId, pipe: Pipe) -> None:
         try:
             await self._services.answer(
                 FramedChannel(pipe.ends[1], asker, self._limits.stall_s), self.is_member(asker)
@@ -304,50 +303,3 @@ class _MemoryLink:
         self.bytes_waiting -= len(message)
         self.bytes_out += len(message)
         return message
-
-
-class _Pipe:
-    """Two streams back to back. `pair`: whose, so that a cut finds it."""
-
-    def __init__(self, pair: frozenset[OrgId]) -> None:
-        self.pair = pair
-        there = trio.open_memory_channel[bytes](_PIPE_PIECES_MAX)
-        back = trio.open_memory_channel[bytes](_PIPE_PIECES_MAX)
-        self.ends = (_PipeEnd(there[0], back[1]), _PipeEnd(back[0], there[1]))
-
-    def tear(self) -> None:
-        for end in self.ends:
-            end.torn = True
-            end.finish()
-
-
-class _PipeEnd:
-    """See channel.ByteStream."""
-
-    def __init__(self, out: trio.MemorySendChannel[bytes], into: trio.MemoryReceiveChannel[bytes]) -> None:
-        self._out = out
-        self._into = into
-        self.torn = False
-
-    async def read(self) -> bytes:
-        try:
-            return await self._into.receive()
-        except trio.EndOfChannel:
-            if self.torn:
-                raise PeerUnreachable("the link was cut") from None
-            return b""
-        except trio.ClosedResourceError:
-            raise PeerUnreachable("the link was cut") from None
-
-    async def write(self, data: bytes) -> None:
-        try:
-            await self._out.send(data)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            raise PeerUnreachable("the stream broke") from None
-
-    def give_up(self, since: float) -> None:
-        self.finish()
-
-    def finish(self) -> None:
-        self._out.close()
-        self._into.close()

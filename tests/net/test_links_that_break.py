@@ -37,18 +37,21 @@ def last_error(node):
 
 
 @pytest.mark.trio
-async def test_a_bootstrap_member_that_starts_late_is_found():
+async def test_a_bootstrap_member_that_starts_late_is_found(monkeypatch):
     port = free_port()
     bootstrap = f"/ip4/127.0.0.1/tcp/{port}/p2p/{peer_id(BOB)}"
     async with open_transport(config_of("alice", bootstrap=(bootstrap,))) as alice:
         alice.set_members({BOB: ()})
         # The library forgets a bootstrap peer after a few failures; here some have failed before it comes.
-        failures = []
-        await wait_until(lambda: last_error(alice))
-        for _ in range(3):
-            failures.append(last_error(alice))
-            await trio.sleep(0.3)
-        assert all(failures)
+        dials, dial = [], alice._host.dial
+
+        async def counted(*where):
+            dials.append(where)
+            return await dial(*where)
+
+        monkeypatch.setattr(alice._host, "dial", counted)
+        await wait_until(lambda: len(dials) > 5)
+        assert last_error(alice)
         async with open_transport(config_of("bob", listen=(f"/ip4/127.0.0.1/tcp/{port}",))) as bob:
             bob.set_members({alice.me: ()})
             await all_connected([alice, bob])
@@ -160,9 +163,10 @@ async def test_messages_survive_connections_that_are_cut_again_and_again():
             for number in range(400):
                 alice.post(bob.me, b"%d" % number)
                 if number % 50 == 25:
+                    await wait_until(lambda: connected(alice, bob.me))
                     for connection in alice._host.connections.get(bob.me, []):
                         connection.abort()
-                await trio.sleep(0.002)
+                await trio.lowlevel.checkpoint()
             await wait_until(lambda: len(got) >= 400)
             nursery.cancel_scope.cancel()
         assert got == [b"%d" % number for number in range(400)]
@@ -177,7 +181,7 @@ async def test_a_member_whose_consumer_is_slow_is_held_back_and_kept():
         for number in range(300):
             alice.post(bob.me, b"%d" % number)
         # Nobody takes anything for longer than the silence that ends a link.
-        await trio.sleep(2.5)
+        await wait_until(lambda: alice.peers()[0].since_s > 3 * limits.silence_s)
         assert changes == []
         with trio.fail_after(10):
             assert [(await bob.incoming.receive())[1] for _ in range(300)] == [b"%d" % n for n in range(300)]
