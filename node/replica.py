@@ -87,7 +87,11 @@ class ReplicaDriver:
         self._nursery: trio.Nursery | None = None
         self.height_began = trio.current_time()
 
-    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    # The old stubs of trio that libp2p brings along do not know TaskStatus.
+    async def run(
+        self,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,  # type: ignore[name-defined]
+    ) -> None:
         """Until cancelled. Raises Halted; StoreFull, CorruptStore and OSError of our own disk."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
