@@ -1,0 +1,58 @@
+"""One example of every transaction, the same in every run: what golden bytes are made of."""
+
+from ledger.certificates import Committee, Equivocation, Subject, VoteKind, cast
+from ledger.codec import digest
+from ledger.transactions import (
+    AggregateRound,
+    AnchorRecords,
+    AnnounceUpdate,
+    ApproveMember,
+    Attestation,
+    AttestBlobs,
+    Body,
+    CancelRequest,
+    DeclineRound,
+    JoinRequest,
+    PublishRequest,
+    RegisterMember,
+    ReportAccuracy,
+    ReportEquivocation,
+    ReportForDuty,
+    Setting,
+    SkipNonce,
+    Transfer,
+    UpdateScore,
+    Verdict,
+)
+from tests.support.league import key_of, terms
+
+CHAIN_ID = digest("test", b"golden chain")
+SENDER = key_of("golden sender")
+_REQUEST, _BLOB = digest("test", b"request"), digest("test", b"blob")
+_OTHER = key_of("golden other").org
+
+
+def _equivocation() -> Equivocation:
+    committee = Committee((SENDER.org,))
+    blocks = (digest("test", b"one"), digest("test", b"two"))
+    votes = [cast(SENDER, CHAIN_ID, Subject(7, committee.hash, 1, VoteKind.NOTARIZE, block)) for block in blocks]
+    return Equivocation(votes[0], votes[1])
+
+
+EXAMPLES: tuple[Body, ...] = (
+    RegisterMember("Kranbau Nord", ("/ip4/192.0.2.1/tcp/4001", "/dns4/kranbau.example/tcp/4001")),
+    ApproveMember(_OTHER),
+    PublishRequest(terms(model_arguments=(Setting("hidden", "150"),), training_settings=(Setting("rate", "0.01"),))),
+    JoinRequest(_REQUEST, "vibration", 1_000, (Setting("machine", "press"),)),
+    AnnounceUpdate(_REQUEST, 2, 1, _BLOB, 24, 1_000, (1, 2, 300), 912_345, 250),
+    AttestBlobs(_REQUEST, 2, 1, (Attestation(_OTHER, _BLOB, Verdict.OUT_OF_RANGE),)),
+    AnchorRecords(9, 3_600, digest("test", b"root"), 1_700_000_000_000, 1_700_003_600_000),
+    Transfer(_OTHER, 2**53 - 1, "für die Wälzlager"),
+    CancelRequest(_REQUEST),
+    AggregateRound(_REQUEST, 2, 1, _BLOB, 24, (UpdateScore(_OTHER, 999_999),)),
+    ReportEquivocation(_equivocation()),
+    ReportForDuty(123_456),
+    DeclineRound(_REQUEST, 2, 1, "privacy budget spent"),
+    ReportAccuracy(_REQUEST, 2, 1, 875_000, 4_000),
+    SkipNonce(),
+)
