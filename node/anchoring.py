@@ -123,7 +123,9 @@ class Anchorer:
             try:
                 await self._ledger.submit_own(body)
             except InvalidTransaction as error:
-                # A later period must not overtake this one; the next head or the next look tries again.
+                # A later period must not overtake this one; the next head or the next look tries again, this one
+                # first: an outsider that is let in a moment later would else lose it for good.
+                del self._sent_at[closed.period]
                 log.warning("anchor_refused", period=closed.period, code=error.code, reason=str(error))
                 return
 

@@ -3,6 +3,7 @@
 import pytest
 
 from ledger.entries import Anchor, anchor_key
+from ledger.errors import InvalidTransaction
 from ledger.merkle import verify_inclusion
 from ledger.transactions import AnchorRecords
 from node import anchoring
@@ -132,3 +133,28 @@ def test_every_record_is_proven_under_its_anchor(sealed, told, tmp_path):
     with pytest.raises(IndexError):
         anchorer.prove(1, 13)
     assert anchorer.anchored_through() == 2
+
+
+@pytest.mark.trio
+async def test_a_period_that_was_refused_goes_before_those_after_it(sealed, told, tmp_path, nursery, monkeypatch):
+    # An outsider anchors, is refused, and is let in long before it would have sent again.
+    monkeypatch.setattr(anchoring, "RESEND_S", 3600)
+    ledger, refusals = sealed.ledger("alice"), []
+
+    class LetInLater:
+        def __getattr__(self, name):
+            return getattr(ledger, name)
+
+        async def submit_own(self, body):
+            if not refusals:
+                refusals.append(body.period)
+                raise InvalidTransaction("member", "the sender is no member")
+            return await ledger.submit_own(body)
+
+    store, _ = filled_store(tmp_path / "r.sqlite", periods=3)
+    anchorer = Anchorer(LetInLater(), store, lambda topic, data: None)
+    nursery.start_soon(anchorer.run)
+    await wait_until(lambda: refusals == [1])
+    anchorer.wake()
+    await wait_until(lambda: len(sealed.pending) == 3)
+    assert waiting_periods(sealed) == [1, 2, 3]
