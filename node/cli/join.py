@@ -1,6 +1,7 @@
 """`hanse join`: into a league, or with one's data into a request."""
 
 import time
+from typing import Any
 
 import click
 
@@ -63,8 +64,7 @@ def league(
             f"{config.path}: [network] listen names no place that others can dial; set announce, or give --address",
         )
     body = {"kind": "register_member", "name": name or config.node.name, "addresses": list(reached)}
-    # An outsider is shown no blocks before it is let in, so there is no finality for it to wait for.
-    answer = send(config_path, body, False, timeout_s, as_json)
+    answer = _ask_to_be_let_in(config_path, body, wait, timeout_s, as_json)
     if wait:
         _wait_for_membership(config_path, timeout_s, as_json)
         answer = {**answer, "member": True}
@@ -75,6 +75,21 @@ def league(
     else:
         click.echo(f"Asked to be let in, transaction {answer['id']}. Members approve with\n")
         click.echo(f"  hanse members approve {ask(config_path, 'status')['node']['peer_id']}")
+
+
+def _ask_to_be_let_in(
+    config_path: str, body: dict[str, Any], wait: bool, timeout_s: float, as_json: bool
+) -> dict[str, Any]:
+    """What became of the registration. With `wait`, one that was sent before is as good as a new one."""
+    from node.rpc.errors import RpcError
+
+    try:
+        # An outsider is shown no blocks before it is let in, so there is no finality for it to wait for.
+        return send(config_path, body, False, timeout_s, as_json)
+    except RpcError as refused:
+        if not wait or refused.details.get("rule") not in ("member", "candidate"):
+            raise
+        return {"status": refused.details["rule"]}
 
 
 def _wait_for_membership(config_path: str, timeout_s: float, as_json: bool) -> None:

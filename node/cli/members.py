@@ -44,6 +44,8 @@ def show(org: str, config_path: str, as_json: bool) -> None:
         print_json(answer)
         return
     found = {**answer["member"], "status": answer["status"]}
+    if "reputation" in found:
+        found["reputation"] = percent(found["reputation"])
     for name in ("addresses", "approvals"):
         if name in found:
             found[name] = " ".join(found[name]) or "none"
