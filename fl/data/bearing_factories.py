@@ -36,7 +36,7 @@ def factory_machine(factory: int, seed: int, severity: float, difference: float)
         load=about(0.65, 0.35),
         slip=about(0.015, 0.005),
         defect_angle=about(0.0, 0.6),
-        severity_g=2.4 * severity * float(factor(0.4)),
+        severity_g=2.4 * severity * float(factor(0.25)),
         severity_spread=0.35,
         unbalance_g=0.08 * (shaft_hz / 26.7) ** 2 * float(factor(0.5)),
         force_noise_g=0.05 * float(factor(0.3)),

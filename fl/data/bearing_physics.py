@@ -26,7 +26,7 @@ LEAD_SAMPLES = 512
 # A blow on one axis of the housing is felt on the other: share of the amplitude.
 CROSS_COUPLING = 0.3
 # A blow on a ring reaches the housing through fewer contacts the further out it is. Outer ring: direct.
-PATH_GAIN = {INNER: 0.8, OUTER: 1.0, BALL: 0.7}
+PATH_GAIN = {INNER: 0.8, OUTER: 1.0, BALL: 0.8}
 # A ball is pressed a little outside the load zone too, by its own centrifugal force.
 BALL_PRELOAD = 0.25
 HARMONICS = (1.0, 0.5, 0.25)

@@ -18,8 +18,9 @@ from fl.data.errors import DataError
 from fl.data.tables import Split, Table, join
 from fl.settings import Choice, Number, Whole
 
-# Raw windows are given in units of this acceleration, so that they lie about -1..1; the same for every factory.
-RAW_UNIT_G = 5.0
+# Raw windows are in units of this acceleration, for every factory alike: a sound machine's then deviate by some tenths,
+# which a network learns from; in larger units its first layer hardly notices them.
+RAW_UNIT_G = 0.5
 FACTORIES_MAX = 1024
 RECORDS_MAX = 1_000_000
 # A million raw records would be terabytes; this is 4 GB of float32.
@@ -63,9 +64,9 @@ class BearingSimulatorSettings:
 
 
 def load(settings: BearingSimulatorSettings, path: Path | None = None) -> Split:
-    """One factory's records: float32 [n, 8] in -1..1, or in raw mode float32 [n, 8, length] in units of 5 g.
+    """One factory's records: float32 [n, 8] in -1..1, or in raw mode float32 [n, 8, length] in units of 0.5 g.
 
-    About 1.5 s of CPU for 1,000 + 1,000 records. Raises DataError for a factory that the league does not have.
+    About 1 s of CPU for 1,000 + 1,000 records. Raises DataError for a factory that the league does not have.
     """
     return Split(train=_table(settings, "train"), test=_table(settings, "test"))
 

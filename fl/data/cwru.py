@@ -27,8 +27,8 @@ DIAMETERS = ("007", "014", "021")
 CHANNELS = ("DE", "FE")
 RATE_HZ = 12_000
 NORMAL_RECORD_LOAD = "0"
-# Raw windows are in units of this acceleration, for everybody alike.
-RAW_UNIT_G = 2.0
+# Raw windows are in units of this acceleration, for everybody alike: about 0.1 RMS when sound, 1 when damaged.
+RAW_UNIT_G = 0.5
 
 # In g and for any 1.5 kW motor: a silent one is above the low end, one that shakes itself apart below the high one.
 _RANGES = {"rms": (0.03, 2.0), "peak": (0.1, 8.0), "kurtosis": (2.0, 30.0), "skewness": (-1.0, 1.0)}

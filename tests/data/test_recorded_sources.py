@@ -4,39 +4,13 @@ import hashlib
 
 import numpy as np
 import pytest
-import torch
 
 from fl.data import join
 from fl.data.registry import load, pooled_test
-from fl.models import build
+from tests.support.plain_training import trained_accuracy
 from tests.support.shared_data import shared_data
 
 pytestmark = pytest.mark.data
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """So small a network is slower on two threads, and far slower when both cores are busy."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def trained_accuracy(train, test, epochs, rate, seed=0):
-    """The accuracy on `test` of the paper's network, trained on `train` with plain momentum SGD."""
-    model = build("mlp", {}, seed)
-    step = torch.optim.SGD(model.parameters(), lr=rate, momentum=0.8)
-    draw = torch.Generator().manual_seed(seed)
-    records, labels = torch.from_numpy(train.inputs()), torch.from_numpy(train.labels)
-    for _ in range(epochs):
-        for batch in torch.randperm(len(train), generator=draw).split(32):
-            step.zero_grad()
-            torch.nn.functional.cross_entropy(model(records[batch]), labels[batch]).backward()
-            step.step()
-    with torch.no_grad():
-        answers = model(torch.from_numpy(test.inputs())).argmax(1).numpy()
-    return float((answers == test.labels).mean())
 
 
 def test_four_motor_loads_share_one_normal_record_and_one_model_knows_all_faults():
@@ -54,8 +28,8 @@ def test_four_motor_loads_share_one_normal_record_and_one_model_knows_all_faults
 def test_raw_motor_windows_are_accelerations():
     raw = load("cwru", {"load": "0", "mode": "raw", "limit": "41"}, shared_data("cwru")).train
     assert raw.record_shape == (2, 1024)
-    # Normal running at the drive end: 0.07 g RMS, in units of 2 g.
-    assert (raw.features[:, 0] * 2).std() == pytest.approx(0.07, abs=0.01)
+    # Normal running at the drive end: 0.07 g RMS, in units of half a g.
+    assert (raw.features[:, 0] * 0.5).std() == pytest.approx(0.07, abs=0.01)
 
 
 def test_digits_and_clothes_are_whole():

@@ -12,6 +12,8 @@ from fl.data.bearing_physics import BALL, HEALTHY, INNER, OUTER, RATE_HZ, load_z
 from fl.data.bearing_simulator import BearingSimulatorSettings, load, pooled_test, recording
 from fl.data.errors import DataError
 from fl.data.features import envelope_spectrum
+from fl.data.tables import join
+from tests.support.plain_training import trained_accuracy
 
 SKF_6205 = BearingGeometry()
 LENGTH = 32_768
@@ -147,6 +149,17 @@ def test_the_pooled_test_is_every_factorys_test_in_order():
     pooled = pooled_test(settings)
     assert len(pooled) == 180
     assert np.array_equal(pooled.features[60:120], load(replace(settings, factory=1)).test.features)
+
+
+def test_one_model_learns_all_faults_and_a_factory_alone_does_not():
+    league = [load(BearingSimulatorSettings(factory=factory, test_records=400)) for factory in range(5)]
+    pooled = join([split.test for split in league])
+    together = trained_accuracy(join([split.train for split in league]), pooled, epochs=10, rate=0.05)
+    alone = [trained_accuracy(split.train, pooled, epochs=12, rate=0.05) for split in league]
+    assert together >= 0.95
+    # Each has never seen one of the faults, and other machines' ring otherwise.
+    assert max(alone) < together - 0.08
+    assert trained_accuracy(league[0].train, league[0].test, epochs=12, rate=0.05) > 0.9
 
 
 def test_settings_that_contradict_are_refused():
