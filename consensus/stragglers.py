@@ -28,6 +28,10 @@ class Stragglers:
                 subject = vote.subject
             case CertificateMessage(certificate):
                 subject = certificate.subject
+                if subject.kind is VoteKind.FINALIZE:
+                    # It knows; it only lacks the body, which it asks for. Two final members would answer each other
+                    # for ever.
+                    return False
         if subject.kind is VoteKind.NULLIFY:
             return True
         heard = self._heard.setdefault(sender, set())
