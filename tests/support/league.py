@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ledger.blocks import Block, FinalBlock
-from ledger.certificates import Certificate, Committee, Subject, VoteKind, cast, certify
+from ledger.certificates import Certificate, Committee, Equivocation, Subject, VoteKind, cast, certify
 from ledger.chain import Chain, Trial
 from ledger.codec import digest
 from ledger.entries import (
@@ -39,6 +39,7 @@ from ledger.transactions import (
     Body,
     JoinRequest,
     PublishRequest,
+    ReportEquivocation,
     RequestTerms,
     Transaction,
     UpdateScore,
@@ -159,6 +160,16 @@ class League:
         assert trial.state.changes() == before, "a refused transaction left something behind"
         assert str(error), "a refusal without a reason"
         return error.code
+
+    def equivocation(self, guilty: KeyPair, height: int | None = None) -> ReportEquivocation:
+        """Proof that `guilty` notarized two blocks of one view of the height in work, or of `height`."""
+        at = self.chain.height + 1 if height is None else height
+        committee = self.chain.committee().hash
+        first, second = (
+            cast(guilty, self.chain.chain_id, Subject(at, committee, 0, VoteKind.NOTARIZE, digest("test", block)))
+            for block in (b"one", b"other")
+        )
+        return ReportEquivocation(Equivocation(first, second))
 
     # --- looking
 
