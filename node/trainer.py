@@ -61,6 +61,9 @@ class Trainer:
 
     async def run(self) -> None:
         """Until cancelled."""
+        # A crash may have come between a model's note on the shelf and the end of the memory that made it.
+        for kept in filter(self.shelf.has, self._shop.memory.requests()):
+            self._shop.memory.forget(kept)
         # Requests may have ended while we were away.
         for request_id, request in self._shop.ledger.chain.scan(Request, REQUESTS):
             self._mind(request_id, request)

@@ -54,6 +54,10 @@ class TrainingMemory:
         self.folder = folder
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
+    def requests(self) -> list[bytes]:
+        """Requests of which something is remembered."""
+        return [bytes.fromhex(path.stem) for path in self.folder.glob("*.training") if len(path.stem) == 64]
+
     def load(self, request: bytes) -> TrainingRecord | None:
         """None when nothing is remembered. A damaged file is set aside with a warning: the ledger still says what we
         announced, and a strategy without its state starts from the global model."""

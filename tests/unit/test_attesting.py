@@ -1,0 +1,227 @@
+"""A committee member attests what it holds: once, honestly, and before the window closes."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import trio
+
+from fl.fixed_point import pack
+from ledger.entries import Fate, Request, Stage, request_key
+from ledger.transactions import Attestation, AttestBlobs, Verdict
+from ledger.types import BLOB_BYTES_MAX
+from node import attesting
+from node.attesting import Attester, judge
+from node.network.blob_store import blob_digest
+from tests.support.linked_blobs import LinkedBlobs
+from tests.support.open_requests import (
+    PARAMETERS,
+    SCALE_BITS,
+    TERMS,
+    anchor,
+    announcement,
+    join,
+    publish,
+    round_of,
+    vector_blob,
+)
+from tests.support.sealed_chain import SealedChain, key_of, wait_until
+
+FOUNDERS = ("alice", "bob", "carol", "dave")
+GOOD, LATE = vector_blob(0.5), vector_blob(0.25)
+
+
+class League:
+    """Carol attests; alice and bob provide; dave asked. Carol and dave hold seats with them."""
+
+    def __init__(self, tmp_path):
+        self.sealed = SealedChain(*FOUNDERS)
+        stores = {}
+        self.blobs = {name: LinkedBlobs(tmp_path / name, key_of(name).org, stores) for name in FOUNDERS}
+        base = vector_blob(0.0)
+        self.blobs["dave"].store.put(base)
+        self.request = publish(self.sealed, "dave", base)
+        for name in ("alice", "bob"):
+            anchor(self.sealed, name)
+            join(self.sealed, name, self.request)
+        self.sealed.seal()
+        assert not self.sealed.refused
+        assert self.stage is Stage.TRAINING
+        self.ledger = self.sealed.ledger("carol")
+        self.attester = Attester(self.ledger, self.blobs["carol"])
+
+    @property
+    def stage(self):
+        return self.sealed.chain.read(Request, request_key(self.request)).stage
+
+    def announce(self, name, blob, serve=True):
+        if serve:
+            self.blobs[name].store.put(blob)
+        return self.sealed.say(name, announcement(self.request, blob))
+
+    def seal(self):
+        self.sealed.seal()
+        self.attester.wake()
+
+    def attestations(self):
+        return [body for body in self.ledger.said if isinstance(body, AttestBlobs)]
+
+
+@pytest.fixture
+def league(tmp_path, monkeypatch):
+    monkeypatch.setattr(attesting, "RESEND_S", 0.05)
+    monkeypatch.setattr(attesting, "RETRY_S", 0.01)
+    monkeypatch.setattr(attesting, "GATHER_S", 0.05)
+    return League(tmp_path)
+
+
+def verdicts(body):
+    return {(each.provider, each.blob): each.verdict for each in body.attestations}
+
+
+@pytest.mark.trio
+async def test_a_closed_round_gets_one_attestation_of_all_that_is_held(league, nursery):
+    nursery.start_soon(league.attester.run)
+    league.announce("alice", GOOD)
+    league.announce("bob", LATE)
+    league.attester.wake()
+    # Fetched while the announcements were still pending: nothing is on the ledger yet.
+    await wait_until(lambda: blob_digest(GOOD) in league.blobs["carol"].store)
+    await wait_until(lambda: blob_digest(LATE) in league.blobs["carol"].store)
+    assert league.attestations() == []
+    league.seal()
+    assert league.stage is Stage.ATTESTING
+    await wait_until(league.attestations)
+    (body,) = league.attestations()
+    assert verdicts(body) == {
+        (key_of("alice").org, blob_digest(GOOD)): Verdict.HELD,
+        (key_of("bob").org, blob_digest(LATE)): Verdict.HELD,
+    }
+    league.seal()
+    assert not league.sealed.refused
+    assert key_of("carol").org in round_of(league.sealed, league.request).attested_by
+
+
+@pytest.mark.trio
+async def test_a_blob_that_comes_late_gets_a_second_attestation(league, nursery):
+    nursery.start_soon(league.attester.run)
+    league.announce("alice", GOOD)
+    league.announce("bob", LATE, serve=False)
+    league.seal()
+    await wait_until(league.attestations)
+    assert [each.provider for each in league.attestations()[0].attestations] == [key_of("alice").org]
+    league.seal()
+    league.blobs["bob"].store.put(LATE)
+    await wait_until(lambda: len(league.attestations()) == 2)
+    assert [each.provider for each in league.attestations()[1].attestations] == [key_of("bob").org]
+    league.seal()
+    assert not league.sealed.refused
+
+
+@pytest.mark.trio
+async def test_another_member_serves_what_the_provider_no_longer_can(league, nursery):
+    league.blobs["dave"].store.put(GOOD)
+    league.announce("alice", GOOD, serve=False)
+    league.announce("bob", LATE)
+    league.seal()
+    nursery.start_soon(league.attester.run)
+    await wait_until(league.attestations)
+    assert len(league.attestations()[0].attestations) == 2
+
+
+async def looks_for_a_while(attester):
+    """Run it until it has looked twenty times: after that there is nothing left to say."""
+    looks = []
+    inner = attester._look
+
+    async def look(nursery):
+        looks.append(attester)
+        return min(0.01, await inner(nursery))
+
+    attester._look = look
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(attester.run)
+        await wait_until(lambda: len(looks) > 20)
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.trio
+async def test_a_restart_repeats_nothing_that_is_said(league):
+    league.announce("alice", GOOD)
+    league.announce("bob", LATE)
+    league.seal()
+    await looks_for_a_while(league.attester)
+    said = len(league.attestations())
+    assert said == 1
+    # Once with the attestation still pending, once with it on the ledger.
+    for _ in range(2):
+        await looks_for_a_while(Attester(league.ledger, league.blobs["carol"]))
+        assert len(league.attestations()) == said
+        league.sealed.seal()
+    assert not league.sealed.refused
+
+
+@pytest.mark.trio
+async def test_who_has_no_seat_fetches_nothing(tmp_path, nursery, league):
+    outsider = Attester(league.sealed.ledger("carol"), league.blobs["carol"])
+    outsider._me = key_of("mallory").org
+    league.announce("alice", GOOD)
+    league.announce("bob", LATE)
+    league.sealed.seal()
+    await outsider._look(nursery)
+    assert league.blobs["carol"].asked == []
+
+
+def out_of_range():
+    vector = np.zeros(PARAMETERS, np.int32)
+    vector[3] = (512 << 20) + 1
+    return pack(vector, SCALE_BITS)
+
+
+@pytest.mark.parametrize(
+    ("data", "verdict"),
+    [
+        (GOOD, Verdict.HELD),
+        (out_of_range(), Verdict.OUT_OF_RANGE),
+        (GOOD[:-1], Verdict.MALFORMED),
+        (GOOD + b"\0", Verdict.MALFORMED),
+        (b"", Verdict.MALFORMED),
+        (b"PK" + GOOD[2:], Verdict.MALFORMED),
+        (vector_blob(0.5, PARAMETERS + 1), Verdict.MALFORMED),
+    ],
+)
+def test_every_update_is_judged_alike_by_all(data, verdict):
+    assert judge(data, TERMS) is verdict
+
+
+def test_terms_that_no_vector_fits_refuse_every_update():
+    assert judge(GOOD, replace(TERMS, limit=2**30, scale_bits=30)) is Verdict.MALFORMED
+
+
+@pytest.mark.trio
+async def test_a_malformed_update_is_refused_by_the_league(league, nursery):
+    """An overflow from a provider: the committee says so, the round goes on without it."""
+    nursery.start_soon(league.attester.run)
+    league.announce("alice", GOOD)
+    league.announce("bob", out_of_range())
+    league.seal()
+    await wait_until(league.attestations)
+    (body,) = league.attestations()
+    assert verdicts(body)[key_of("bob").org, blob_digest(out_of_range())] is Verdict.OUT_OF_RANGE
+    for name in ("alice", "dave"):
+        league.sealed.say(
+            name,
+            AttestBlobs(
+                league.request,
+                1,
+                0,
+                tuple(Attestation(each.provider, each.blob, each.verdict) for each in body.attestations),
+            ),
+        )
+    league.seal()
+    assert not league.sealed.refused
+    assert {part.fate for part in round_of(league.sealed, league.request).participants} == {
+        Fate.DELIVERED,
+        Fate.REFUSED,
+    }
+    assert len(GOOD) < BLOB_BYTES_MAX
