@@ -27,6 +27,8 @@ async def keep_final_model(shop: Workshop, request_id: bytes, request: Request) 
             log.error("final_model_not_kept", request=request_id.hex()[:16], reason=str(error))
             await trio.sleep(pause_s)
             pause_s = min(2 * pause_s, RETRY_LONGEST_S)
+    # The strategy's state has done its last service.
+    await trio.to_thread.run_sync(shop.memory.forget, request_id)
     shop.notify("training", {"request": request_id.hex(), "event": "kept", "stage": request.stage.name.lower()})
 
 
