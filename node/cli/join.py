@@ -14,6 +14,8 @@ from node.cli.which_node import ask, finality, node_client, read_config, send
 
 # Approvals are made by people; the node itself asks every few seconds.
 ASK_EVERY_S = 0.5
+# A node that was just started needs seconds until its network is up and a bootstrap peer has answered.
+REACH_S = 15.0
 
 
 @click.group(
@@ -83,13 +85,18 @@ def _ask_to_be_let_in(
     """What became of the registration. With `wait`, one that was sent before is as good as a new one."""
     from node.rpc.errors import RpcError
 
-    try:
-        # An outsider is shown no blocks before it is let in, so there is no finality for it to wait for.
-        return send(config_path, body, False, timeout_s, as_json)
-    except RpcError as refused:
-        if not wait or refused.details.get("rule") not in ("member", "candidate"):
-            raise
-        return {"status": refused.details["rule"]}
+    until = time.monotonic() + min(timeout_s, REACH_S)
+    while True:
+        try:
+            # An outsider is shown no blocks before it is let in, so there is no finality for it to wait for.
+            return send(config_path, body, False, timeout_s, as_json)
+        except RpcError as refused:
+            rule = refused.details.get("rule")
+            if wait and rule in ("member", "candidate"):
+                return {"status": rule}
+            if rule not in ("starting", "unreachable") or time.monotonic() > until:
+                raise
+        time.sleep(ASK_EVERY_S)
 
 
 def _wait_for_membership(config_path: str, timeout_s: float, as_json: bool) -> None:

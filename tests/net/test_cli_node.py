@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from ledger.errors import InvalidTransaction
 from ledger.genesis import genesis_to_json
-from ledger.transactions import AnchorRecords, PublishRequest, sign_transaction
+from ledger.transactions import AnchorRecords, PublishRequest, Transaction, sign_transaction
 from node.cli.exit_codes import Exit
 from node.cli.main import run
 from node.network.addresses import peer_id
@@ -270,6 +271,26 @@ def test_joining_a_league_sends_a_registration(node: RunningNode, capsys: pytest
     config.write_text(config.read_text().replace("\nbootstrap =", "\n# bootstrap ="))
     assert node.hanse("join", "league") == Exit.CONFIGURATION
     assert "[network] bootstrap is empty" in capsys.readouterr().err
+
+
+def test_joining_a_league_waits_until_the_network_is_up(
+    node: RunningNode, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusals = iter(["starting", "unreachable"])
+    hand_in = node.services.submit
+
+    async def submit(transaction: Transaction) -> None:
+        rule = next(refusals, None)
+        if rule is not None:
+            raise InvalidTransaction(rule, "not yet")
+        await hand_in(transaction)
+
+    monkeypatch.setattr(node.services, "submit", submit)
+    monkeypatch.setattr("node.cli.join.ASK_EVERY_S", 0.01)
+    # What comes through in the end is Alice's registration, and she is a member.
+    assert node.hanse("join", "league") == Exit.REFUSED
+    assert "a member already" in capsys.readouterr().err
+    assert next(refusals, None) is None
 
 
 def test_joining_a_request_offers_what_is_anchored(node: RunningNode, ask: Callable[..., Any]) -> None:
