@@ -94,7 +94,8 @@ def _ask_to_be_let_in(
             rule = refused.details.get("rule")
             if wait and rule in ("member", "candidate"):
                 return {"status": rule}
-            if rule not in ("starting", "unreachable") or time.monotonic() > until:
+            starting = refused.kind.word == "unavailable" or rule == "unreachable"
+            if not starting or time.monotonic() > until:
                 raise
         time.sleep(ASK_EVERY_S)
 
