@@ -60,6 +60,7 @@ class Anchorer:
         self._wakeup = Wakeup()
         self._sent_at: dict[int, float] = {}
         self._told: set[int] = set()
+        self._refused_for = ""
 
     def wake(self) -> None:
         self._wakeup.ring()
@@ -109,7 +110,7 @@ class Anchorer:
         through = self.anchored_through()
         for period in [period for period in self._sent_at if period <= through]:
             del self._sent_at[period]
-        waiting = await trio.to_thread.run_sync(self._closed_after, through)
+        waiting = await trio.to_thread.run_sync(self._store.closed_after, through, IN_FLIGHT_MAX)
         self._tell_anchored(through)
         if not waiting:
             return
@@ -129,16 +130,18 @@ class Anchorer:
                 log.warning("anchor_refused", period=closed.period, code=error.code, reason=str(error))
                 return
 
-    def _closed_after(self, period: int) -> list[ClosedPeriod]:
-        waiting = [closed for closed in self._store.closed_periods() if closed.period > period]
-        return waiting[:IN_FLIGHT_MAX]
-
     def _pending(self) -> set[int]:
         return {
             transaction.body.period
             for transaction in self._ledger.pending_transactions()
             if transaction.sender == self._me and isinstance(transaction.body, AnchorRecords)
         }
+
+    def _tell_refused(self, closed: ClosedPeriod, error: InvalidTransaction) -> None:
+        """Once a reason: an outsider that waits for approval is refused every few seconds."""
+        if error.code != self._refused_for:
+            self._refused_for = error.code
+            log.warning("anchor_refused", period=closed.period, code=error.code, reason=str(error))
 
     def _tell_anchored(self, through: int) -> None:
         if through and through not in self._told:

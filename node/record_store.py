@@ -3,16 +3,14 @@
 A closed period keeps the leaf hash of every record in a table of its own, so that a record changed later is found
 *and named* [ANCHOR, dispute resolver]. What is tested on is kept beside and is not anchored: nobody is paid for it.
 
-Tables: `meta(name, value)`, `records(period, place, time, reading, label)`, `periods(period, record_count, root,
-begins, ends)`, `leaves(period, hashes)` (32 bytes a record), `test_records(place, reading, label)`. All methods block:
-call them in a thread when they touch many records. Reading for training: `record_reader.py`.
+The tables are in `record_tables.py`. All methods block: call them in a thread when they touch many records. Reading for
+training: `record_reader.py`.
 """
 
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -42,47 +40,9 @@ from node.record_reader import (
     read_records,
     read_test,
 )
+from node.record_tables import FORMAT, PERIODS_MAX, RECORDS_MAX, TABLES, ClosedPeriod, NewRecords, closed_period
 
-FORMAT = 1
-# Half a billion rows of the smallest kind are some 40 GB: past that, keep another data set.
-RECORDS_MAX = 2**29
-PERIODS_MAX = 2**40
-
-_TABLES = """
-CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS records (
-    period INTEGER NOT NULL, place INTEGER NOT NULL, time INTEGER NOT NULL, reading BLOB NOT NULL,
-    label INTEGER NOT NULL, PRIMARY KEY (period, place)) STRICT;
-CREATE TABLE IF NOT EXISTS periods (
-    period INTEGER PRIMARY KEY, record_count INTEGER NOT NULL, root BLOB NOT NULL, begins INTEGER NOT NULL,
-    ends INTEGER NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS leaves (period INTEGER PRIMARY KEY, hashes BLOB NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS test_records (place INTEGER PRIMARY KEY, reading BLOB NOT NULL, label INTEGER NOT NULL)
-    STRICT;
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class ClosedPeriod:
-    """What a closed period is anchored with. Times in ms since 1970, end excluded."""
-
-    period: int
-    record_count: int
-    root: Hash32
-    begins: int
-    ends: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class NewRecords:
-    """Records to append: `features` [n, ...], `labels` int64 [n] (-1: none), `times` int64 [n], ms, ascending."""
-
-    features: Values
-    labels: NDArray[np.int64]
-    times: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.labels)
+__all__ = ["ClosedPeriod", "NewRecords", "RecordStore"]
 
 
 class RecordStore:
@@ -111,7 +71,7 @@ class RecordStore:
         if version not in (0, FORMAT):
             raise RecordStoreError(f"{self.path}: format {version}, this version reads {FORMAT}")
         if version == 0:
-            self._file.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {FORMAT}; COMMIT;")
+            self._file.executescript(f"BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {FORMAT}; COMMIT;")
             self.path.chmod(0o600)
 
     def close(self) -> None:
@@ -256,7 +216,13 @@ class RecordStore:
         """Every closed period, in order."""
         with self._reading():
             rows = self._file.execute("SELECT * FROM periods ORDER BY period").fetchall()
-            return tuple(_closed_period(self.path, row) for row in rows)
+            return tuple(closed_period(self.path, row) for row in rows)
+
+    def closed_after(self, period: int, most: int) -> list[ClosedPeriod]:
+        """The next `most` closed periods after this one, in order."""
+        with self._reading():
+            rows = self._file.execute("SELECT * FROM periods WHERE period > ? ORDER BY period LIMIT ?", (period, most))
+            return [closed_period(self.path, row) for row in rows]
 
     def closed_period(self, period: int) -> ClosedPeriod | None:
         with self._reading():
@@ -345,7 +311,7 @@ class RecordStore:
 
     def _closed(self, period: int) -> ClosedPeriod | None:
         row = self._file.execute("SELECT * FROM periods WHERE period = ?", (period,)).fetchone()
-        return None if row is None else _closed_period(self.path, row)
+        return None if row is None else closed_period(self.path, row)
 
     def _rows(self, period: int) -> list[tuple[int, int, bytes, int]]:
         return self._file.execute(
@@ -390,10 +356,3 @@ class RecordStore:
                 if self._file.in_transaction:
                     self._file.execute("ROLLBACK")
                 raise
-
-
-def _closed_period(path: Path, row: tuple[int, int, bytes, int, int]) -> ClosedPeriod:
-    period, count, root, begins, ends = row
-    if type(root) is not bytes or len(root) != HASH_BYTES:
-        raise CorruptStore(f"{path}: the root of period {period} is no hash")
-    return ClosedPeriod(period, count, Hash32(root), begins, ends)
