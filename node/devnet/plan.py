@@ -28,19 +28,37 @@ attest_window_s = 20
 """
 _BEARINGS = """
 title = "Bearing faults"
-data_type = "{source}"
+data_type = "bearing-simulator"
 
 [model]
 name = "mlp"
-arguments = {{ layers = "8,150,150,4" }}
+arguments = { layers = "8,150,150,4" }
 
 [strategy]
 name = "dlmu"
 
 [training]
-epochs = {epochs}
+epochs = 5
 batch = 32
 learning_rate = 0.05
+momentum = 0.8
+"""
+# The loads differ little: here the mix of DLMU only slows the global model down (97.8 % against 98.5 % after 20 rounds).
+_CWRU = """
+title = "Bearing faults at four motor loads"
+data_type = "cwru"
+
+[model]
+name = "mlp"
+arguments = { layers = "8,150,150,4" }
+
+[strategy]
+name = "fedavg"
+
+[training]
+epochs = 10
+batch = 32
+learning_rate = 0.1
 momentum = 0.8
 """
 _PICTURES = """
@@ -61,8 +79,8 @@ learning_rate = 0.05
 momentum = 0.8
 """
 _REQUESTS = {
-    "bearing-simulator": _BEARINGS.format(source="bearing-simulator", epochs=5),
-    "cwru": _BEARINGS.format(source="cwru", epochs=10),
+    "bearing-simulator": _BEARINGS,
+    "cwru": _CWRU,
     "mnist": _PICTURES.format(source="mnist"),
     "fashion-mnist": _PICTURES.format(source="fashion-mnist"),
 }

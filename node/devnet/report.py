@@ -110,7 +110,10 @@ def check_league(
     checks = [
         Check(f"the request is done: {final['outcome']}", final["stage"].lower() == "done"),
         Check(f"all {len(league.nodes)} nodes hold the same block and the same state root", len(heads) == 1),
-        Check(f"the model is exported: {export}", export.exists() and note["digest"] == final["model"]),
+        Check(
+            "the model is exported, with the digest that is on the ledger",
+            export.exists() and note["digest"] == final["model"],
+        ),
         Check("no token appeared or vanished", _supply_is_kept(league)),
         Check("it was done in time", time.monotonic() <= ends),
     ]

@@ -1,5 +1,6 @@
 """`hanse devnet` from start to end: found, publish, watch, compare, check. Exit code 0 only if all of it held."""
 
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -76,8 +77,11 @@ def run_devnet(
             _show(league, plan, watched, compared, checks, console)
             if as_json:
                 print_json(report_json(league, watched.request, watched.final, watched.receipts, compared, checks))
+            exported = _take_out(league, watched, keep)
+            if exported is not None:
+                console.print(f"The model: {exported}", soft_wrap=True)
             if keep:
-                console.print(f"The league's folders stay in {folder}.")
+                console.print(f"The league's folders stay in {folder}.", soft_wrap=True)
     except (LeagueFailed, RpcError) as error:
         Console(stderr=True).print(f"hanse: {error}", style="red", highlight=False)
         return Exit.INTERNAL if time.monotonic() < ends else Exit.TIMED_OUT
@@ -87,8 +91,10 @@ def run_devnet(
 @contextmanager
 def _folder(directory: Path | None, keep: bool) -> Iterator[Path]:
     if directory is not None and keep:
-        directory.mkdir(parents=True, exist_ok=True)
-        yield directory.absolute()
+        # Each league in a folder of its own, so that a second run does not meet the first one's.
+        mine = directory.absolute() / time.strftime("%Y%m%d-%H%M%S")
+        mine.mkdir(parents=True)
+        yield mine
         return
     if directory is not None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -144,6 +150,16 @@ def _settle(league: DevLeague, request: str, left: Callable[[], float]) -> None:
         return all((node.folder / "models" / f"{request}.json").exists() for node in league.nodes)
 
     league.wait_until(shelved, "every node has put its final model on the shelf", min(60.0, left()))
+
+
+def _take_out(league: DevLeague, watched: Watched, keep: bool) -> Path | None:
+    """Where the exported model can be found afterwards: its place, or a copy here when the folders go."""
+    exported = league.nodes[0].folder / "models" / f"{watched.request}.safetensors"
+    if keep or not exported.exists():
+        return exported if exported.exists() else None
+    copy = Path(f"hanse-{watched.request[:16]}.safetensors").absolute()
+    shutil.copyfile(exported, copy)
+    return copy
 
 
 def _compare(league: DevLeague, plan: Plan, watched: Watched, console: Console) -> Compared | None:
