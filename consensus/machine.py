@@ -245,7 +245,7 @@ class HeightMachine:
         self._learn(certificate)
 
     def _take_built(self, view: int, block: Block | None) -> None:
-        if view != self.view or view in self._own_proposals or self._built != view:
+        if view != self.view or view in self._own_proposals or self._built != view or self._proofs.final is not None:
             return
         if block is None:
             self._declined = True
@@ -317,6 +317,10 @@ class HeightMachine:
         """Apply the rules until none has more to say: an own vote may complete a certificate and so move the view."""
         while not self.halted and not self._conclude():
             self._move()
+            if self._proofs.final is not None:
+                # Nothing is left to vote on, only the block or its check to wait for. A committee of one would
+                # propose what is final again and again before it could be told that it is valid.
+                return
             if not (self._finalize() or self._notarize() or self._propose()):
                 self._arm()
                 return
@@ -437,7 +441,7 @@ class HeightMachine:
 
     def _time_out(self, view: int) -> None:
         """Rule 10, and the end of a leader's grace: what is left of the view's time then runs on."""
-        if view != self.view or self._armed != view:
+        if view != self.view or self._armed != view or self._proofs.final is not None:
             return
         if self._grace:
             self._grace = False
