@@ -9,6 +9,7 @@ import os
 import struct
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -36,6 +37,10 @@ class Group:
 
     height: Annotated[int, Range(0, AMOUNT_MAX)]
     records: Annotated[tuple[JournalRecord, ...], Size(1, 4096)]
+
+
+class _Unreadable(CorruptStore):
+    """A frame whose checks hold and whose payload is no group."""
 
 
 class JournalFile:
@@ -117,8 +122,10 @@ class JournalFile:
     def _cut_torn_end(self, data: bytes, at: int) -> None:
         later = data.find(MAGIC, at + 1)
         while later >= 0:
-            if _group_at(data, later) is not None:
-                raise CorruptStore(f"{self._path}: damaged at byte {at}, and votes stand after it at byte {later}")
+            # Sixteen bytes inside a torn block can be made to look like an empty frame, hence: one that can be read.
+            with suppress(_Unreadable):
+                if _group_at(data, later) is not None:
+                    raise CorruptStore(f"{self._path}: damaged at byte {at}, and votes stand after it at byte {later}")
             later = data.find(MAGIC, later + 1)
         log.warning("%s: %d bytes of a torn last write are cut off", self._path, len(data) - at)
         os.ftruncate(self._file, at)
@@ -147,7 +154,7 @@ def _group_at(data: bytes, at: int) -> tuple[Group, int] | None:
     try:
         return decode(Group, payload), at + _HEAD_BYTES + length
     except InvalidBytes as error:
-        raise CorruptStore(f"a group of votes at byte {at} is whole and cannot be read: {error}") from None
+        raise _Unreadable(f"a group of votes at byte {at} is whole and cannot be read: {error}") from None
 
 
 def _write_all(file: int, data: bytes) -> None:
