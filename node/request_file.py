@@ -151,7 +151,8 @@ class RequestDraft:
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, tuple):
-                value = tuple(Setting(name, text) for name, text in value)
+                # The ledger wants settings in one order, whatever order they were written in.
+                value = tuple(Setting(name, text) for name, text in sorted(value))
             values[field.name] = value
         del values["seed"]
         terms = RequestTerms(**values, initial_model=initial_model, parameters=parameters)
