@@ -61,17 +61,25 @@ class Anchorer:
         self._sent_at: dict[int, float] = {}
         self._told: set[int] = set()
         self._refused_for = ""
+        self._trouble = ""
 
     def wake(self) -> None:
         self._wakeup.ring()
 
     async def run(self) -> None:
         """Until cancelled."""
-        await trio.to_thread.run_sync(self._compare)
+        compared = False
         while True:
-            if self._close_due is not None:
-                await trio.to_thread.run_sync(self._close_due)
-            await self._anchor()
+            try:
+                if not compared:
+                    await trio.to_thread.run_sync(self._compare)
+                    compared = True
+                if self._close_due is not None:
+                    await trio.to_thread.run_sync(self._close_due)
+                await self._anchor()
+            except RecordStoreError as error:
+                # Full or locked: the records are safe where they are, and are anchored as soon as that has passed.
+                self._tell_trouble(str(error))
             await self._wakeup.wait(RESEND_S)
 
     def anchored_through(self) -> int:
@@ -136,6 +144,13 @@ class Anchorer:
             for transaction in self._ledger.pending_transactions()
             if transaction.sender == self._me and isinstance(transaction.body, AnchorRecords)
         }
+
+    def _tell_trouble(self, reason: str) -> None:
+        """Once a reason."""
+        if reason != self._trouble:
+            self._trouble = reason
+            log.error("records_unavailable", reason=reason)
+            self._notify("anchor", {"event": "trouble", "reason": reason})
 
     def _tell_refused(self, closed: ClosedPeriod, error: InvalidTransaction) -> None:
         """Once a reason: an outsider that waits for approval is refused every few seconds."""

@@ -10,8 +10,8 @@ from ledger.entries import Request, Stage
 from node.network.blob_exchange import BlobUnavailable
 from node.network.blob_store import NoSpaceForBlob
 from node.training_process import JobRefused, WorkerCrashed
-from node.training_terms import BadTrainingSettings, training_terms
-from node.worker_protocol import ModelServed, ServeModel
+from node.training_terms import BadTrainingSettings, model_form, training_terms
+from node.worker_protocol import Evaluate, Evaluated, ModelServed, Score, ServeModel
 from node.workshop import RETRY_FIRST_S, RETRY_LONGEST_S, Workshop
 
 log = structlog.get_logger(__name__)
@@ -37,14 +37,28 @@ async def _keep(shop: Workshop, request_id: bytes, request: Request) -> None:
         await trio.to_thread.run_sync(shop.shelf.note_end, request_id, request, "")
         return
     await shop.fetch_model(request.model, request)
-    served = await _served(shop, request_id, request) if shop.provides(request) else None
     model = bytes(shop.blobs.view(request.model))
+    score = await _tested(shop, request_id, request, model)
+    served = await _served(shop, request_id, request) if shop.provides(request) else None
     try:
-        await trio.to_thread.run_sync(shop.shelf.keep, request_id, request, model, served)
+        await trio.to_thread.run_sync(shop.shelf.keep, request_id, request, model, score, served)
     except ValueError as error:
         # A model that this node has no plug-in for: its blob stays, its tensors have no names here.
         log.warning("final_model_not_exported", request=request_id.hex()[:16], reason=str(error))
         await trio.to_thread.run_sync(shop.shelf.note_end, request_id, request, str(error))
+
+
+async def _tested(shop: Workshop, request_id: bytes, request: Request, model: bytes) -> Score | None:
+    """The global model on our own test records, where there are any."""
+    if shop.records is None or not await trio.to_thread.run_sync(shop.records.test_count):
+        return None
+    try:
+        tested = await shop.process.do(Evaluate(model_form(request.terms), str(shop.records.path), model))
+    except (JobRefused, WorkerCrashed) as error:
+        log.warning("final_model_not_tested", request=request_id.hex()[:16], reason=str(error))
+        return None
+    assert isinstance(tested, Evaluated)
+    return tested.score
 
 
 async def _served(shop: Workshop, request_id: bytes, request: Request) -> ModelServed | None:

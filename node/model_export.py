@@ -48,8 +48,10 @@ class ModelShelf:
             return None
         return note
 
-    def keep(self, request_id: bytes, request: Request, model: bytes, served: ModelServed | None) -> None:
-        """Write the final model, the served one when there is one, and then the note.
+    def keep(
+        self, request_id: bytes, request: Request, model: bytes, score: Score | None, served: ModelServed | None
+    ) -> None:
+        """Write the final model, the served one when there is one, and then the note. `score`: of the final model.
 
         Raises OSError for a full disk; then there is no note and `keep` is to be called again.
         """
@@ -65,7 +67,10 @@ class ModelShelf:
             "arguments": json.dumps(settings_dict(terms.model_arguments), sort_keys=True),
         }
         publish_file(self.model_path(request_id), export_model(vector, terms.scale_bits, shapes, about))
-        note = _note(request_id, request) | {"file": self.model_path(request_id).name}
+        note = _note(request_id, request) | {
+            "file": self.model_path(request_id).name,
+            "own_test": None if score is None else score_view(score),
+        }
         if served is not None:
             own = encode(np.frombuffer(served.vector, "<f4"), terms.scale_bits, terms.limit)
             exported = export_model(own, terms.scale_bits, shapes, about | {"served": "true"})

@@ -3,21 +3,27 @@
 What must outlive a crash is in `training_memory.py`; the gradient work happens in `training_process.py`.
 """
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import TypeVar
 
 import structlog
 import trio
 
 from ledger.entries import Fate, Round, Stage, round_key
+from ledger.errors import CorruptStore
 from ledger.transactions import AnnounceUpdate, DeclineRound
 from node.network.blob_exchange import BlobUnavailable
-from node.network.blob_store import NoSpaceForBlob
+from node.network.blob_store import NoSpaceForBlob, blob_digest
+from node.record_errors import RecordStoreError
 from node.rounds import RoundId, RoundInWork, participant
 from node.training_memory import TrainingRecord
 from node.training_process import JobRefused, WorkerCrashed
 from node.training_terms import TermsRefused, check_terms, round_name, short_reason, training_terms
 from node.worker_protocol import Progress, RoundTrained, TrainRound
 from node.workshop import RESEND_S, RETRY_FIRST_S, RoundTask, Workshop
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -35,21 +41,31 @@ async def take_part(shop: Workshop, task: RoundTask, current: RoundInWork) -> No
 
 async def _settled_answer(shop: Workshop, task: RoundTask, current: RoundInWork) -> TrainingRecord:
     """The answer as it lies on the disk, made now unless it was made before."""
+    known = await _kept(shop, task.id, lambda: trio.to_thread.run_sync(shop.memory.load, task.id.request))
+    if known is not None and known.id == task.id and known.answer is not None:
+        return await _kept(shop, task.id, lambda: _still_held(shop, known))
+    if current.request.stage is not Stage.TRAINING:
+        # Too late to begin: what is not delivered by now is written down as missing.
+        await trio.sleep_forever()
+    record, update = await _answer(shop, task, current, known)
+    # First the bytes, then the word that they are there; only what is on the disk is announced.
+    if update is not None:
+        await _kept(shop, task.id, lambda: shop.blobs.put(update))
+    await _kept(shop, task.id, lambda: trio.to_thread.run_sync(shop.memory.save, record))
+    return record
+
+
+async def _kept(shop: Workshop, round_id: RoundId, work: Callable[[], Awaitable[T]]) -> T:
+    """Something done on our own disk, again and again while that is full or failing: there may be room in a moment."""
+    told = ""
     while True:
         try:
-            known = await trio.to_thread.run_sync(shop.memory.load, task.id.request)
-            if known is not None and known.id == task.id and known.answer is not None:
-                return await _still_held(shop, known)
-            if current.request.stage is not Stage.TRAINING:
-                # Too late to begin: what is not delivered by now is written down as missing.
-                await trio.sleep_forever()
-            record = await _answer(shop, task, current, known)
-            await trio.to_thread.run_sync(shop.memory.save, record)
-            return record
+            return await work()
         except (OSError, NoSpaceForBlob, BlobUnavailable) as error:
-            # Our disk is full or failing. Nothing is announced that is not on it; there may be room in a moment.
-            log.error("round_not_kept", round=round_name(task.id), reason=str(error))
-            shop.tell(task.id, "failed", reason=str(error))
+            if str(error) != told:
+                told = str(error)
+                log.error("round_not_kept", round=round_name(round_id), reason=told)
+                shop.tell(round_id, "failed", reason=told)
             await trio.sleep(RETRY_FIRST_S)
 
 
@@ -65,20 +81,21 @@ async def _still_held(shop: Workshop, known: TrainingRecord) -> TrainingRecord:
 
 async def _answer(
     shop: Workshop, task: RoundTask, current: RoundInWork, known: TrainingRecord | None
-) -> TrainingRecord:
-    """Train, or find out why not."""
+) -> tuple[TrainingRecord, bytes | None]:
+    """Train, or find out why not. With an update come its bytes, not kept anywhere yet."""
     before = known.state_for(task.id.number) if known is not None else None
     try:
         check_terms(current.request.terms, shop.settings.allow_no_guarantee)
         trained, periods = await _train(shop, task.id, current, before)
-    except (TermsRefused, JobRefused, WorkerCrashed) as error:
+    except (TermsRefused, JobRefused, WorkerCrashed, RecordStoreError, CorruptStore) as error:
+        # Damaged records end this node's training, not its part in the league.
         log.warning("round_declined", round=round_name(task.id), reason=str(error))
         shop.tell(task.id, "declined", reason=str(error))
-        return TrainingRecord(*task.id, before, before, DeclineRound(*task.id, short_reason(str(error))), None)
-    digest = await shop.blobs.put(trained.update)
+        decline = DeclineRound(*task.id, short_reason(str(error)))
+        return TrainingRecord(*task.id, before, before, decline, None), None
     update = AnnounceUpdate(
         *task.id,
-        blob=digest,
+        blob=blob_digest(trained.update),
         blob_bytes=len(trained.update),
         record_count=trained.weight,
         periods=periods,
@@ -87,7 +104,7 @@ async def _answer(
     )
     _tell_trained(shop, task.id, trained)
     own = trained.trained.accuracy if trained.trained is not None else None
-    return TrainingRecord(*task.id, before, trained.state, update, own)
+    return TrainingRecord(*task.id, before, trained.state, update, own), trained.update
 
 
 async def _train(
@@ -97,13 +114,13 @@ async def _train(
     periods = await trio.to_thread.run_sync(shop.anchored_periods)
     if shop.records is None or not periods:
         raise TermsRefused("no anchored records here")
-    await shop.fetch_model(current.round.base_model, current.request)
+    base = await _kept(shop, round_id, lambda: _base_model(shop, current))
     allow = shop.settings.allow_no_guarantee
     job = TrainRound(
         training_terms(current.request.terms, round_id.number, shop.ledger.key, round_id.request, allow),
         str(shop.records.path),
         periods,
-        bytes(shop.blobs.view(current.round.base_model)),
+        base,
         state,
     )
 
@@ -121,6 +138,11 @@ async def _train(
             assert isinstance(trained, RoundTrained)
             return trained, periods
     raise AssertionError("the last crash raises")
+
+
+async def _base_model(shop: Workshop, current: RoundInWork) -> bytes:
+    await shop.fetch_model(current.round.base_model, current.request)
+    return bytes(shop.blobs.view(current.round.base_model))
 
 
 async def _announce(shop: Workshop, task: RoundTask, body: AnnounceUpdate | DeclineRound) -> None:

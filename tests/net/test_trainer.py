@@ -120,6 +120,7 @@ async def test_two_factories_train_a_request_to_its_end(league, nursery):
     assert exported.matches(unpack(blob, PARAMETERS, SCALE_BITS, limit_in_steps(LIMIT, SCALE_BITS)))
     served = shelves["alice"].note(request)["served"]
     assert served["own_test"]["accuracy_micro"] > 500_000
+    assert shelves["alice"].note(request)["own_test"]["records"] == 40
     assert "served" not in note
     assert "tested" in league.events("dave")
     assert league.events("alice").count("trained") == 2
@@ -209,6 +210,24 @@ async def test_an_update_that_was_deleted_is_declined_not_announced(league):
         await wait_until(lambda: ledger.said)
         second_life.cancel_scope.cancel()
     assert isinstance(ledger.said[0], DeclineRound)
+
+
+@pytest.mark.trio
+async def test_a_full_disk_keeps_the_announcement_back_until_there_is_room(league, nursery):
+    league.keep_records("alice", 0)
+    await in_training(league)
+    store = league.blobs["alice"].store
+    roomy, store.capacity_bytes = store.capacity_bytes, store.bytes_stored
+    league.blobs["alice"].store.capacity_bytes += len(BASE)
+    process, ledger = PlayedProcess(TRAINED), league.sealed.ledger("alice")
+    nursery.start_soon(league.trainer("alice", process, ledger).run)
+    await wait_until(lambda: "failed" in league.events("alice"))
+    assert ledger.said == []
+    store.capacity_bytes = roomy
+    await wait_until(lambda: announcements(ledger))
+    # The training was not thrown away.
+    assert len(process.jobs) == 1
+    assert blob_digest(UPDATE) in store
 
 
 @pytest.mark.trio

@@ -8,6 +8,7 @@ from ledger.merkle import verify_inclusion
 from ledger.transactions import AnchorRecords
 from node import anchoring
 from node.anchoring import Anchorer, NotAnchored
+from node.record_errors import RecordStoreFull
 from tests.support.factory_records import filled_store, new_records, table
 from tests.support.sealed_chain import SealedChain, key_of, wait_until
 
@@ -114,6 +115,23 @@ async def test_a_streams_period_is_closed_when_it_is_due(sealed, told, tmp_path,
     store.append(2, new_records(table(5)))
     nursery.start_soon(anchorer_of(sealed, store, told, lambda: store.close_period(2, 5, 6)).run)
     await wait_until(lambda: waiting_periods(sealed) == [1, 2])
+
+
+@pytest.mark.trio
+async def test_a_full_disk_delays_anchoring_and_is_said_once(sealed, told, tmp_path, nursery):
+    store, _ = filled_store(tmp_path / "r.sqlite", periods=1)
+    store.append(2, new_records(table(5)))
+    calls = []
+
+    def close_due():
+        calls.append(None)
+        if len(calls) < 5:
+            raise RecordStoreFull("no room to write")
+        store.close_period(2, 5, 6)
+
+    nursery.start_soon(anchorer_of(sealed, store, told, close_due).run)
+    await wait_until(lambda: waiting_periods(sealed) == [1, 2])
+    assert [data["event"] for data in told] == ["trouble"]
 
 
 def test_every_record_is_proven_under_its_anchor(sealed, told, tmp_path):
