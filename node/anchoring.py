@@ -16,6 +16,7 @@ from ledger.merkle import MerkleTree
 from ledger.transactions import AnchorRecords
 from ledger.types import Hash32
 from node.ports import Ledger
+from node.record_errors import RecordStoreError
 from node.record_store import ClosedPeriod, RecordStore
 from node.wakeup import Wakeup
 
