@@ -92,7 +92,9 @@ def block(
 
 
 def setup_of(committee: Committee, org: OrgId, timing: Timing = TIMING, may_vote: bool = True) -> HeightSetup:
-    return HeightSetup(CHAIN, HEIGHT, committee, committee.members, PARENT, key_of(org), timing, may_vote)
+    return HeightSetup(
+        CHAIN, HEIGHT, committee, tuple(map(OrgId, committee.members)), PARENT, key_of(org), timing, may_vote
+    )
 
 
 def machine_of(
