@@ -114,9 +114,7 @@ def quality(base: Ints, updates: Sequence[Ints], aggregate: Ints) -> list[int]:
             step = update[start : start + CHUNK] - origin
             agreements[at] += _dot(step, whole)
             lengths[at] += _dot(step, step)
-    return [
-        _cosine_micro(dot, length * whole_length) for dot, length in zip(agreements, lengths, strict=True)
-    ]
+    return [_cosine_micro(dot, length * whole_length) for dot, length in zip(agreements, lengths, strict=True)]
 
 
 def _cosine_micro(dot: int, squared_lengths: int) -> int:
@@ -126,9 +124,7 @@ def _cosine_micro(dot: int, squared_lengths: int) -> int:
     return isqrt(MICRO * MICRO * dot * dot // squared_lengths)
 
 
-def _dot(
-    left: np.ndarray[tuple[int], np.dtype[np.int64]], right: np.ndarray[tuple[int], np.dtype[np.int64]]
-) -> int:
+def _dot(left: np.ndarray[tuple[int], np.dtype[np.int64]], right: np.ndarray[tuple[int], np.dtype[np.int64]]) -> int:
     """The exact dot product of two int64 vectors of at most CHUNK coordinates, each within +-2^32."""
     if not len(left):
         return 0

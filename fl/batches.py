@@ -53,9 +53,7 @@ def as_input(features: Tensor) -> Tensor:
     return features.float().div_(255.0) if features.dtype == torch.uint8 else features
 
 
-def shuffled_blocks(
-    records: Records, batch: int, generator: torch.Generator
-) -> Iterator[tuple[Tensor, Tensor]]:
+def shuffled_blocks(records: Records, batch: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
     """One epoch: every record once, in the order of `torch.randperm(n, generator)`, as (inputs, labels) blocks.
 
     Every block but the last holds a whole number of mini-batches; the last mini-batch may be short and is kept.

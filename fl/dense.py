@@ -48,9 +48,7 @@ class _Buffers:
 class DenseSteps:
     """Steps of the layers of `flat.model`; `flat.values` is moved in place. `flat.gradients` holds the velocity."""
 
-    def __init__(
-        self, flat: FlatModel, layers: list[nn.Linear], lr: float, momentum: float, proximal: float
-    ) -> None:
+    def __init__(self, flat: FlatModel, layers: list[nn.Linear], lr: float, momentum: float, proximal: float) -> None:
         self._flat, self._lr, self._momentum, self._proximal = flat, lr, momentum, proximal
         self._weights = [layer.weight.detach() for layer in layers]
         self._turned = [weight.t() for weight in self._weights]
@@ -104,9 +102,7 @@ class DenseSteps:
         errors[last].sub_(target)
         for at in range(last, 0, -1):
             torch.mm(errors[at], self._weights[at], out=errors[at - 1])
-            torch.ops.aten.threshold_backward.grad_input(
-                errors[at - 1], outputs[at - 1], 0, grad_input=errors[at - 1]
-            )
+            torch.ops.aten.threshold_backward.grad_input(errors[at - 1], outputs[at - 1], 0, grad_input=errors[at - 1])
         share = 1.0 / len(x)
         for at, (weight_velocity, bias_velocity) in enumerate(self._velocities):
             error = errors[at].t()

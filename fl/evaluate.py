@@ -116,9 +116,7 @@ def own_accuracy(evaluation: Evaluation, class_counts: NDArray[np.int64]) -> flo
     `class_counts` is int64 [classes]. A class that the common test lacks is left out; NaN when that leaves none.
     """
     if class_counts.shape != (len(evaluation.confusion),):
-        raise UnusableTable(
-            f"class counts of shape {class_counts.shape} for {len(evaluation.confusion)} classes"
-        )
+        raise UnusableTable(f"class counts of shape {class_counts.shape} for {len(evaluation.confusion)} classes")
     recall = evaluation.recall
     known = np.isfinite(recall) & (class_counts > 0)
     total = int(class_counts[known].sum())

@@ -68,9 +68,7 @@ def encode(vector: NDArray[np.floating], scale_bits: int = SCALE_BITS, limit: fl
     Raises NotEncodable, naming how many coordinates are not finite or beyond `limit`, and the largest.
     """
     if vector.ndim != 1 or vector.dtype not in (np.float32, np.float64):
-        raise ValueError(
-            f"vector is {vector.dtype} of shape {vector.shape}, want float32 or float64 of shape [n]"
-        )
+        raise ValueError(f"vector is {vector.dtype} of shape {vector.shape}, want float32 or float64 of shape [n]")
     most = limit_in_steps(limit, scale_bits)
     encoded = np.empty(len(vector), np.int32)
     for start in range(0, len(vector), CHUNK):
@@ -87,9 +85,7 @@ def _complaint(vector: NDArray[np.floating], scale_bits: int, limit: float) -> s
     finite = np.isfinite(vector)
     broken = int(len(vector) - finite.sum())
     sizes = np.abs(vector[finite])
-    beyond = int(
-        (np.rint(sizes.astype(np.float64) * 2.0**scale_bits) > limit_in_steps(limit, scale_bits)).sum()
-    )
+    beyond = int((np.rint(sizes.astype(np.float64) * 2.0**scale_bits) > limit_in_steps(limit, scale_bits)).sum())
     largest = float(sizes.max()) if sizes.size else 0.0
     return (
         f"{broken} of {len(vector)} coordinates are not finite and {beyond} lie beyond {limit:g}; "

@@ -60,9 +60,7 @@ def divide(
     if partition.kind == "class":
         return split_by_class(labels, clients, int(partition.amount), rng)
     if groups is None:
-        raise DataError(
-            "this source does not say which site a record is from, want another partition than group"
-        )
+        raise DataError("this source does not say which site a record is from, want another partition than group")
     return split_by_group(groups, clients)
 
 
@@ -116,17 +114,13 @@ def split_by_class(labels: NDArray[np.int64], clients: int, held: int, rng: np.r
     present = np.unique(labels)
     _check_clients(len(labels), clients)
     if not 1 <= held <= len(present):
-        raise DataError(
-            f"class({held}): {len(present)} classes have records, want 1..{len(present)} a client"
-        )
+        raise DataError(f"class({held}): {len(present)} classes have records, want 1..{len(present)} a client")
     per_class = -(-clients * held // len(present))
     shards: list[list[NDArray[np.intp]]] = []
     for label in present:
         rows = rng.permutation(np.flatnonzero(labels == label))
         if len(rows) < per_class:
-            raise DataError(
-                f"class({held}): class {label} has {len(rows)} records, want {per_class} for its shards"
-            )
+            raise DataError(f"class({held}): class {label} has {len(rows)} records, want {per_class} for its shards")
         shards.append(np.array_split(rows, per_class))
     left = np.full(len(present), per_class)
     parts = []

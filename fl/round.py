@@ -141,9 +141,7 @@ def run_round(
         rule.weight(len(records)),
         rule.finish(global_vector, start, uploaded, state, job.round_number),
         Metrics(trained.steps, trained.losses, trained.gradient_norms, before, before_served, after),
-        Diagnostics(
-            start.beta, start.beta_asked, start.alpha, distance(start.vector, uploaded), start.warnings
-        ),
+        Diagnostics(start.beta, start.beta_asked, start.alpha, distance(start.vector, uploaded), start.warnings),
         mode.report,
         served,
     )

@@ -134,9 +134,7 @@ def _rules(kind: type) -> dict[str, Rule]:
     hints = get_type_hints(kind, include_extras=True)
     rules: dict[str, Rule] = {}
     for field in fields(kind):
-        rule = next(
-            (note for note in getattr(hints[field.name], "__metadata__", ()) if isinstance(note, Rule)), None
-        )
+        rule = next((note for note in getattr(hints[field.name], "__metadata__", ()) if isinstance(note, Rule)), None)
         assert rule is not None, f"{kind.__name__}.{field.name} has no rule"
         rules[field.name] = rule
     return rules
@@ -164,9 +162,7 @@ def parse_settings(kind: type[T], owner: str, given: Mapping[str, str], fault: t
 
 def _parse_one(rule: Rule, owner: str, name: str, text: object, fault: type[Exception]) -> Any:
     if not isinstance(text, str) or len(text) > TEXT_CHARS_MAX:
-        raise fault(
-            f"{owner}: {name} is {repr(text)[:SHOWN_CHARS_MAX]}, want {rule.wanted()}, written as text"
-        )
+        raise fault(f"{owner}: {name} is {repr(text)[:SHOWN_CHARS_MAX]}, want {rule.wanted()}, written as text")
     try:
         # In free text a blank may be meant (an alphabet holds one); round a number it is an accident.
         return rule.parse(text if isinstance(rule, Text) else text.strip())

@@ -119,9 +119,7 @@ def local_train(
             norms.append(steps.gradient_norm)
             if progress is not None:
                 progress(epoch + 1, plan.epochs, losses[-1])
-    return TrainResult(
-        flat.vector(), plan.epochs * -(-len(records) // plan.batch), tuple(losses), tuple(norms)
-    )
+    return TrainResult(flat.vector(), plan.epochs * -(-len(records) // plan.batch), tuple(losses), tuple(norms))
 
 
 def steps_for(flat: FlatModel, plan: LocalPlan) -> Steps:
@@ -147,9 +145,7 @@ def run_epoch(
             ) from error
         finite = losses.isfinite()
         if not bool(finite.all()):
-            raise Diverged(
-                epoch, done + int(finite.int().argmin()), f"the loss became {losses[~finite][0]:g}"
-            )
+            raise Diverged(epoch, done + int(finite.int().argmin()), f"the loss became {losses[~finite][0]:g}")
         sizes = torch.full_like(losses, plan.batch)
         sizes[-1] = len(inputs) - plan.batch * (len(losses) - 1)
         total += float((losses * sizes).sum())

@@ -47,13 +47,9 @@ def flatten_in_place(model: nn.Module) -> FlatModel:
 
     Raises VectorMismatch when the model keeps state beside its parameters or has none in float32.
     """
-    kept = sorted(
-        set(model.state_dict()) - {name for name, _ in model.named_parameters(remove_duplicate=False)}
-    )
+    kept = sorted(set(model.state_dict()) - {name for name, _ in model.named_parameters(remove_duplicate=False)})
     if kept:
-        raise VectorMismatch(
-            f"the model keeps {', '.join(kept[:3])} beside its parameters: no update would carry it"
-        )
+        raise VectorMismatch(f"the model keeps {', '.join(kept[:3])} beside its parameters: no update would carry it")
     parameters = list(model.parameters())
     odd = [str(each.dtype) for each in parameters if each.dtype != torch.float32]
     if not parameters or odd:

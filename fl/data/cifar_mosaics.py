@@ -67,17 +67,13 @@ def _mosaic(file: Path) -> NDArray[np.uint8]:
     try:
         from PIL import Image
     except ImportError:
-        raise DataError.of_file(
-            file, "is a picture, want pillow to read it: pip install 'hanse[data]'"
-        ) from None
+        raise DataError.of_file(file, "is a picture, want pillow to read it: pip install 'hanse[data]'") from None
     try:
         with Image.open(file) as image:
             pixels = np.asarray(image.convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError.of_file(file, f"cannot be read as a picture: {error}") from None
     if pixels.shape != (ROWS * SIDE, COLUMNS * SIDE, 3):
-        raise DataError.of_file(
-            file, f"is {pixels.shape[0]}x{pixels.shape[1]}, want {ROWS * SIDE}x{COLUMNS * SIDE}"
-        )
+        raise DataError.of_file(file, f"is {pixels.shape[0]}x{pixels.shape[1]}, want {ROWS * SIDE}x{COLUMNS * SIDE}")
     tiles = pixels.reshape(ROWS, SIDE, COLUMNS, SIDE, 3).transpose(0, 2, 4, 1, 3)
     return np.ascontiguousarray(tiles.reshape(TILES, 3, SIDE, SIDE))

@@ -59,7 +59,5 @@ def envelope_spectrum(windows: Signal, rate_hz: float, band_hz: tuple[float, flo
     analytic = np.fft.ifft(spectrum, axis=-1)
     envelope = analytic.real**2 + analytic.imag**2
     envelope -= envelope.mean(axis=-1, keepdims=True)
-    lines: NDArray[np.float64] = np.abs(np.fft.rfft(envelope * np.hanning(length), axis=-1)).astype(
-        np.float64
-    )
+    lines: NDArray[np.float64] = np.abs(np.fft.rfft(envelope * np.hanning(length), axis=-1)).astype(np.float64)
     return lines

@@ -61,9 +61,7 @@ def _part(settings: IdxImagesSettings, folder: Path, part: str, classes: tuple[s
     of_images, of_labels = FILES[part]
     images, labels = read_idx(_file(folder, of_images), 3), read_idx(_file(folder, of_labels), 1)
     if len(images) != len(labels):
-        raise DataError.of_file(
-            _file(folder, of_labels), f"{len(labels)} labels, want one for each of {len(images)}"
-        )
+        raise DataError.of_file(_file(folder, of_labels), f"{len(labels)} labels, want one for each of {len(images)}")
     if len(labels) and labels.max() >= len(classes):
         raise DataError.of_file(_file(folder, of_labels), f"label {labels.max()}, want 0..{len(classes) - 1}")
     return Table(shrink(images[:, None], settings.downscale), labels.astype(np.int64), classes)

@@ -56,9 +56,7 @@ def load(settings: ImsSettings, path: Path | None) -> Split:
     with open_npz(path) as file:
         snapshots = file.array("mV", 3, "iu")
     if snapshots.shape[2] != CHANNELS or len(snapshots) < 2:
-        raise DataError.of_file(
-            path, f"has the shape {list(snapshots.shape)}, want [at least 2, samples, 8]", "mV"
-        )
+        raise DataError.of_file(path, f"has the shape {list(snapshots.shape)}, want [at least 2, samples, 8]", "mV")
     cut = min(max(len(snapshots) * settings.train_percent // 100, 1), len(snapshots) - 1)
     return Split(train=_table(snapshots[:cut], settings), test=_table(snapshots[cut:], settings))
 
@@ -67,9 +65,7 @@ def _table(snapshots: NDArray[np.generic], settings: ImsSettings) -> Table:
     volts = snapshots.astype(np.float32) / np.float32(1000)
     windows = np.concatenate([cut_windows(snapshot.T, settings.window) for snapshot in volts])
     if settings.features == "raw":
-        return Table(
-            (windows / RAW_UNIT_V).astype(np.float32), np.zeros(len(windows), dtype=np.int64), CLASSES
-        )
+        return Table((windows / RAW_UNIT_V).astype(np.float32), np.zeros(len(windows), dtype=np.int64), CLASSES)
     moments = channel_moments(windows)
     if settings.features == "rms":
         return Table(scale(moments[:, :, 0], RMS_RANGES), np.zeros(len(windows), dtype=np.int64), CLASSES)

@@ -28,9 +28,7 @@ class NpzFile:
         Raises DataError when it is missing, has other dimensions or another type, or is damaged.
         """
         if name not in self._arrays.files:
-            raise DataError.of_file(
-                self.path, f"missing; the file has {', '.join(self._arrays.files[:12])}", name
-            )
+            raise DataError.of_file(self.path, f"missing; the file has {', '.join(self._arrays.files[:12])}", name)
         try:
             found: NDArray[np.generic] = self._arrays[name]
         except (ValueError, OSError, EOFError, BadZipFile, ZlibError) as error:

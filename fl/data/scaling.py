@@ -28,16 +28,12 @@ class PublicRange:
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.low) and np.isfinite(self.high) and self.low < self.high):
-            raise DataError(
-                f"range of {self.name!r} is {self.low}..{self.high}, want low < high, both finite"
-            )
+            raise DataError(f"range of {self.name!r} is {self.low}..{self.high}, want low < high, both finite")
         if self.log and self.low <= 0:
             raise DataError(f"range of {self.name!r} starts at {self.low}, want more than 0 for a logarithm")
 
 
-def scale(
-    values: NDArray[np.floating], ranges: Sequence[PublicRange], clip: bool = True
-) -> NDArray[np.float32]:
+def scale(values: NDArray[np.floating], ranges: Sequence[PublicRange], clip: bool = True) -> NDArray[np.float32]:
     """float [n, columns] -> float32 [n, columns]: low to -1, high to +1, in between by the line or the logarithm.
 
     With `clip` what lies outside goes to the edge; without, it goes on beyond it. Raises DataError when the number of
@@ -52,9 +48,7 @@ def scale(
             scaled[:, i] = np.clip(scaled[:, i], low, high)
         if column.log:
             if len(scaled) and not scaled[:, i].min() > 0:
-                raise DataError(
-                    f"column {column.name!r} holds {scaled[:, i].min()}, want more than 0 for a logarithm"
-                )
+                raise DataError(f"column {column.name!r} holds {scaled[:, i].min()}, want more than 0 for a logarithm")
             scaled[:, i], low, high = np.log(scaled[:, i]), np.log(low), np.log(high)
         scaled[:, i] = (scaled[:, i] - low) * (2.0 / (high - low)) - 1.0
     return scaled.astype(np.float32)

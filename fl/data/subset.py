@@ -26,9 +26,7 @@ class SubsetSettings:
     partition: Annotated[str, Text(40, "iid, dirichlet(0.5), class(2) or group; empty for no division")] = ""
     parts: Annotated[int, Whole(1, PARTS_MAX, "factories that share the training records")] = 1
     part: Annotated[int, Whole(0, PARTS_MAX - 1, "which of them this is")] = 0
-    partition_seed: Annotated[
-        int, Whole(0, 2**32 - 1, "the same for all factories, so that parts are disjoint")
-    ] = 0
+    partition_seed: Annotated[int, Whole(0, 2**32 - 1, "the same for all factories, so that parts are disjoint")] = 0
 
 
 SUBSET_NAMES = frozenset(field.name for field in fields(SubsetSettings))

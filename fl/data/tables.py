@@ -122,6 +122,4 @@ def _refuse_non_finite(features: Features) -> None:
     if len(bad):
         row, *column = (int(i) for i in bad[0])
         value = features[tuple(bad[0])]
-        raise DataError(
-            f"record {row}, position {column}: {value}, want a finite number ({len(bad)} such values)"
-        )
+        raise DataError(f"record {row}, position {column}: {value}, want a finite number ({len(bad)} such values)")

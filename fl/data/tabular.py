@@ -20,9 +20,7 @@ ROWS_NAMED = 5
 
 @dataclass(frozen=True, slots=True)
 class TabularSettings:
-    schema: Annotated[
-        str, Text(1024, "the schema's TOML file, from the table's folder; empty: NAME.schema.toml")
-    ] = ""
+    schema: Annotated[str, Text(1024, "the schema's TOML file, from the table's folder; empty: NAME.schema.toml")] = ""
     test_percent: Annotated[int, Whole(1, 90, "share of the records to test on")] = 30
     split: Annotated[str, Choice(("last", "random"), "which records to test on")] = "last"
     seed: Annotated[int, Whole(0, 2**32 - 1, "for the random split")] = 0
@@ -108,9 +106,7 @@ def _places(columns: Columns, name: str, words: tuple[str, ...]) -> NDArray[np.i
     if len(strange):
         row = int(strange[0])
         wanted = ", ".join(repr(word) for word in words[:12])
-        reason = (
-            f"{columns.place(row)} has {texts[row][:40]!r}, want one of {wanted} ({len(strange)} such rows)"
-        )
+        reason = f"{columns.place(row)} has {texts[row][:40]!r}, want one of {wanted} ({len(strange)} such rows)"
         raise DataError.of_file(columns.path, reason, name)
     return places
 

@@ -65,17 +65,13 @@ def _csv(path: Path, wanted: Sequence[str], delimiter: str) -> Columns:
             _missing(path, wanted, head)
             twice = [name for name in wanted if head.count(name) > 1]
             if twice:
-                raise DataError.of_file(
-                    path, f"stands {head.count(twice[0])} times in the first line", twice[0]
-                )
+                raise DataError.of_file(path, f"stands {head.count(twice[0])} times in the first line", twice[0])
             takers = [(cells[name].append, head.index(name)) for name in wanted]
             for row in reader:
                 if not row:
                     continue
                 if len(row) != len(head):
-                    raise DataError.of_file(
-                        path, f"line {reader.line_num} has {len(row)} cells, want {len(head)}"
-                    )
+                    raise DataError.of_file(path, f"line {reader.line_num} has {len(row)} cells, want {len(head)}")
                 if len(lines) == ROWS_MAX:
                     raise DataError.of_file(path, f"has more than {ROWS_MAX} rows")
                 lines.append(reader.line_num)
@@ -91,9 +87,7 @@ def _parquet(path: Path, wanted: Sequence[str]) -> Columns:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
-        raise DataError.of_file(
-            path, "is Parquet, want pyarrow to read it: pip install 'hanse[data]'"
-        ) from None
+        raise DataError.of_file(path, "is Parquet, want pyarrow to read it: pip install 'hanse[data]'") from None
     try:
         file = pyarrow.parquet.ParquetFile(path)
         _missing(path, wanted, file.schema_arrow.names)

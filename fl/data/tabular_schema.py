@@ -88,9 +88,7 @@ def parse_schema(table: Mapping[str, Any], where: str = "schema") -> Schema:
     _refuse_unknown(table, known, where)
     features = table.get("features")
     if not isinstance(features, list) or not 1 <= len(features) <= COLUMNS_MAX:
-        raise DataError(
-            f"{where}: features are {features!r:.60}, want 1 to {COLUMNS_MAX} tables [[features]]"
-        )
+        raise DataError(f"{where}: features are {features!r:.60}, want 1 to {COLUMNS_MAX} tables [[features]]")
     columns = tuple(_column(entry, f"{where}: feature {i + 1}") for i, entry in enumerate(features))
     twice = sorted({c.name for c in columns if sum(other.name == c.name for other in columns) > 1})
     if twice:
@@ -116,9 +114,7 @@ def parse_schema(table: Mapping[str, Any], where: str = "schema") -> Schema:
 
 def _column(entry: object, where: str) -> Column:
     if not isinstance(entry, Mapping):
-        raise DataError(
-            f"{where} is {entry!r:.60}, want a table with column, low and high, or column and values"
-        )
+        raise DataError(f"{where} is {entry!r:.60}, want a table with column, low and high, or column and values")
     name = _text(entry, "column", where)
     if "values" in entry:
         _refuse_unknown(entry, {"column", "values"}, where)
@@ -126,9 +122,7 @@ def _column(entry: object, where: str) -> Column:
     _refuse_unknown(entry, {"column", "low", "high", "log"}, where)
     bounds = [entry.get("low"), entry.get("high")]
     if any(isinstance(bound, bool) or not isinstance(bound, int | float) for bound in bounds):
-        raise DataError(
-            f"{where}, column {name!r}: low and high are {bounds}, want two numbers everybody may know"
-        )
+        raise DataError(f"{where}, column {name!r}: low and high are {bounds}, want two numbers everybody may know")
     log = entry.get("log", False)
     if not isinstance(log, bool):
         raise DataError(f"{where}, column {name!r}: log is {log!r:.60}, want true or false")

@@ -35,12 +35,8 @@ class TextSettings:
     window: Annotated[int, Whole(1, 4096, "characters before the one to be named")] = 80
     step: Annotated[int, Whole(1, 4096, "characters from one window to the next")] = 20
     speaker_chars: Annotated[int, Whole(1, 2**31, "speakers with fewer characters are left out")] = 400
-    train_percent: Annotated[
-        int, Whole(10, 90, "share of what each speaker says, from the start, to train on")
-    ] = 80
-    alphabet: Annotated[str, Text(4096, "every character that may occur, in the order of their codes")] = (
-        SHAKESPEARE
-    )
+    train_percent: Annotated[int, Whole(10, 90, "share of what each speaker says, from the start, to train on")] = 80
+    alphabet: Annotated[str, Text(4096, "every character that may occur, in the order of their codes")] = SHAKESPEARE
 
 
 def load(settings: TextSettings, path: Path | None) -> Split:
@@ -51,9 +47,7 @@ def load(settings: TextSettings, path: Path | None) -> Split:
     """
     assert path is not None
     if len(set(settings.alphabet)) != len(settings.alphabet) or len(settings.alphabet) < 2:
-        raise DataError(
-            f"alphabet has {len(settings.alphabet)} characters, want at least 2, each of them once"
-        )
+        raise DataError(f"alphabet has {len(settings.alphabet)} characters, want at least 2, each of them once")
     text = _read(path)
     codes_of = _codes(text, settings.alphabet, path)
     parts: dict[str, list[NDArray[np.int64]]] = {"train": [], "test": []}
@@ -66,9 +60,7 @@ def load(settings: TextSettings, path: Path | None) -> Split:
         parts["train"].append(spoken[:cut])
         parts["test"].append(spoken[cut:])
     if not kept:
-        raise DataError.of_file(
-            path, f"nobody says enough for windows of {settings.window} to train and to test on"
-        )
+        raise DataError.of_file(path, f"nobody says enough for windows of {settings.window} to train and to test on")
     return Split(
         train=_table(parts["train"], tuple(kept), settings, path),
         test=_table(parts["test"], tuple(kept), settings, path),
@@ -99,9 +91,7 @@ def _codes(text: str, alphabet: str, path: Path) -> NDArray[np.int64]:
     if len(strange):
         at = int(strange[0])
         line = text.count("\n", 0, at) + 1
-        raise DataError.of_file(
-            path, f"line {line}: {text[at]!r} is not in the alphabet of {len(alphabet)} characters"
-        )
+        raise DataError.of_file(path, f"line {line}: {text[at]!r} is not in the alphabet of {len(alphabet)} characters")
     return codes
 
 
@@ -120,13 +110,8 @@ def _speeches(text: str, codes: NDArray[np.int64], settings: TextSettings) -> di
     return {name: np.concatenate(speeches) for name, speeches in said.items()}
 
 
-def _table(
-    spoken: list[NDArray[np.int64]], speakers: tuple[str, ...], settings: TextSettings, path: Path
-) -> Table:
-    cuts = [
-        np.lib.stride_tricks.sliding_window_view(codes, settings.window + 1)[:: settings.step]
-        for codes in spoken
-    ]
+def _table(spoken: list[NDArray[np.int64]], speakers: tuple[str, ...], settings: TextSettings, path: Path) -> Table:
+    cuts = [np.lib.stride_tricks.sliding_window_view(codes, settings.window + 1)[:: settings.step] for codes in spoken]
     values = sum(cut.size for cut in cuts)
     if values > CODES_MAX:
         raise DataError.of_file(

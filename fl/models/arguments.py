@@ -56,9 +56,7 @@ class CharLstmArguments:
     embedding: Annotated[int, Whole(1, 4096, "numbers that stand for a character")] = 8
     hidden: Annotated[int, Whole(1, 4096, "units of each recurrent layer")] = 128
     layers: Annotated[int, Whole(1, 8, "recurrent layers")] = 1
-    predict: Annotated[str, Choice(("last", "all"), "logits after the last position, or after every one")] = (
-        "last"
-    )
+    predict: Annotated[str, Choice(("last", "all"), "logits after the last position, or after every one")] = "last"
 
 
 Arguments = MlpArguments | CnnArguments | Cnn1dArguments | CharLstmArguments

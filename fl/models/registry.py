@@ -60,9 +60,7 @@ def _construct(name: str, arguments: Mapping[str, str]) -> "torch.nn.Module":
         from_plug_in: torch.nn.Module = plug_in(name).build(arguments)
         return from_plug_in
     kind = BUILT_IN[name]
-    made: torch.nn.Module = getattr(import_module(kind.module), kind.builder)(
-        parse_arguments(name, arguments)
-    )
+    made: torch.nn.Module = getattr(import_module(kind.module), kind.builder)(parse_arguments(name, arguments))
     return made
 
 
@@ -70,17 +68,11 @@ def _check(name: str, model: "torch.nn.Module", declared: tuple[tuple[str, tuple
     import torch
 
     if not isinstance(model, torch.nn.Module):
-        raise ModelError(
-            f"model {name!r}: its plug-in built a {type(model).__name__}, want a torch.nn.Module"
-        )
+        raise ModelError(f"model {name!r}: its plug-in built a {type(model).__name__}, want a torch.nn.Module")
     actual = tuple((label, tuple(value.shape)) for label, value in model.named_parameters())
     if actual != declared:
         wrong = next((pair for pair in zip(actual, declared, strict=False) if pair[0] != pair[1]), None)
-        told = (
-            f"{wrong[0]} built, {wrong[1]} declared"
-            if wrong
-            else f"{len(actual)} built, {len(declared)} declared"
-        )
+        told = f"{wrong[0]} built, {wrong[1]} declared" if wrong else f"{len(actual)} built, {len(declared)} declared"
         raise ModelError(f"model {name!r}: its parameters are not those it declares: {told}")
     odd = [label for label, value in model.named_parameters() if value.dtype != torch.float32]
     if odd:

@@ -104,9 +104,7 @@ def _cnn1d(arguments: Cnn1dArguments) -> Shapes:
 
 
 def _char_lstm(arguments: CharLstmArguments) -> Shapes:
-    shapes: list[tuple[str, tuple[int, ...]]] = [
-        ("embedding.weight", (arguments.vocabulary, arguments.embedding))
-    ]
+    shapes: list[tuple[str, tuple[int, ...]]] = [("embedding.weight", (arguments.vocabulary, arguments.embedding))]
     inputs, gates = arguments.embedding, 4 * arguments.hidden
     for layer in range(arguments.layers):
         shapes += [
@@ -219,12 +217,8 @@ def _checked_shapes(name: str, shapes: Any) -> Shapes:
     try:
         plain = tuple((str(label), tuple(int(side) for side in shape)) for label, shape in shapes)
     except (TypeError, ValueError) as error:
-        raise ModelError(
-            f"model {name!r}: its plug-in's shapes are no (name, shape) pairs: {error}"
-        ) from None
-    if any(side < 1 for _, shape in plain for side in shape) or len({label for label, _ in plain}) < len(
-        plain
-    ):
+        raise ModelError(f"model {name!r}: its plug-in's shapes are no (name, shape) pairs: {error}") from None
+    if any(side < 1 for _, shape in plain for side in shape) or len({label for label, _ in plain}) < len(plain):
         raise ModelError(f"model {name!r}: its plug-in names a parameter twice or gives it an empty side")
     return plain
 

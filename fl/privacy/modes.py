@@ -77,9 +77,7 @@ MODES = {
         Mode(
             "sound",
             NoSettings,
-            PrivacyReport(
-                "sound", "record-level (eps, delta)", None, "every step clipped and noised, accounted for"
-            ),
+            PrivacyReport("sound", "record-level (eps, delta)", None, "every step clipped and noised, accounted for"),
             available=False,
             needs_permission=False,
         ),

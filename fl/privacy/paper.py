@@ -101,9 +101,7 @@ def paper_train(
             norms.append(norm)
             if progress is not None:
                 progress(epoch + 1, plan.epochs, loss)
-    return TrainResult(
-        flat.vector(), plan.epochs * -(-len(records) // plan.batch), tuple(losses), tuple(norms)
-    )
+    return TrainResult(flat.vector(), plan.epochs * -(-len(records) // plan.batch), tuple(losses), tuple(norms))
 
 
 def _noised_epoch(

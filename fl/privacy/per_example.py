@@ -24,9 +24,7 @@ class BatchGradient:
     loss_sum: float
 
 
-def batch_gradient(
-    flat: FlatModel, inputs: Tensor, labels: Tensor, clip: float | None = None
-) -> BatchGradient:
+def batch_gradient(flat: FlatModel, inputs: Tensor, labels: Tensor, clip: float | None = None) -> BatchGradient:
     """Sum of the records' gradients, each first divided by max(1, norm / clip) when there is a `clip`.
 
     An empty batch gives zeros: under Poisson sampling it happens, and its step is taken all the same.

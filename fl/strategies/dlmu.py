@@ -47,9 +47,7 @@ class Dlmu(Strategy):
         parsed = parse_settings(DlmuSettings, "strategy dlmu", settings, StrategyError)
         guards = sorted({"cap", "selective"} & settings.keys())
         if parsed.strict == "true" and guards:
-            raise StrategyError(
-                f"strategy dlmu: strict=true has no guards, but {', '.join(guards)} is set too"
-            )
+            raise StrategyError(f"strategy dlmu: strict=true has no guards, but {', '.join(guards)} is set too")
         return cls(parsed)
 
     def begin(self, global_vector: Floats, state: bytes | None, round_number: int) -> Start:
@@ -65,9 +63,7 @@ class Dlmu(Strategy):
             told = "this factory's last model or its scaler is not finite; starting from the global model"
             return Start(global_vector.copy(), warnings=(told,))
         beta = min(asked, self.cap)
-        return Start(
-            mix(global_vector, own.vector, beta), beta, asked, own.alpha, self._warnings(own, asked, beta)
-        )
+        return Start(mix(global_vector, own.vector, beta), beta, asked, own.alpha, self._warnings(own, asked, beta))
 
     def _warnings(self, own: OwnModel, asked: float, beta: float) -> tuple[str, ...]:
         lately = (*own.betas_asked, asked)[-BETAS_KEPT:]
@@ -86,9 +82,7 @@ class Dlmu(Strategy):
         own, _ = recall(state, len(global_vector))
         if own is not None and not bool(np.isfinite(own.vector).all()):
             own = None
-        return remember(
-            own, start.vector, uploaded, self.settings.tau, round_number, start.beta_asked
-        ).to_bytes()
+        return remember(own, start.vector, uploaded, self.settings.tau, round_number, start.beta_asked).to_bytes()
 
     def serve(self, global_vector: Floats, state: bytes | None) -> tuple[Floats, float]:
         return served(global_vector, state, self.settings.serve)

@@ -19,9 +19,7 @@ class FedAvgSettings:
 
 class FedAvg(Strategy):
     name = "fedavg"
-    summary = (
-        "train from the global model, average by records; the factory itself serves a mix with its own model"
-    )
+    summary = "train from the global model, average by records; the factory itself serves a mix with its own model"
 
     def __init__(self, settings: FedAvgSettings) -> None:
         self.settings = settings

@@ -46,9 +46,7 @@ def own_model(data: bytes, count: int) -> OwnModel:
     """The own model that `data` holds. Raises DamagedState unless every byte is as it was stored and n is `count`."""
     fixed = len(MAGIC) + 32 + HEAD_LENGTH.size
     if len(data) < fixed or data[:4] != MAGIC:
-        raise DamagedState(
-            f"{len(data)} bytes starting with {data[:4]!r}, want {MAGIC!r} and more than {fixed} bytes"
-        )
+        raise DamagedState(f"{len(data)} bytes starting with {data[:4]!r}, want {MAGIC!r} and more than {fixed} bytes")
     view = memoryview(data)
     if hashlib.sha256(view[36:]).digest() != data[4:36]:
         raise DamagedState("the bytes do not match their own SHA-256")
@@ -72,9 +70,7 @@ def recall(state: bytes | None, count: int) -> tuple[OwnModel | None, tuple[str,
     try:
         return own_model(state, count), ()
     except DamagedState as damage:
-        return None, (
-            f"the stored model of this factory is damaged ({damage}); starting from the global model",
-        )
+        return None, (f"the stored model of this factory is damaged ({damage}); starting from the global model",)
 
 
 def remember(

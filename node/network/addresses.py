@@ -68,9 +68,7 @@ def parse_address(text: str) -> Address:
         raise InvalidAddress(f"an address of {len(text)} characters, want at most {ADDRESS_CHARS_MAX}")
     parts = text.split("/")
     if len(parts) not in (5, 7) or parts[0] != "" or parts[3] != "tcp":
-        raise InvalidAddress(
-            f"{text!r}: want /ip4/1.2.3.4/tcp/4001, also ip6 and dns4, with or without /p2p/<peer id>"
-        )
+        raise InvalidAddress(f"{text!r}: want /ip4/1.2.3.4/tcp/4001, also ip6 and dns4, with or without /p2p/<peer id>")
     family, host, port_text = parts[1], parts[2], parts[4]
     _check_host(text, family, host)
     if not port_text.isascii() or not port_text.isdigit() or len(port_text) > 5 or int(port_text) > 65535:

@@ -88,9 +88,7 @@ class BlobExchange:
             if not lock.statistics().tasks_waiting and not lock.locked():
                 self._under_way.pop(digest, None)
 
-    async def _fetch(
-        self, digest: Hash32, sources: Sequence[OrgId], size_max: int, progress: Progress | None
-    ) -> None:
+    async def _fetch(self, digest: Hash32, sources: Sequence[OrgId], size_max: int, progress: Progress | None) -> None:
         answers: dict[OrgId, str] = {}
         liars: set[OrgId] = set()
         await trio.to_thread.run_sync(self._store.trim_partials)

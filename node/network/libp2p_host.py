@@ -115,9 +115,7 @@ class Host:
             self._handshakes.pop(wire, None)
         await connection.ended.wait()
 
-    async def _upgrade(
-        self, wire: WireSocket, direction: Direction, place: str, expected: OrgId | None
-    ) -> Connection:
+    async def _upgrade(self, wire: WireSocket, direction: Direction, place: str, expected: OrgId | None) -> Connection:
         """Noise, then the question who may, then Yamux; the connection then lives in a task of its own."""
         done = False
         try:

@@ -35,9 +35,7 @@ def check_library() -> None:
     """Raises RuntimeError unless this is the libp2p that the repairs were written for."""
     version = importlib.metadata.version("libp2p")
     if version != WANTED_VERSION:
-        raise RuntimeError(
-            f"libp2p {version} is installed, want {WANTED_VERSION}: its insides are repaired by name"
-        )
+        raise RuntimeError(f"libp2p {version} is installed, want {WANTED_VERSION}: its insides are repaired by name")
     missing = [f"{place.__name__}.{name}" for place, name in _REPLACED if not hasattr(place, name)]
     if missing:
         raise RuntimeError(f"libp2p {version} has no {', '.join(missing)}")
@@ -112,9 +110,7 @@ class BoundedYamux(yamux.Yamux):  # type: ignore[misc]
             if stream.send_closed and self.stream_buffers.get(sid):
                 self.stream_buffers[sid] = bytearray()
         # Seen twice, so at least one sweep interval (30 s) after we finished our half.
-        half_closed = {
-            sid for sid, stream in self.streams.items() if stream.send_closed and not stream.recv_closed
-        }
+        half_closed = {sid for sid, stream in self.streams.items() if stream.send_closed and not stream.recv_closed}
         for sid in half_closed & self._half_closed:
             stream = self.streams[sid]
             stream.closed = stream.recv_closed = stream.reset_received = True

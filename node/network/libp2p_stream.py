@@ -24,9 +24,7 @@ _NEGOTIATION_BYTES_MAX = 1024
 class Connection:
     """One authenticated connection. `started` when streams can be opened (or it failed), `ended` when it is gone."""
 
-    def __init__(
-        self, org: OrgId, direction: Direction, place: str, wire: WireSocket, muxer: BoundedYamux
-    ) -> None:
+    def __init__(self, org: OrgId, direction: Direction, place: str, wire: WireSocket, muxer: BoundedYamux) -> None:
         self.org = org
         self.direction = direction
         self.place = place

@@ -210,9 +210,7 @@ class Libp2pTransport:
         except trio.TooSlowError:
             if connection.wire.heard_at <= since:
                 connection.abort()
-            raise RequestTimedOut(
-                f"{kind} to {connection.org.hex()[:16]}: no answer in {timeout_s} s"
-            ) from None
+            raise RequestTimedOut(f"{kind} to {connection.org.hex()[:16]}: no answer in {timeout_s} s") from None
         return reply
 
     @asynccontextmanager

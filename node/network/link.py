@@ -47,9 +47,7 @@ class Outbox:
         self._waiting.append((self._last_number, message))
         self._bytes += len(message)
         fits = True
-        while len(self) > limits.queued_messages_max or (
-            self._bytes > limits.queued_bytes_max and len(self) > 1
-        ):
+        while len(self) > limits.queued_messages_max or (self._bytes > limits.queued_bytes_max and len(self) > 1):
             self._drop_oldest()
             fits = False
         return fits
@@ -74,9 +72,7 @@ class Outbox:
     def acknowledge(self, number: int) -> None:
         """The peer has all up to `number` (ACKNOWLEDGE, WELCOME). Raises InvalidFrame for a number never sent."""
         if number > self._last_number:
-            raise InvalidFrame(
-                f"an acknowledgement of message {number}, the last one was {self._last_number}"
-            )
+            raise InvalidFrame(f"an acknowledgement of message {number}, the last one was {self._last_number}")
         for queue in (self._in_flight, self._waiting):
             while queue and queue[0][0] <= number:
                 _, message = queue.popleft()
@@ -110,9 +106,7 @@ class Inbox:
     def hello(self, body: bytes, chain_id: Hash32) -> bytes:
         """Take the HELLO of a new stream, return the WELCOME. Raises InvalidFrame for another chain's."""
         if len(body) != SESSION_BYTES + len(chain_id) or body[SESSION_BYTES:] != chain_id:
-            raise InvalidFrame(
-                f"a HELLO of chain {body[SESSION_BYTES:].hex()[:16]}, want {chain_id.hex()[:16]}"
-            )
+            raise InvalidFrame(f"a HELLO of chain {body[SESSION_BYTES:].hex()[:16]}, want {chain_id.hex()[:16]}")
         if body[:SESSION_BYTES] != self.session:
             self.session, self._last_number = body[:SESSION_BYTES], 0
         return frame(FrameKind.WELCOME, _NUMBER.pack(self._last_number))

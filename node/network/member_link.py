@@ -296,10 +296,7 @@ class _Answers:
         self._bytes += message_bytes
         self._due.set()
         # Half a window: the sender goes on while the acknowledgement travels.
-        if (
-            self._bytes * 2 >= self._limits.flight_bytes_max
-            or self._messages * 2 >= self._limits.flight_messages_max
-        ):
+        if self._bytes * 2 >= self._limits.flight_bytes_max or self._messages * 2 >= self._limits.flight_messages_max:
             self._now.set()
 
     async def run(self) -> None:

@@ -143,9 +143,7 @@ class MemoryTransport:
 
     def post(self, to: OrgId, message: bytes) -> bool:
         if len(message) > self._limits.message_bytes_max:
-            raise ValueError(
-                f"a message of {len(message)} bytes, want at most {self._limits.message_bytes_max}"
-            )
+            raise ValueError(f"a message of {len(message)} bytes, want at most {self._limits.message_bytes_max}")
         link = self._members.get(to)
         return link is not None and link.post(message) and link.connected
 
@@ -231,9 +229,7 @@ class MemoryTransport:
 
     async def _answer(self, asker: OrgId, pipe: Pipe) -> None:
         try:
-            await self._services.answer(
-                FramedChannel(pipe.ends[1], asker, self._limits.stall_s), self.is_member(asker)
-            )
+            await self._services.answer(FramedChannel(pipe.ends[1], asker, self._limits.stall_s), self.is_member(asker))
         finally:
             pipe.ends[1].finish()
             self._network.pipes.discard(pipe)

@@ -49,16 +49,12 @@ class Services:
         self._services: dict[str, _Service] = {}
         self._open: Counter[tuple[OrgId, str]] = Counter()
 
-    def add_channel(
-        self, kind: str, handler: ChannelHandler, concurrent_per_peer: int, strangers: bool
-    ) -> None:
+    def add_channel(self, kind: str, handler: ChannelHandler, concurrent_per_peer: int, strangers: bool) -> None:
         assert kind not in self._services, f"{kind} is served already"
         assert 0 < len(kind.encode()) <= KIND_BYTES_MAX
         self._services[kind] = _Service(handler, concurrent_per_peer, strangers)
 
-    def add(
-        self, kind: str, answer: Answer, body_bytes_max: int, concurrent_per_peer: int, strangers: bool
-    ) -> None:
+    def add(self, kind: str, answer: Answer, body_bytes_max: int, concurrent_per_peer: int, strangers: bool) -> None:
         async def handler(channel: Channel) -> None:
             body = await _body(channel, body_bytes_max)
             with trio.move_on_after(ANSWER_S_MAX) as deadline:

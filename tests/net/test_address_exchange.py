@@ -30,16 +30,12 @@ async def member(name, tmp_path, bootstrap=()):
 async def test_a_node_that_knows_one_bootstrap_peer_finds_all_members(tmp_path):
     async with AsyncExitStack() as stack:
         alice, _ = await stack.enter_async_context(member("alice", tmp_path))
-        others = [
-            await stack.enter_async_context(member(name, tmp_path, alice.listening)) for name in NAMES[1:]
-        ]
+        others = [await stack.enter_async_context(member(name, tmp_path, alice.listening)) for name in NAMES[1:]]
         await all_connected([alice, *(node for node, _ in others)])
         for _, book in others:
             await wait_until(lambda book=book: all(book.addresses(org) for org in MEMBERS))
         # What was learnt is on disk, for a start without any bootstrap peer.
-        await wait_until(
-            lambda: all(AddressBook(tmp_path / "dave", CHAIN, MEMBERS).addresses(org) for org in MEMBERS)
-        )
+        await wait_until(lambda: all(AddressBook(tmp_path / "dave", CHAIN, MEMBERS).addresses(org) for org in MEMBERS))
 
 
 @pytest.mark.trio

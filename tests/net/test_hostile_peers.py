@@ -278,9 +278,7 @@ async def test_streams_are_finished_on_both_sides_however_many_and_however_they_
                 pass
             with trio.move_on_after(0):
                 await alice.request(bob.me, "echo", b"cancelled at once", 5)
-        muxers = [
-            each.muxer for node in (alice, bob) for known in node._host.connections.values() for each in known
-        ]
+        muxers = [each.muxer for node in (alice, bob) for known in node._host.connections.values() for each in known]
 
         def open_streams():
             return [stream for muxer in muxers for stream in muxer.streams.values() if not stream.closed]

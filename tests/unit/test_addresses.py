@@ -120,9 +120,7 @@ def test_nobody_speaks_for_another_and_strangers_are_left_out(book, tmp_path):
     records = decode(AddressRecords, told_by(BOB, tmp_path, ((PLACE,), 1)))
     (record,) = records.records
     forged = [
-        encode(
-            AddressRecords((type(record)(record.claim, EVE.sign(CHAIN, "address", encode(record.claim))),))
-        ),
+        encode(AddressRecords((type(record)(record.claim, EVE.sign(CHAIN, "address", encode(record.claim))),))),
         encode(AddressRecords((type(record)(record.claim, BOB.sign(CHAIN, "vote", encode(record.claim))),))),
         encode(AddressRecords((type(record)(record.claim, BOB.sign(Hash32(bytes(32)), "address", b"")),))),
     ]

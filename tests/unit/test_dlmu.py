@@ -33,9 +33,7 @@ def test_scalers(case):
 
 def test_the_scaler_of_the_golden_network():
     case = GOLDEN["mlp_2_2_2"]
-    assert scaler(vector(case["w0"]), vector(case["w1"]), 0.8) == pytest.approx(
-        case["alpha_tau0.8"], abs=1e-6
-    )
+    assert scaler(vector(case["w0"]), vector(case["w1"]), 0.8) == pytest.approx(case["alpha_tau0.8"], abs=1e-6)
 
 
 @pytest.mark.parametrize("case", GOLDEN["fedavg"])
@@ -43,9 +41,7 @@ def test_fedavg_in_fixed_point(case):
     # The case with 10^8 fills an int32 at scale 0; every other one has room for 20 bits after the point.
     scale_bits, limit = (0, 2.0**30) if np.abs(case["vectors"]).max() > 512 else (20, 512.0)
     encoded = [encode(vector(each), scale_bits, limit) for each in case["vectors"]]
-    assert decode(weighted_mean(encoded, case["sizes"]), scale_bits).tolist() == pytest.approx(
-        case["mean"], abs=1e-6
-    )
+    assert decode(weighted_mean(encoded, case["sizes"]), scale_bits).tolist() == pytest.approx(case["mean"], abs=1e-6)
 
 
 def test_the_toy_federation_locks_one_client_in_as_published():

@@ -54,9 +54,7 @@ def test_the_envelope_of_a_modulated_tone_has_the_modulations_line():
 def test_scaling_uses_the_declared_range_and_clips():
     columns = (PublicRange("t", 290, 310), PublicRange("g", 0.01, 100, log=True))
     values = np.array([[290, 0.01], [300, 1.0], [310, 100], [400, 1e9], [-5, 0.0]])
-    assert scale(values, columns) == pytest.approx(
-        np.array([[-1, -1], [0, 0], [1, 1], [1, 1], [-1, -1]]), abs=1e-6
-    )
+    assert scale(values, columns) == pytest.approx(np.array([[-1, -1], [0, 0], [1, 1], [1, 1], [-1, -1]]), abs=1e-6)
     assert scale(values[3:4], columns, clip=False)[0, 0] == pytest.approx(10)
     with pytest.raises(DataError, match="logarithm"):
         scale(values, columns, clip=False)
@@ -64,9 +62,7 @@ def test_scaling_uses_the_declared_range_and_clips():
         scale(values[:, :1], columns)
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "log"), [(1, 1, False), (2, 1, False), (0, 1, True), (0, np.inf, False)]
-)
+@pytest.mark.parametrize(("low", "high", "log"), [(1, 1, False), (2, 1, False), (0, 1, True), (0, np.inf, False)])
 def test_a_range_that_cannot_be_is_refused(low, high, log):
     with pytest.raises(DataError, match="range of 'x'"):
         PublicRange("x", low, high, log)

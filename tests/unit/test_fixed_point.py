@@ -53,9 +53,7 @@ def test_the_limit_itself_still_fits():
     assert encode(np.array([512.0, -512.0])).tolist() == [LIMIT_Q, -LIMIT_Q]
 
 
-@pytest.mark.parametrize(
-    ("limit", "scale_bits"), [(2048.0, 20), (1.0, 31), (0.0, 20), (float("nan"), 20), (0.1, 0)]
-)
+@pytest.mark.parametrize(("limit", "scale_bits"), [(2048.0, 20), (1.0, 31), (0.0, 20), (float("nan"), 20), (0.1, 0)])
 def test_a_limit_that_no_int32_can_hold_is_refused(limit, scale_bits):
     with pytest.raises(ValueError, match="want"):
         limit_in_steps(limit, scale_bits)
@@ -74,9 +72,7 @@ def test_a_blob_is_read_back_without_a_copy(tmp_path: Path):
 
 
 def test_the_layout_of_a_blob_is_fixed():
-    assert (
-        pack(np.array([1, -2], np.int32), 20).hex() == "48515601140000000200000000000000" + "01000000feffffff"
-    )
+    assert pack(np.array([1, -2], np.int32), 20).hex() == "48515601140000000200000000000000" + "01000000feffffff"
 
 
 DAMAGES = {

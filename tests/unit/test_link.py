@@ -69,9 +69,7 @@ def test_every_message_arrives_once_and_in_order_through_any_breaks(seed):
             if len(sender) < LIMITS.queued_messages_max - 1 and len(sender) * 60 < 4000:
                 sent.append(message)
                 sender.post(message)
-        Wire(sender, inbox, got).pump(
-            chance.choice([0, 5, 40, 200, 10**9]), acknowledge=chance.random() < 0.5
-        )
+        Wire(sender, inbox, got).pump(chance.choice([0, 5, 40, 200, 10**9]), acknowledge=chance.random() < 0.5)
     Wire(sender, inbox, got).pump()
     assert got == sent
     assert len(sender) == 0

@@ -37,11 +37,7 @@ def test_a_model_takes_what_its_signature_says_and_learns_from_it(name, argument
     told = signature(name, arguments)
     shape = (6, *(side or 11 for side in told.input_shape))
     draw = torch.Generator().manual_seed(5)
-    records = (
-        torch.randint(told.classes, shape, generator=draw)
-        if told.codes
-        else torch.randn(shape, generator=draw)
-    )
+    records = torch.randint(told.classes, shape, generator=draw) if told.codes else torch.randn(shape, generator=draw)
     labels = torch.randint(told.classes, (6,), generator=draw)
     model = build(name, arguments, seed=2)
     logits = model(records)
@@ -75,9 +71,7 @@ def test_weights_depend_on_the_seed_alone_and_the_callers_randomness_stays(name)
     again, other = build(name, {}, seed=7), build(name, {}, seed=8)
     for label, value in first.named_parameters():
         assert torch.equal(value, again.get_parameter(label))
-    assert not all(
-        torch.equal(value, other.get_parameter(label)) for label, value in first.named_parameters()
-    )
+    assert not all(torch.equal(value, other.get_parameter(label)) for label, value in first.named_parameters())
 
 
 @pytest.mark.parametrize(
@@ -186,8 +180,6 @@ plug_in = Norm()
 
 
 def test_a_plug_in_that_does_not_load_is_refused_by_name(monkeypatch, tmp_path):
-    install_plug_in(
-        monkeypatch, tmp_path, "hanse.models", "broken", "hanse_plug_in_broken", "import no_such_thing"
-    )
+    install_plug_in(monkeypatch, tmp_path, "hanse.models", "broken", "hanse_plug_in_broken", "import no_such_thing")
     with pytest.raises(ModelError, match="no_such_thing"):
         parameter_count("broken", {})

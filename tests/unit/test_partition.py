@@ -116,8 +116,7 @@ def test_the_seed_decides_and_replays():
 
 def test_small_alpha_means_few_classes():
     few, many = (
-        np.mean(classes_held(split_dirichlet(BALANCED, 10, alpha, np.random.default_rng(1))))
-        for alpha in (0.1, 100)
+        np.mean(classes_held(split_dirichlet(BALANCED, 10, alpha, np.random.default_rng(1)))) for alpha in (0.1, 100)
     )
     assert few < 6
     assert many > 9

@@ -85,9 +85,7 @@ def test_a_small_federation_learns_and_a_factory_serves_better_on_its_own_mix():
     base, states = initial_model("mlp", {}, 3), [None] * 4
     for round_number in range(8):
         outcomes = [
-            run_round(
-                replace(JOB, epochs=4, round_number=round_number, seed=at), table, common, base, states[at]
-            )
+            run_round(replace(JOB, epochs=4, round_number=round_number, seed=at), table, common, base, states[at])
             for at, table in enumerate(tables)
         ]
         states = [outcome.state for outcome in outcomes]
@@ -170,8 +168,6 @@ def test_a_global_model_of_another_shape_is_refused(base):
 
 def test_a_damaged_state_costs_a_warning_and_the_round_goes_on():
     base = initial_model("mlp", {}, 3)
-    outcome = run_round(
-        replace(JOB, strategy="dlmu", round_number=4), separable(1), None, base, b"HQS1 rubbish"
-    )
+    outcome = run_round(replace(JOB, strategy="dlmu", round_number=4), separable(1), None, base, b"HQS1 rubbish")
     assert "damaged" in outcome.diagnostics.warnings[0]
     assert own_model(outcome.state, COUNT).last_round == 4

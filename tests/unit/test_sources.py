@@ -205,15 +205,11 @@ def test_mosaics_are_taken_apart_tile_by_tile_and_damaged_ones_refused(tmp_path)
 
 
 PLAY = "".join(
-    f"{speaker}:\n{line * 20}\n\n"
-    for line in ("to be or not ", "the rest ")
-    for speaker in ("Ann", "Bob", "Ann")
+    f"{speaker}:\n{line * 20}\n\n" for line in ("to be or not ", "the rest ") for speaker in ("Ann", "Bob", "Ann")
 )
 
 
-@pytest.mark.parametrize(
-    ("name", "pack"), [("p.txt", bytes), ("p.txt.gz", gzip.compress), ("p.txt.xz", lzma.compress)]
-)
+@pytest.mark.parametrize(("name", "pack"), [("p.txt", bytes), ("p.txt.gz", gzip.compress), ("p.txt.xz", lzma.compress)])
 def test_a_play_is_windows_by_speaker_and_the_next_character(tmp_path, name, pack):
     path = tmp_path / name
     path.write_bytes(pack(PLAY.encode()))

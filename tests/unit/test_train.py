@@ -154,9 +154,7 @@ def test_a_record_that_is_not_finite_is_found_in_its_own_step(name):
     order = torch.randperm(len(features), generator=torch.Generator().manual_seed(4)).tolist()
     vector = parameter_vector(build(name, arguments, 1))
     with pytest.raises(Diverged) as refusal:
-        local_train(
-            build(name, arguments, 1), vector, as_records(features, labels), LocalPlan(1, 16, 0.01, 0.8, 4)
-        )
+        local_train(build(name, arguments, 1), vector, as_records(features, labels), LocalPlan(1, 16, 0.01, 0.8, 4))
     assert (refusal.value.epoch, refusal.value.step) == (0, order.index(17) // 16)
 
 
@@ -174,9 +172,7 @@ def test_a_record_that_is_not_finite_is_found_in_its_own_step(name):
 )
 def test_tables_that_do_not_fit_the_model_are_refused(features, labels):
     with pytest.raises(UnusableTable):
-        local_train(
-            build("mlp", {}, 1), parameter_vector(build("mlp", {}, 1)), as_records(features, labels), PLAN
-        )
+        local_train(build("mlp", {}, 1), parameter_vector(build("mlp", {}, 1)), as_records(features, labels), PLAN)
 
 
 def test_a_vector_of_another_model_and_a_model_with_statistics_are_refused():
