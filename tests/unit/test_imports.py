@@ -119,9 +119,8 @@ def floats_in(path: Path) -> Iterator[str]:
             yield f"{where} calls {node.func.id}"
         elif isinstance(node, ast.ImportFrom) and node.module == "math":
             yield from (f"{where} imports {each.name}" for each in node.names if each.name not in INTEGER_MATH)
-        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "math":
-            if node.attr not in INTEGER_MATH:
-                yield f"{where} uses math.{node.attr}"
+        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "math" and node.attr not in INTEGER_MATH:
+            yield f"{where} uses math.{node.attr}"
 
 
 def _is_natural(node: ast.BinOp | ast.AugAssign) -> bool:
