@@ -37,6 +37,8 @@ log = structlog.get_logger(__name__)
 # What a dying process had to say: a Python traceback and torch's own complaint fit well.
 STDERR_KEPT_BYTES = 8192
 READ_BYTES = 256 * 1024
+# A millisecond's work. A model of 45 MB takes half a second, in which the node must go on voting.
+PARSED_HERE_BYTES_MAX = 1024 * 1024
 # The end of stdin ends the process at once; longer only when the machine is stuck.
 END_S = 2.0
 IDLE_EXIT_S = 120.0
@@ -104,7 +106,7 @@ class TrainingProcess:
         assert child.stdin is not None
         assert child.stdout is not None
         try:
-            await child.stdin.send_all(job_frame(job))
+            await child.stdin.send_all(await trio.to_thread.run_sync(job_frame, job))
         except trio.BrokenResourceError:
             raise await self._crash(child) from None
         buffer = bytearray()
@@ -124,7 +126,11 @@ class TrainingProcess:
             await self._fill(child, stream, buffer, LENGTH_BYTES)
             end = LENGTH_BYTES + frame_length(bytes(buffer[:LENGTH_BYTES]))
             await self._fill(child, stream, buffer, end)
-            answer = parse_answer(bytes(memoryview(buffer)[LENGTH_BYTES:end]))
+            body = bytes(memoryview(buffer)[LENGTH_BYTES:end])
+            if len(body) > PARSED_HERE_BYTES_MAX:
+                answer = await trio.to_thread.run_sync(parse_answer, body)
+            else:
+                answer = parse_answer(body)
         except InvalidBytes as error:
             raise WorkerCrashed(f"the training process sent what is no answer: {error}") from None
         del buffer[:end]
