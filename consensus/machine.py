@@ -1,8 +1,8 @@
 """One member's part in agreeing on one height: Simplex, rules 1-15. Feed it events, carry out the effects it returns.
 
 Nothing here sends, sleeps, reads a clock, draws random numbers or touches a disk. What a proposal must show is in
-`acceptance.py`, the certificates and the view they give in `proofs.py`, vote counting in `votes.py`. Rule 15, what a
-block says of its author and of failed views, is the ledger's; here a block is only held to the proposal it came with.
+`acceptance.py`, how votes and certificates are taken in, in `heard.py`, the view they give in `proofs.py`. Rule 15,
+what a block says of its author and of failed views, is the ledger's; here a block is held to its proposal only.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,7 +27,6 @@ from consensus.events import (
     HeightSetup,
     ProposalReceived,
     Refused,
-    Report,
     ResendDue,
     Send,
     SetResend,
@@ -37,23 +36,18 @@ from consensus.events import (
     VoteReceived,
     WorkArrived,
 )
-from consensus.evidence import EvidenceFinder
+from consensus.heard import LAST_VIEW, Heard
 from consensus.journal import BodyHeld, CertificateHeld, JournalRecord, OwnVote, own_proposal, replay
 from consensus.messages import CertificateMessage, Decided, Proposal, VoteMessage
 from consensus.outbox import Outbox
 from consensus.proofs import Proofs
 from consensus.stragglers import Stragglers
-from consensus.votes import SignatureChecks, VoteBox, vote_shape_error, voters_of, votes_of
-from ledger.blocks import NULLIFIED_MAX, Block, FinalBlock
+from consensus.votes import SignatureChecks, voters_of
+from ledger.blocks import Block, FinalBlock
 from ledger.certificates import Certificate, Subject, Vote, VoteKind, cast, vote_is_signed
 from ledger.errors import InvalidBlock, InvalidCertificate
 from ledger.types import ZERO_HASH, Hash32, OrgId
 
-# The W of rule 2: how far ahead of our own view votes are kept. Re-sends bring back what comes earlier than that.
-VIEWS_AHEAD_MAX = 4
-# A block lists every nullified view before it, so no block can be born later than this. Nobody nullifies the last view:
-# with timers that grow by half a second a view it is reached after three days in which a quorum agreed only to fail.
-LAST_VIEW = NULLIFIED_MAX
 # Own finalize votes sent again, newest first. Rule 13 needs the one of the proof's notarization, which is among them.
 FINALIZES_RESENT_MAX = 4
 
@@ -84,8 +78,6 @@ class HeightMachine:
         self._signs = self._seat is not None and setup.may_vote
         self._sign = sign or (partial(cast, key, setup.chain_id) if key is not None else None)
         self._checks = SignatureChecks(verify or partial(vote_is_signed, setup.chain_id))
-        self._box = VoteBox(committee)
-        self._evidence = EvidenceFinder()
         self._stragglers = Stragglers()
         self._out = Outbox()
         replayed = replay(records)
@@ -95,10 +87,10 @@ class HeightMachine:
         self._proofs = Proofs()
         for certificate in replayed.certificates:
             self._proofs.add(certificate)
+        self._heard = Heard(setup, self._seat, self._checks, self._proofs, self._out)
         self.view = self._proofs.view()
         self._accepted = self._own_accepted()
         self._work = False
-        self._awake: set[bytes] = set()  # members that were heard to take part
         self._armed: int | None = None  # the view whose timer was set
         self._grace = False  # the timer that runs is the leader's grace
         self._built: int | None = None  # the view a block was asked for
@@ -115,7 +107,10 @@ class HeightMachine:
     def active(self) -> bool:
         """Rule 5. One vote must not wake a member, or one liar could fail an idle leader's view; f + 1 must."""
         return (
-            self._work or self.view > 0 or self._accepted is not None or len(self._awake) > self.setup.committee.faults
+            self._work
+            or self.view > 0
+            or self._accepted is not None
+            or len(self._heard.awake) > self.setup.committee.faults
         )
 
     def leader(self, view: int) -> OrgId:
@@ -149,9 +144,9 @@ class HeightMachine:
             case ProposalReceived(sender, proposal):
                 self._hear_proposal(sender, proposal)
             case VoteReceived(sender, vote):
-                self._hear_vote(sender, vote)
+                self._heard.vote(sender, vote, self.view)
             case CertificateReceived(sender, certificate):
-                self._hear_certificate(sender, certificate)
+                self._heard.certificate(sender, certificate)
             case BodyReceived(block):
                 # Only what was asked for: a body nobody wants would be memory that anybody can fill.
                 if block.id in self._wanted() and is_whole(block):
@@ -171,7 +166,7 @@ class HeightMachine:
     def _start(self) -> None:
         for vote in self._own.values():
             self._checks.trust(vote)
-            self._count(vote)
+            self._heard.count(vote)
         if self._own or self._own_proposals or self.view > 0:
             self._resend()
         self._out.now(SetResend(self.setup.timing.resend_ms))
@@ -184,65 +179,24 @@ class HeightMachine:
         if subject.view == self.view and again:
             return
         signed = Vote(subject, self.leader(subject.view), proposal.signature)
-        if subject.view < self.view and self._evidence.contradicted(signed) is None:
+        if subject.view < self.view and self._heard.evidence.contradicted(signed) is None:
             return
         try:
             check_proposal(self.setup, proposal, self._checks, self._proofs)
         except (InvalidBlock, InvalidCertificate) as error:
             self._out.now(Refused(sender, f"proposal of view {subject.view}: {error}"))
             return
-        self._note(signed)
-        self._awake.add(signed.voter)
+        self._heard.note(signed)
+        self._heard.awake.add(signed.voter)
         # Rule 8: whoever shows a proof teaches its certificates; that may move the view, even beyond the proposal.
         block = proposal.block
         for certificate in proposal.proof if block is None else block.nullified:
-            self._learn(certificate)
+            self._heard.learn(certificate)
         self._move()
         if subject.view == self.view and self._accepted is None:
             self._accepted = Accepted(Hash32(subject.block), fresh=block is not None)
             if block is not None:
                 self._bodies.hold(block)
-
-    def _hear_vote(self, sender: OrgId, vote: Vote) -> None:
-        subject = vote.subject
-        if subject.height != self.setup.height:
-            return
-        error = vote_shape_error(self.setup.committee, vote)
-        if error is not None:
-            self._out.now(Refused(sender, error))
-            return
-        counts = self._in_window(subject) and self._box.has_room(vote)
-        if not counts and self._evidence.contradicted(vote) is None:
-            return
-        if not self._checks.is_good(vote):
-            self._out.now(Refused(sender, f"signature of {vote.voter.hex()[:16]} under a vote does not verify"))
-            return
-        self._note(vote)
-        if counts:
-            self._awake.add(vote.voter)
-            self._count(vote)
-
-    def _in_window(self, subject: Subject) -> bool:
-        """Rule 2. A notarization moves its view into the past before it is final: finalize votes have no lower end."""
-        if subject.view > min(self.view + VIEWS_AHEAD_MAX, LAST_VIEW):
-            return False
-        if subject.kind is VoteKind.FINALIZE:
-            return subject.view not in self._proofs.nullified
-        return subject.view >= self.view
-
-    def _hear_certificate(self, sender: OrgId, certificate: Certificate) -> None:
-        subject = certificate.subject
-        if subject.height != self.setup.height or subject.view > LAST_VIEW:
-            return
-        known = self._proofs.known(certificate)
-        if known is not None and known.subject.block == subject.block:
-            return
-        try:
-            self._checks.check(self.setup.committee, certificate)
-        except InvalidCertificate as error:
-            self._out.now(Refused(sender, f"{subject.kind.name} certificate of view {subject.view}: {error}"))
-            return
-        self._learn(certificate)
 
     def _take_built(self, view: int, block: Block | None) -> None:
         if view != self.view or view in self._own_proposals or self._built != view or self._proofs.final is not None:
@@ -257,37 +211,7 @@ class HeightMachine:
         self._bodies.hold(block)
         self._send_proposal(block.id, block, ())
 
-    # --- certificates and own signatures
-
-    def _count(self, vote: Vote) -> None:
-        certificate = self._box.add(vote)
-        if certificate is not None:
-            self._learn(certificate)
-
-    def _learn(self, certificate: Certificate) -> None:
-        """Rule 2: a verified certificate is kept as a unit and passed on once."""
-        conflict = self._proofs.conflict(certificate)
-        if conflict is not None:
-            self._out.halt(f"height {self.setup.height}: {conflict}: more than f members lie, or lost their journals")
-            return
-        if self._proofs.known(certificate) is not None:
-            return
-        self._proofs.add(certificate)
-        if certificate.subject.kind is not VoteKind.FINALIZE:
-            # Rule 3: a notarization is on disk before the finalize vote that rests on it; nullifications come along.
-            self._out.persist(CertificateHeld(certificate))
-        if self._seat is not None:
-            self._out.send(Broadcast(CertificateMessage(certificate)))
-        for vote in votes_of(certificate):
-            self._note(vote)
-            self._awake.add(vote.voter)
-
-    def _note(self, vote: Vote) -> None:
-        """Rule 14."""
-        if vote.voter != self._seat:
-            evidence = self._evidence.note(vote)
-            if evidence is not None:
-                self._out.now(Report(evidence))
+    # --- own signatures
 
     def _subject(self, kind: VoteKind, view: int, block_id: Hash32) -> Subject:
         return Subject(self.setup.height, self.setup.committee.hash, view, kind, block_id)
@@ -306,7 +230,7 @@ class HeightMachine:
         self._own[view, kind] = vote
         self._out.persist(OwnVote(vote))
         self._out.send(Broadcast(VoteMessage(vote)))
-        self._count(vote)
+        self._heard.count(vote)
 
     def _voted(self, view: int, kind: VoteKind) -> bool:
         return (view, kind) in self._own
@@ -361,7 +285,7 @@ class HeightMachine:
             return
         assert view > self.view
         self.view = view
-        self._box.drop_below(view, self._proofs.nullified.__contains__)
+        self._heard.box.drop_below(view, self._proofs.nullified.__contains__)
         certified = {each.subject.block for each in self._proofs.notarized.values()}
         if self._proofs.final is not None:
             certified.add(self._proofs.final.subject.block)

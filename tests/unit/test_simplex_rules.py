@@ -30,8 +30,9 @@ from consensus.events import (
     VoteReceived,
     WorkArrived,
 )
+from consensus.heard import VIEWS_AHEAD_MAX
 from consensus.journal import BodyHeld, CertificateHeld, JournalRecord, Kept, OwnProposal, OwnVote, first_height_to_vote
-from consensus.machine import VIEWS_AHEAD_MAX, HeightMachine
+from consensus.machine import HeightMachine
 from consensus.messages import CertificateMessage, Decided, Message, Proposal, VoteMessage
 from ledger.blocks import Block, transactions_root
 from ledger.certificates import Certificate, VoteKind
