@@ -10,8 +10,8 @@ import numpy as np
 
 from fl.batches import as_records
 from fl.data.tables import Split, Table
-from fl.evaluate import Evaluation, evaluate
-from fl.fixed_point import Ints, decode
+from fl.evaluate import Evaluation, evaluate, own_accuracy
+from fl.fixed_point import Floats, Ints, decode
 from fl.models.registry import build
 from fl.train import LocalPlan, local_train
 from fl.vectors import parameter_vector
@@ -19,14 +19,14 @@ from fl.vectors import parameter_vector
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """All on the pooled test records. `local`: by factory, of the model it trained alone; `local_own`: of that model on
-    the factory's own test records. `federated_own`: of the global model there."""
+    """`local`: by factory, of the model it trained alone, as the first two on the pooled test records. `federated_own`
+    and `local_own`: accuracies on each factory's own mix of classes, of the global model and of its own alone."""
 
     federated: Evaluation
     centralised: Evaluation
     local: tuple[Evaluation, ...]
-    local_own: tuple[Evaluation, ...]
-    federated_own: tuple[Evaluation, ...]
+    local_own: tuple[float, ...]
+    federated_own: tuple[float, ...]
 
     @property
     def local_mean(self) -> float:
@@ -43,8 +43,10 @@ def compare(
     pooled_test: Table,
     global_q: Ints,
     scale_bits: int,
+    common_test: bool,
 ) -> Compared:
-    """`plan.epochs` counts all rounds together; `global_q`: the federation's model, int32 [parameters].
+    """`plan.epochs` counts all rounds together; `global_q`: the federation's model, int32 [parameters]. `common_test`:
+    the factories hold the same test records, so that a factory's own mix is that of its training records.
 
     Raises ModelError, UnusableTable, Diverged as their makers do.
     """
@@ -64,10 +66,15 @@ def compare(
         for at, split in enumerate(splits)
     ]
     federated = decode(global_q, scale_bits)
+
+    def own(at: int, vector: Floats) -> float:
+        evaluation = evaluate(net, own_tests[at], vector)
+        return own_accuracy(evaluation, splits[at].train.class_counts()) if common_test else evaluation.accuracy
+
     return Compared(
         federated=evaluate(net, test, federated),
         centralised=evaluate(net, test, central),
         local=tuple(evaluate(net, test, vector) for vector in alone),
-        local_own=tuple(evaluate(net, own, vector) for own, vector in zip(own_tests, alone, strict=True)),
-        federated_own=tuple(evaluate(net, own, federated) for own in own_tests),
+        local_own=tuple(own(at, vector) for at, vector in enumerate(alone)),
+        federated_own=tuple(own(at, federated) for at in range(len(splits))),
     )

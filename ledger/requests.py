@@ -71,6 +71,9 @@ def publish(state: State, context: BlockContext, sender: OrgId, request_id: Hash
     terms = body.terms
     if terms.providers_min > terms.providers_max:
         raise InvalidTransaction("terms", f"{terms.providers_min} providers at least, {terms.providers_max} at most")
+    if terms.limit << terms.scale_bits >= 2**31:
+        # Parameters travel as int32: terms that no vector fits would only cost the providers a round.
+        raise InvalidTransaction("terms", f"limit {terms.limit} with {terms.scale_bits} binary places exceeds 32 bits")
     for settings in (terms.model_arguments, terms.strategy_settings, terms.privacy_settings, terms.training_settings):
         names = [setting.name for setting in settings]
         if names != sorted(set(names)):

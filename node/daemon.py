@@ -48,7 +48,6 @@ from node.record_store import RecordStore
 from node.replica import Halted, ReplicaDriver, now_ms, recall_vote_from, remember_vote_from
 from node.rpc.listeners import CannotListen
 from node.rpc.server import serve_rpc
-from node.rpc.settings import LOOPBACK_HOSTS, RpcSettings
 from node.services import NodeServices, TrainerDesk
 from node.trainer import Trainer
 from node.training_process import WorkerSettings, open_training_process
@@ -106,8 +105,8 @@ async def _main(config: Config, key: KeyPair) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
             services = NodeServices(config, key, replica, events, nursery.cancel_scope.cancel, records=records)
-            page = metrics if config.metrics.enabled else None
-            await nursery.start(functools.partial(serve_rpc, services, _rpc_settings(config), metrics=page))
+            rpc, page = config.rpc.settings(data_dir), metrics if config.metrics.enabled else None
+            await nursery.start(functools.partial(serve_rpc, services, rpc, metrics=page))
             async with open_transport(_transport_config(config, key, replica.chain)) as transport:
                 services.transport = transport
                 await _run_member(services, transport, journal, metrics)
@@ -296,21 +295,6 @@ def _transport_config(config: Config, key: KeyPair, chain: Chain) -> TransportCo
         announce=network.announce,
         bootstrap=network.bootstrap,
         limits=network.transport_limits(),
-    )
-
-
-def _rpc_settings(config: Config) -> RpcSettings:
-    rpc = config.rpc
-    return RpcSettings(
-        data_dir=config.node.data_dir,
-        listen=rpc.listen,
-        socket_path=rpc.socket,
-        cookie_path=rpc.cookie_file,
-        hosts=LOOPBACK_HOSTS if rpc.host in ("127.0.0.1", "localhost", "::1") else (*LOOPBACK_HOSTS, rpc.host),
-        body_bytes_max=rpc.body_bytes_max,
-        batch_calls_max=rpc.batch_max,
-        connections_max=rpc.connections_max,
-        call_s=rpc.timeout_ms / 1000,
     )
 
 

@@ -3,15 +3,20 @@
 Reads the exported model from the requester's folder, as its owner would. torch is imported here.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
 from fl.comparison import Compared, compare
 from fl.data import registry
+from fl.evaluate import Evaluation, own_accuracy
 from fl.export import read_model
 from fl.fixed_point import encode
 from fl.train import LocalPlan
+from ledger.types import MICRO
 from node.devnet.plan import Plan
 
 
@@ -31,5 +36,24 @@ def compare_with_centralised(folder: Path, plan: Plan, request: str, rounds: int
         seed=draft.seed,
     )
     global_q = encode(exported.vector, draft.scale_bits, draft.limit)
-    arguments = dict(draft.model_arguments)
-    return compare(draft.model, arguments, draft.seed, local_plan, splits, pooled, global_q, draft.scale_bits)
+    return compare(
+        draft.model,
+        dict(draft.model_arguments),
+        draft.seed,
+        local_plan,
+        splits,
+        pooled,
+        global_q,
+        draft.scale_bits,
+        plan.common_test,
+    )
+
+
+def served_accuracy(plan: Plan, at: int, own_test: Mapping[str, Any]) -> float:
+    """What a factory measured of the model it would itself use, on its own mix of classes."""
+    if not plan.common_test:
+        return int(own_test["accuracy_micro"]) / MICRO
+    train = registry.load(plan.source, plan.training[at], plan.path).train
+    classes = len(train.classes)
+    confusion = np.array(own_test["confusion"], dtype=np.int64).reshape(classes, classes)
+    return own_accuracy(Evaluation(0.0, confusion), train.class_counts())

@@ -5,7 +5,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +17,12 @@ from node.cli.exit_codes import Exit
 from node.cli.output import print_json
 from node.devnet.league import DevLeague, LeagueFailed
 from node.devnet.plan import CannotPlan, Plan, plan_devnet
-from node.devnet.report import Check, check_league, factory_table, line_of, member_table, report_json
+from node.devnet.report import Check, Watched, check_league, factory_table, line_of, member_table, report_json
 from node.request_file import RequestFileError
 from node.rpc.errors import RpcError
 
 LOOK_EVERY_S = 0.2
 OVER = ("done", "failed", "cancelled")
-
-
-@dataclass(slots=True)
-class Watched:
-    """What was seen of the request while it ran. `rounds`: one row a closed round."""
-
-    request: str
-    final: dict[str, Any] = field(default_factory=dict)
-    receipts: list[dict[str, Any]] = field(default_factory=list)
-    seconds: float = 0.0
 
 
 def run_devnet(
@@ -76,7 +65,7 @@ def run_devnet(
             checks = check_league(league, plan, watched.request, watched.final, compared, ends)
             _show(league, plan, watched, compared, checks, console)
             if as_json:
-                print_json(report_json(league, watched.request, watched.final, watched.receipts, compared, checks))
+                print_json(report_json(league, plan, watched, compared, checks))
             exported = _take_out(league, watched, keep)
             if exported is not None:
                 console.print(f"The model: {exported}", soft_wrap=True)
