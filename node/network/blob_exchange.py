@@ -149,6 +149,8 @@ class BlobExchange:
     async def _serve(self, channel: Channel) -> None:
         wanted = decode(Wanted, await channel.receive(64))
         try:
+            # Not from the count alone: somebody may have taken the file away.
+            self._store.path(wanted.digest)
             size = self._store.size(wanted.digest)
         except MissingBlob:
             raise RequestRefused("missing", f"no blob {wanted.digest.hex()[:16]} here") from None

@@ -91,7 +91,10 @@ class BlobStore:
     def path(self, digest: Hash32) -> Path:
         """The file of a blob, to be read only; raises MissingBlob."""
         self.size(digest)
-        return self._path(digest)
+        path = self._path(digest)
+        if not path.exists():
+            raise self._gone(digest)
+        return path
 
     def _path(self, digest: Hash32) -> Path:
         name = digest.hex()
@@ -100,7 +103,10 @@ class BlobStore:
     def read(self, digest: Hash32) -> bytes:
         """All bytes, checked against the name. Raises MissingBlob, CorruptBlob."""
         size = self.size(digest)
-        data = self._path(digest).read_bytes()
+        try:
+            data = self._path(digest).read_bytes()
+        except FileNotFoundError:
+            raise self._gone(digest) from None
         if len(data) != size or blob_digest(data) != digest:
             raise CorruptBlob(f"{self._path(digest)} no longer holds the bytes of its name")
         return data
@@ -108,9 +114,12 @@ class BlobStore:
     def read_range(self, digest: Hash32, offset: int, length: int) -> bytes:
         """`length` bytes from `offset` on, fewer at the end; not checked, the receiver checks the whole."""
         self.size(digest)
-        with self._path(digest).open("rb") as file:
-            file.seek(offset)
-            return file.read(length)
+        try:
+            with self._path(digest).open("rb") as file:
+                file.seek(offset)
+                return file.read(length)
+        except FileNotFoundError:
+            raise self._gone(digest) from None
 
     def put(self, data: bytes | memoryview) -> Hash32:
         """Store a blob and return its name; safe on disk when this returns. Raises NoSpaceForBlob, InvalidBlob."""
@@ -148,6 +157,11 @@ class BlobStore:
             if digest in self._sizes:
                 self._path(digest).unlink(missing_ok=True)
                 self.bytes_stored -= self._sizes.pop(digest)
+
+    def _gone(self, digest: Hash32) -> MissingBlob:
+        """Somebody took the file away under us: forget it, so that it can be fetched again from who has it."""
+        self.delete(digest)
+        return MissingBlob(digest.hex())
 
     def resume(self, digest: Hash32) -> "PartialBlob":
         """What has arrived of a blob so far, to be continued."""

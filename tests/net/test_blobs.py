@@ -77,6 +77,19 @@ def test_a_changed_file_is_our_own_fault_and_said_so(store):
         store.read(name)
 
 
+def test_a_file_that_was_taken_away_is_missing_and_can_be_stored_again(store):
+    looks = (store.read, store.path, lambda name: store.read_range(name, 0, 10))
+    for seed, look in enumerate(looks):
+        name = store.put(blob_of(1000, seed=seed))
+        store.path(name).unlink()
+        with pytest.raises(MissingBlob):
+            look(name)
+        assert name not in store
+        assert store.put(blob_of(1000, seed=seed)) == name
+        assert store.read(name) == blob_of(1000, seed=seed)
+    assert store.bytes_stored == 1000 * len(looks)
+
+
 def test_a_full_store_refuses_and_keeps_what_it_has(tmp_path):
     store = BlobStore(tmp_path / "blobs", capacity_bytes=1000)
     name = store.put(blob_of(600))
