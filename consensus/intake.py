@@ -12,7 +12,18 @@ from ledger.chain import Chain, Trial
 from ledger.entries import REQUESTS_OPEN_MAX
 from ledger.errors import InvalidTransaction
 from ledger.execution import next_nonce
-from ledger.transactions import AggregateRound, Transaction
+from ledger.transactions import (
+    AggregateRound,
+    AnnounceUpdate,
+    AttestBlobs,
+    Body,
+    DeclineRound,
+    ReportAccuracy,
+    ReportEquivocation,
+    ReportForDuty,
+    SkipNonce,
+    Transaction,
+)
 from ledger.types import BLOCK_BYTES_MAX, BLOCK_TRANSACTIONS_MAX, Hash32, OrgId
 
 # Signatures remembered as good: the pool twice over, 128 bytes each.
@@ -22,6 +33,9 @@ PARKED_MAX = 1_024
 PARKED_HEIGHTS = 8
 # What a block takes beside transactions: its header and what shows that views failed.
 BLOCK_MARGIN_BYTES = 512 * 1024
+
+# What a member owes the league while the state asks for it, and says again until the state shows it.
+Duty = AnnounceUpdate | AttestBlobs | DeclineRound | ReportAccuracy | ReportEquivocation | ReportForDuty | SkipNonce
 
 
 class SignatureMemory:
@@ -59,13 +73,30 @@ class Intake:
         """Whether a transaction waits that the head's state accepts."""
         return self._runnable > 0
 
-    def next_nonce(self, org: OrgId) -> int:
-        """The nonce that a new transaction of `org` must bear, those that wait counted in."""
-        return self.pool.next_nonce(org, self._chain.next_nonce(org))
+    def next_nonce(self, org: OrgId, body: Body | None = None) -> int:
+        """The nonce that a new transaction of `org` (saying `body`) must bear, those that wait counted in.
 
-    def has_gap(self, org: OrgId) -> bool:
-        """Whether `next_nonce` is missing and later ones wait for it."""
-        return self.pool.has_gap(org, self._chain.next_nonce(org))
+        What is parked here may be final elsewhere: of two statements with one nonce, one is lost. So only a duty takes
+        the nonce of a parked duty: either may be lost, for who owes it says it again.
+        """
+        spare = isinstance(body, Duty)
+        taken = {each.nonce for each in self._parked_of(org) if not (spare and isinstance(each.body, Duty))}
+        nonce = self.pool.next_nonce(org, self._chain.next_nonce(org))
+        while nonce in taken:
+            nonce = self.pool.next_nonce(org, nonce + 1)
+        return nonce
+
+    def gap(self, org: OrgId) -> int | None:
+        """The nonce that is missing in the pool while later ones of `org` wait for it; None when nothing waits so."""
+        head = self._chain.next_nonce(org)
+        return self.pool.next_nonce(org, head) if self.pool.has_gap(org, head) else None
+
+    def is_refused_duty(self, org: OrgId, nonce: int) -> bool:
+        """Whether a duty with this nonce was refused by the head and is only parked."""
+        return any(each.nonce == nonce and isinstance(each.body, Duty) for each in self._parked_of(org))
+
+    def _parked_of(self, org: OrgId) -> list[Transaction]:
+        return [each for each, _ in self._parked.values() if each.sender == org]
 
     def submit(self, transaction: Transaction) -> bool:
         """A client's transaction; False when it waits already. Raises InvalidTransaction, and then keeps nothing."""
@@ -113,11 +144,11 @@ class Intake:
     def new_head(self, final: Iterable[Transaction], now_ms: int) -> list[tuple[Transaction, InvalidTransaction]]:
         """After a block: what of the pool still runs, and what is dropped for good, with the reason."""
         counted = [each for each in final if not isinstance(each.body, AggregateRound)]
+        dropped = [(loser, _nonce_is_used(loser)) for loser in self._losers(counted)]
         self.pool.remove_final(counted)
         for each in counted:
             self._parked.pop(each.id, None)
         parked, self._parked = self._parked, OrderedDict()
-        dropped = []
         for transaction, height in parked.values():
             if self._chain.height - height > PARKED_HEIGHTS:
                 dropped.append((transaction, self._reason(transaction, now_ms)))
@@ -139,6 +170,11 @@ class Intake:
                 first = parked.get(transaction.id)
                 self._park(transaction, self._chain.height if first is None else first[1])
         return dropped
+
+    def _losers(self, final: Sequence[Transaction]) -> list[Transaction]:
+        """What waits with a nonce that another transaction of the same sender has used."""
+        rivals = [(each, self.pool.waiting(OrgId(each.sender), each.nonce)) for each in final]
+        return [waiting for each, waiting in rivals if waiting is not None and waiting.id != each.id]
 
     def _fresh_trial(self, now_ms: int) -> Trial:
         time = max(self._chain.head_time + 1, now_ms)
@@ -181,3 +217,7 @@ class Intake:
     def _refuse_aggregates(transaction: Transaction) -> None:
         if isinstance(transaction.body, AggregateRound):
             raise InvalidTransaction("author", "an aggregate is put in a block by its author, never sent")
+
+
+def _nonce_is_used(loser: Transaction) -> InvalidTransaction:
+    return InvalidTransaction("nonce", f"nonce {loser.nonce}: another transaction of this sender is final with it")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from consensus import events as machine_events
+from consensus.bodies import is_whole
 from consensus.catchup import CatchUp
 from consensus.events import (
     BlockBuilt,
@@ -319,7 +320,7 @@ class Replica:
     def submit_own(self, body: TransactionBody, now_ms: int) -> tuple[list[Effect], Transaction]:
         """Sign with the own key and the next nonce, and submit. Raises InvalidTransaction."""
         assert self._key is not None, "an observer has nothing to sign with"
-        nonce = self.intake.next_nonce(self._key.org)
+        nonce = self.intake.next_nonce(self._key.org, body)
         transaction = sign_transaction(self._key, self.chain.chain_id, nonce, body)
         return self.submit(transaction, now_ms), transaction
 
@@ -391,6 +392,8 @@ class Replica:
 
     def _tell(self, event: machine_events.Event) -> None:
         """Feed the height's machine. What its effects lead to at once is fed to it after them, never in between."""
+        if self.halted is not None:
+            return
         self._told.append((self._machine, event))
         if self._telling:
             return
@@ -398,7 +401,7 @@ class Replica:
         try:
             while self._told:
                 machine, following = self._told.popleft()
-                if machine is self._machine:
+                if machine is self._machine and self.halted is None:
                     self._carry_out(machine.handle(following))
         finally:
             self._telling = False
@@ -515,6 +518,7 @@ class Replica:
         for transaction, reason in self.intake.new_head(final.block.transactions, self._now):
             self._arrived.pop(transaction.id, None)
             self._effects.append(Dropped(transaction, reason))
+        self._skip_refused_duty()
         self._tell(Started())
         self._look_at_state()
         early, self._early = self._early, []
@@ -605,6 +609,10 @@ class Replica:
             try:
                 self._commit(final, from_catchup=True)
             except (InvalidBlock, InvalidCertificate) as error:
+                if isinstance(error, InvalidBlock) and is_whole(final.block):
+                    # The certificate was good, and so is the body: not whoever served it is at fault (simplex rule 12).
+                    self._halt(f"height {final.block.height} is certified and invalid here: {error}")
+                    return
                 culprit = self._catchup.rejected(final.block.height, self._now)
                 if culprit is not None:
                     self._effects.append(Refused(culprit, f"block {final.block.height}: {error}"))
@@ -688,15 +696,21 @@ class Replica:
 
         Only when the same one is missing for a second time: it may be on its way back from those who had it.
         """
-        gap = self.intake.next_nonce(self._key.org) if self._key and self.intake.has_gap(self._key.org) else None
+        gap = None if self._key is None else self.intake.gap(self._key.org)
         if gap is not None and gap == self._gap:
-            self._submit_duty(SkipNonce())
+            self._submit_duty(SkipNonce(), gap)
         self._gap = gap
 
-    def _submit_duty(self, body: TransactionBody) -> None:
+    def _skip_refused_duty(self) -> None:
+        """A duty that the new head has no use for must not hold up what we signed after it."""
+        gap = None if self._key is None else self.intake.gap(self._key.org)
+        if self._key is not None and gap is not None and self.intake.is_refused_duty(self._key.org, gap):
+            self._submit_duty(SkipNonce(), gap)
+
+    def _submit_duty(self, body: TransactionBody, nonce: int | None = None) -> None:
         if self._key is None:
             return
-        nonce = self.intake.next_nonce(self._key.org)
+        nonce = self.intake.next_nonce(self._key.org, body) if nonce is None else nonce
         transaction = sign_transaction(self._key, self.chain.chain_id, nonce, body)
         try:
             self.intake.submit(transaction)
@@ -711,7 +725,8 @@ class Replica:
         self._now = now_ms
 
     def _send(self, to: OrgId | None, message: Message) -> None:
-        self._effects.append(Transmit(to, message))
+        if self.halted is None:
+            self._effects.append(Transmit(to, message))
 
     def _end(self) -> list[Effect]:
         effects, self._effects = self._effects, []

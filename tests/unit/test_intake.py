@@ -1,4 +1,4 @@
-"""What is let into the pool: a client's mistake is told at once, a peer's early word is kept a while, nothing runs twice."""
+"""What is let into the pool: a client's mistake is told at once, a peer's early word is kept, nothing runs twice."""
 
 import pytest
 
@@ -6,7 +6,16 @@ from consensus import intake as intake_module
 from consensus.intake import PARKED_HEIGHTS, Intake, SignatureMemory
 from ledger.errors import InvalidTransaction
 from ledger.keys import KeyPair
-from ledger.transactions import AggregateRound, Body, Transaction, Transfer, UpdateScore, sign_transaction
+from ledger.transactions import (
+    AggregateRound,
+    Body,
+    ReportForDuty,
+    SkipNonce,
+    Transaction,
+    Transfer,
+    UpdateScore,
+    sign_transaction,
+)
 from tests.support.league import BALANCE, League, anchored
 
 
@@ -102,9 +111,9 @@ def test_transactions_that_overtook_each_other_run_when_the_gap_closes():
     desk = Desk()
     assert desk.intake.receive(desk.transfer(1))
     assert not desk.intake.has_runnable
-    assert desk.intake.has_gap(desk.alice.org)
+    assert desk.intake.gap(desk.alice.org) == 0
     assert desk.intake.receive(desk.transfer(0))
-    assert not desk.intake.has_gap(desk.alice.org)
+    assert desk.intake.gap(desk.alice.org) is None
     assert [each.nonce for each in desk.intake.choose()] == [0, 1]
 
 
@@ -149,7 +158,7 @@ def test_a_refused_statement_does_not_take_those_behind_it_along():
     desk.intake.submit(transfer)
     other = desk.signed(desk.alice, 0, anchored(9))  # another machine of alice's was quicker with the first nonce
     dropped = desk.block(other)
-    assert [each for each, _ in dropped] == []
+    assert [(each, error.code) for each, error in dropped] == [(anchor, "nonce")], "and its sender is told"
     assert desk.intake.choose() == [transfer]
 
 
@@ -161,8 +170,9 @@ def test_what_only_waits_for_its_turn_keeps_its_place():
     desk.intake.refused([(spend, InvalidTransaction("balance", "spent")), (transfer, InvalidTransaction("nonce", "1"))])
     assert list(desk.intake.pool) == [transfer]
     assert not desk.intake.has_runnable
-    assert desk.intake.has_gap(desk.alice.org)
-    assert desk.intake.next_nonce(desk.alice.org) == 0, "whoever speaks next for alice frees it"
+    assert desk.intake.gap(desk.alice.org) == 0, "whoever uses this one frees it"
+    # What is parked here may be final elsewhere: what alice says next does not compete with it.
+    assert desk.intake.next_nonce(desk.alice.org) == 2
 
 
 def test_a_good_signature_is_checked_once_and_a_copy_with_another_is_not_believed(monkeypatch: pytest.MonkeyPatch):
@@ -200,3 +210,21 @@ def test_a_block_is_filled_up_to_its_bytes_and_no_further(monkeypatch: pytest.Mo
     chosen = desk.intake.choose()
     assert 0 < len(chosen) < 6
     assert sum(len(each.encoded) for each in chosen) <= 500
+
+
+def test_only_a_duty_takes_the_nonce_of_a_parked_duty():
+    # What is parked here may be final elsewhere. A client's transfer with the same nonce would then be lost.
+    desk = Desk()
+    stale = desk.signed(desk.alice, 0, ReportForDuty(1))
+    desk.intake.receive(stale)
+    assert desk.intake.is_refused_duty(desk.alice.org, 0)
+    assert desk.intake.next_nonce(desk.alice.org, Transfer(desk.bob.org, 1, "")) == 1
+    assert desk.intake.next_nonce(desk.alice.org, SkipNonce()) == 0
+
+
+def test_a_parked_statement_of_a_client_keeps_its_nonce_against_all():
+    desk = Desk()
+    desk.intake.receive(desk.transfer(0, BALANCE + 1))
+    assert not desk.intake.is_refused_duty(desk.alice.org, 0)
+    assert desk.intake.next_nonce(desk.alice.org, SkipNonce()) == 1
+    assert desk.intake.next_nonce(desk.alice.org) == 1
