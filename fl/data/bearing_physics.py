@@ -115,9 +115,7 @@ def _impulse_responses(machine: Machine) -> NDArray[np.float64]:
     """[8, LEAD_SAMPLES]: what a unit blow makes each sensor show: decaying sinusoids, one a mode."""
     time_s = np.arange(LEAD_SAMPLES) / RATE_HZ
     angular = 2 * np.pi * machine.resonance_hz[:, :, None]
-    ringing = np.exp(-machine.damping * angular * time_s) * np.sin(
-        angular * np.sqrt(1 - machine.damping**2) * time_s
-    )
+    ringing = np.exp(-machine.damping * angular * time_s) * np.sin(angular * np.sqrt(1 - machine.damping**2) * time_s)
     summed: NDArray[np.float64] = (machine.resonance_share[:, :, None] * ringing).sum(axis=1)
     return summed
 

@@ -41,19 +41,13 @@ class BearingSimulatorSettings:
     seed: Annotated[int, Whole(0, 2**32 - 1, "the league's seed")] = 1
     train_records: Annotated[int, Whole(1, RECORDS_MAX, "records to train on")] = 1000
     test_records: Annotated[int, Whole(1, RECORDS_MAX, "records to test on")] = 1000
-    mode: Annotated[str, Choice(("features", "raw"), "eight features, or raw windows [8, length]")] = (
-        "features"
-    )
+    mode: Annotated[str, Choice(("features", "raw"), "eight features, or raw windows [8, length]")] = "features"
     features: Annotated[str, Choice(("envelope", "moments", "rms"), "which eight features")] = "envelope"
     length: Annotated[int, Whole(256, 65_536, "samples in a window, at 20 kHz")] = 2048
-    severity: Annotated[float, Number(0.0, 20.0, "how far the damage has gone; 1 is a fault to be found")] = (
-        1.0
-    )
+    severity: Annotated[float, Number(0.0, 20.0, "how far the damage has gone; 1 is a fault to be found")] = 1.0
     difference: Annotated[float, Number(0.0, 1.5, "how far factories lie apart; 0 is not at all")] = 1.0
     mix: Annotated[str, Choice(("skewed", "even"), "classes of the training records")] = "skewed"
-    test_mix: Annotated[
-        str, Choice(("own", "even"), "classes of the test records; own is as in training")
-    ] = "own"
+    test_mix: Annotated[str, Choice(("own", "even"), "classes of the test records; own is as in training")] = "own"
     elements: Annotated[int, Whole(3, 100, "balls of the bearing")] = 9
     ball_mm: Annotated[float, Number(0.1, 1000, "diameter of a ball")] = 7.94
     pitch_mm: Annotated[float, Number(0.2, 10_000, "diameter of the circle of the balls")] = 39.04
@@ -76,9 +70,7 @@ def pooled_test(settings: BearingSimulatorSettings, path: Path | None = None) ->
     return join([_table(replace(settings, factory=factory), "test") for factory in range(settings.factories)])
 
 
-def recording(
-    settings: BearingSimulatorSettings, part: str, chunk: int = CHUNK_RECORDS
-) -> Iterator[Recording]:
+def recording(settings: BearingSimulatorSettings, part: str, chunk: int = CHUNK_RECORDS) -> Iterator[Recording]:
     """The sensor signals behind the "train" or "test" table, all eight channels in g, a chunk of records at a time."""
     if settings.factory >= settings.factories:
         raise DataError(f"bearing-simulator: factory is {settings.factory}, want 0..{settings.factories - 1}")

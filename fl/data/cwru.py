@@ -33,9 +33,7 @@ RAW_UNIT_G = 0.5
 # In g and for any 1.5 kW motor: a silent one is above the low end, one that shakes itself apart below the high one.
 _RANGES = {"rms": (0.03, 2.0), "peak": (0.1, 8.0), "kurtosis": (2.0, 30.0), "skewness": (-1.0, 1.0)}
 PUBLIC_RANGES = tuple(
-    PublicRange(f"{channel}_{name}", *_RANGES[name], log=name != "skewness")
-    for channel in CHANNELS
-    for name in MOMENTS
+    PublicRange(f"{channel}_{name}", *_RANGES[name], log=name != "skewness") for channel in CHANNELS for name in MOMENTS
 )
 
 
@@ -43,9 +41,7 @@ PUBLIC_RANGES = tuple(
 class CwruSettings:
     load: Annotated[str, Choice((*LOADS, "all"), "the motor load in hp that this factory runs at")] = "0"
     window: Annotated[int, Whole(64, 16_384, "samples in a window, at 12 kHz")] = 1024
-    mode: Annotated[str, Choice(("features", "raw"), "eight moments, or raw windows [2, window]")] = (
-        "features"
-    )
+    mode: Annotated[str, Choice(("features", "raw"), "eight moments, or raw windows [2, window]")] = "features"
     train_percent: Annotated[int, Whole(10, 90, "share of every record, from its start, to train on")] = 70
 
 
@@ -81,9 +77,7 @@ def _records(load: str, folder: Path) -> list[tuple[int, NDArray[np.float32]]]:
     records = [(CLASSES.index("healthy"), normal[:, start : start + quarter])]
     with open_npz(_file(folder, load)) as file:
         for fault in FAULTS:
-            records += [
-                (CLASSES.index(fault), _signal(file, f"{fault}_{diameter}")) for diameter in DIAMETERS
-            ]
+            records += [(CLASSES.index(fault), _signal(file, f"{fault}_{diameter}")) for diameter in DIAMETERS]
     return records
 
 
@@ -100,9 +94,7 @@ def _signal(file: NpzFile, state: str) -> NDArray[np.float32]:
         step = float(file.array(f"{state}__{channel}__step", 0, "f"))
         channels.append(file.array(f"{state}__{channel}", 1, "iu").astype(np.float64) * step)
     if len(channels[0]) != len(channels[1]):
-        raise DataError.of_file(
-            file.path, f"{len(channels[1])} samples, DE has {len(channels[0])}", f"{state}__FE"
-        )
+        raise DataError.of_file(file.path, f"{len(channels[1])} samples, DE has {len(channels[0])}", f"{state}__FE")
     return np.stack(channels).astype(np.float32)
 
 

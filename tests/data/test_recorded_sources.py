@@ -45,11 +45,7 @@ def test_class_2_gives_five_factories_two_digits_each_of_the_same_set():
     common = {"limit": "2000", "downscale": "2", "partition": "class(2)", "parts": "5"}
     parts = [load("mnist", {**common, "part": str(part)}, path).train for part in range(5)]
     assert [np.count_nonzero(part.class_counts()) for part in parts] == [2] * 5
-    assert (
-        len({part.features[i].tobytes() for part in parts for i in range(len(part))})
-        == sum(map(len, parts))
-        == 2000
-    )
+    assert len({part.features[i].tobytes() for part in parts for i in range(len(part))}) == sum(map(len, parts)) == 2000
 
 
 def test_colour_pictures_are_bit_exact():

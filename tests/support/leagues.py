@@ -34,9 +34,7 @@ def key_of(name: str) -> KeyPair:
 
 
 def config_of(name: str, limits: Limits = QUICK, **changes: Any) -> TransportConfig:
-    return replace(
-        TransportConfig(key=key_of(name), chain_id=CHAIN, listen=LOOPBACK, limits=limits), **changes
-    )
+    return replace(TransportConfig(key=key_of(name), chain_id=CHAIN, listen=LOOPBACK, limits=limits), **changes)
 
 
 async def wait_until(condition: Callable[[], object], within_s: float = 20.0) -> None:
@@ -62,9 +60,7 @@ async def all_connected(nodes: Sequence[Transport]) -> None:
 
 
 @asynccontextmanager
-async def league(
-    kind: str, *names: str, limits: Limits = QUICK, meet: bool = True
-) -> AsyncIterator[list[Any]]:
+async def league(kind: str, *names: str, limits: Limits = QUICK, meet: bool = True) -> AsyncIterator[list[Any]]:
     """Nodes of these names over "memory" or "libp2p", connected to each other unless `meet` is False."""
     async with AsyncExitStack() as stack:
         network = MemoryNetwork()

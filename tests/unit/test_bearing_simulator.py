@@ -23,9 +23,7 @@ BAND_HZ = (1_500.0, 7_500.0)
 
 def mean_envelope(label, factory=0, severity=4.0, **changes):
     """The envelope spectrum at the damaged bearing, its upright sensor, mean of 16 records at one exact speed."""
-    machine = replace(
-        factory_machine(factory, 3, severity, 1.0), shaft_hz=SHAFT_HZ, shaft_hz_spread=0.0, **changes
-    )
+    machine = replace(factory_machine(factory, 3, severity, 1.0), shaft_hz=SHAFT_HZ, shaft_hz_spread=0.0, **changes)
     signals = record(machine, SKF_6205, np.full(16, label), LENGTH, np.random.default_rng(5))
     upright = signals.windows[np.arange(16), 2 * signals.bearing + 1]
     return envelope_spectrum(upright, RATE_HZ, BAND_HZ).mean(axis=0)
