@@ -4,20 +4,33 @@
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from consensus.events import Timing
-from consensus.messages import Message
+from consensus.messages import Message, Transactions, VoteMessage
 from consensus.replica import Compute, Effect, Replica, ReplicaSettings, SetTimer, Transmit
+from ledger.blocks import FinalBlock
+from ledger.certificates import Subject, VoteKind
 from ledger.chain import Chain
 from ledger.codec import digest
+from ledger.entries import Request, request_key
 from ledger.keys import KeyPair
 from ledger.memory_store import MemoryStore
 from ledger.requests import AggregationResult, AggregationTask
-from ledger.transactions import Body
+from ledger.transactions import (
+    AnnounceUpdate,
+    Attestation,
+    AttestBlobs,
+    Body,
+    JoinRequest,
+    PublishRequest,
+    Transaction,
+    Transfer,
+    Verdict,
+)
 from ledger.types import OrgId
-from tests.support.league import START_MS, founders, genesis_of
+from tests.support.league import START_MS, anchored, founders, genesis_of, terms
 
 E = TypeVar("E")
 TIMING = Timing(base_ms=2_000, step_ms=500, resend_ms=700, grace_ms=0)
@@ -136,3 +149,58 @@ class Table:
             for org in [to] if to is not None else [each for each in self.seats if each != sender]:
                 if org in self.seats and not self.seats[org].deaf:
                     self.take(org, self.seats[org].replica.receive(sender, message, self.clock(org)))
+
+
+# --- what was said and what came of it
+
+
+def votes(seat: Seat, kind: VoteKind = VoteKind.NOTARIZE) -> list[Subject]:
+    return [each.vote.subject for each in seat.sent(VoteMessage) if each.vote.subject.kind is kind]
+
+
+def bodies(seat: Seat, kind: type) -> list[Transaction]:
+    sent = [each for message in seat.sent(Transactions) for each in message.transactions]
+    return [each for each in sent if isinstance(each.body, kind)]
+
+
+def pay(table: Table, key: KeyPair, amount: int = 1) -> None:
+    table.say(key, Transfer(table.keys[0].org, amount, ""))
+
+
+def final_blocks(table: Table) -> tuple[FinalBlock, ...]:
+    chain = max((seat.replica.chain for seat in table.seats.values()), key=lambda each: each.height)
+    found = [chain.final_block(height) for height in range(1, chain.height + 1)]
+    return tuple(each for each in found if each is not None)
+
+
+def training(table: Table) -> bytes:
+    """A request whose round waits for its last attestation; returns its id."""
+    alice, *providers = table.keys
+    for key in providers:
+        table.say(key, anchored(1))
+    table.say(alice, PublishRequest(terms()))
+    chain = table.seat(alice).replica.chain
+    ((request, _),) = list(chain.scan(Request, request_key(b"")))
+    for key in providers:
+        table.say(key, JoinRequest(request, "vibration", 100, ()))
+    for key in providers:
+        table.say(key, AnnounceUpdate(request, 1, 0, digest("test/update", key.org), 24, 100, (1,), 0, 0))
+    return request
+
+
+def attested(table: Table, request: bytes) -> None:
+    held = tuple(Attestation(key.org, digest("test/update", key.org), Verdict.HELD) for key in table.keys[1:])
+    for key in table.keys[:3]:
+        table.say(key, AttestBlobs(request, 1, 0, held))
+
+
+def wrong(task: AggregationTask) -> AggregationResult:
+    return replace(computed(task), model=digest("test", b"poisoned"))
+
+
+def standing(table: Table, request: bytes) -> Request:
+    found = max((seat.replica.chain for seat in table.seats.values()), key=lambda each: each.height).read(
+        Request, request_key(request)
+    )
+    assert found is not None
+    return found
