@@ -80,7 +80,7 @@ class NetworkConfig:
 
 @dataclass(frozen=True, slots=True)
 class RpcConfig:
-    """JSON-RPC, events, metrics and the web page, for this machine only unless `allow_remote` says otherwise."""
+    """JSON-RPC, events and metrics, for this machine only unless `allow_remote` says otherwise."""
 
     listen: Annotated[str, Words(3, 256, "host:port; port 0: any free one, written to rpc.json")] = "127.0.0.1:4002"
     allow_remote: Annotated[bool, Flag("listen beyond this machine; put a TLS proxy in front before you do")] = False

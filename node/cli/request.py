@@ -97,7 +97,7 @@ def list_requests(only_open: bool, config_path: str, as_json: bool) -> None:
         for found in answer["requests"]
     ]
     columns = ("id", "title", "requester", "stage", "round", "providers", "accuracy", "escrow")
-    print_table(f"{answer['count']} requests", columns, rows)
+    print_table("Requests", columns, rows)
 
 
 @request.command(examples=("hanse request get ID -c ./alice",))
