@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,8 +82,11 @@ class DevNode:
     def kill(self) -> None:
         """SIGKILL, to the node and its trainer: nothing is said goodbye to."""
         if self.process is not None:
-            os.killpg(self.process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
+            # It did not end by itself, so nobody need be told.
+            self.process = None
         self._forget_client()
 
     def stop(self, timeout_s: float = 20.0) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,7 +41,7 @@ NAMES = ("alice", "bob", "carol", "dave")
 # A leader is caught at a stage that lasts milliseconds; each round is another chance.
 ROUNDS = 12
 # Training that is under way when the leader dies; and a model so large that its sum takes the league a moment.
-WORK = {
+WORK: dict[Stage, dict[str, Any]] = {
     Stage.TRAINING: {"epochs": 100},
     Stage.ATTESTING: {"epochs": 5},
     Stage.AGGREGATING: {"epochs": 3, "batch": RECORDS, "model_arguments": {"layers": "8,1000,1000,4"}},

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from consensus.journal import OwnProposal, OwnVote
 from ledger.certificates import Vote, contradicts
 from ledger.chain import Chain
 from ledger.entries import Request, Round, Stage, request_key, round_key
-from node.devnet.league import DevLeague, DevNode, NodePlan, _environment
+from node.devnet.league import LOOK_EVERY_S, DevLeague, DevNode, NodePlan, _environment
 from node.journal_file import JournalFile
 from node.leveldb import LevelDbStore
 from node.rpc.client import InvalidAnswer, NodeUnreachable, RpcClient
@@ -343,3 +344,23 @@ def hanse(*arguments: str | Path, cwd: Path | None = None, timeout_s: float = PA
     command = [sys.executable, "-m", "node.cli.main", *map(str, arguments)]
     done = subprocess.run(command, cwd=cwd, env=_environment(), capture_output=True, text=True, timeout=timeout_s)
     return Said(done.returncode, done.stdout, done.stderr)
+
+
+def hanse_process(log: Path, *arguments: str | Path) -> subprocess.Popen[bytes]:
+    """A command that goes on, as in a terminal of its own; what it says is written to `log`."""
+    with log.open("ab") as lines:
+        return subprocess.Popen(
+            [sys.executable, "-m", "node.cli.main", *map(str, arguments)],
+            stdin=subprocess.DEVNULL,
+            stdout=lines,
+            stderr=lines,
+            env=_environment(),
+        )
+
+
+def eventually(condition: Callable[[], bool], what: str, explain: Callable[[], str] = str) -> None:
+    """Look until it is so. Fails with what `explain` has to say when it does not come."""
+    ends = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < ends, f"not so within {PATIENCE_S:g} s: {what}; {explain()}"
+        time.sleep(LOOK_EVERY_S)
