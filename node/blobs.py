@@ -24,7 +24,11 @@ class NodeBlobs:
     def view(self, digest: bytes) -> Bytes:
         """Mapped, not read: summing thirty large models takes no more memory than one."""
         try:
-            with open(self.store.path(Hash32(digest)), "rb") as file:
+            path = self.store.path(Hash32(digest))
+            if not self.store.size(Hash32(digest)):
+                # Anybody may announce the digest of nothing, and nothing cannot be mapped.
+                return b""
+            with open(path, "rb") as file:
                 return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (MissingBlob, FileNotFoundError):
             raise BlobUnavailable(f"blob {digest.hex()[:16]} is not here") from None
