@@ -4,7 +4,7 @@ A member's own mistake is refused at once; what a peer sent and does not fit yet
 only have overtaken the block it rests on.
 """
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Sequence
 
 from consensus.pending import Admission, PendingTransactions
@@ -12,12 +12,14 @@ from ledger.chain import Chain, Trial
 from ledger.entries import REQUESTS_OPEN_MAX
 from ledger.errors import InvalidTransaction
 from ledger.execution import next_nonce
+from ledger.membership import is_member
 from ledger.transactions import (
     AggregateRound,
     AnnounceUpdate,
     AttestBlobs,
     Body,
     DeclineRound,
+    RegisterMember,
     ReportAccuracy,
     ReportEquivocation,
     ReportForDuty,
@@ -28,7 +30,8 @@ from ledger.types import BLOCK_BYTES_MAX, BLOCK_TRANSACTIONS_MAX, Hash32, OrgId
 
 # Signatures remembered as good: the pool twice over, 128 bytes each.
 SIGNATURES_KEPT_MAX = 40_000
-# Transactions that did not fit the head when they came. Past that the oldest goes: its sender sends again.
+# Transactions that did not fit the head when they came. Past that the oldest goes, of the sender that has most: it is
+# sent again.
 PARKED_MAX = 1_024
 PARKED_HEIGHTS = 8
 # What a block takes beside transactions: its header and what shows that views failed.
@@ -123,7 +126,11 @@ class Intake:
         except InvalidTransaction:
             return False
         for each, _ in self._run(OrgId(transaction.sender)):
-            self._park(each)
+            if self._is_member(each.sender):
+                self._park(each)
+            else:
+                # Keys cost nothing: what strangers are refused must not push out what members said early.
+                self.pool.drop(each.id)
         return self.pool.get(transaction.id) is not None
 
     def choose(self) -> list[Transaction]:
@@ -149,6 +156,7 @@ class Intake:
         for each in counted:
             self._parked.pop(each.id, None)
         parked, self._parked = self._parked, OrderedDict()
+        self._trial = self._fresh_trial(now_ms)
         for transaction, height in parked.values():
             if self._chain.height - height > PARKED_HEIGHTS:
                 dropped.append((transaction, self._reason(transaction, now_ms)))
@@ -157,7 +165,6 @@ class Intake:
                 self._add(transaction)
             except InvalidTransaction as error:
                 dropped.append((transaction, error))
-        self._trial = self._fresh_trial(now_ms)
         self._runnable = 0
         for transaction in self.choose():
             try:
@@ -182,6 +189,7 @@ class Intake:
 
     def _add(self, transaction: Transaction) -> bool:
         """Raises InvalidTransaction when the pool does not take it; False when it has it."""
+        self._refuse_strangers_queues(transaction)
         admission = self.pool.add(transaction, self._chain.next_nonce(transaction.sender))
         if admission in (Admission.ADDED, Admission.KNOWN):
             return admission is Admission.ADDED
@@ -204,7 +212,9 @@ class Intake:
         self.pool.drop(transaction.id)
         self._parked[transaction.id] = (transaction, self._chain.height if height is None else height)
         if len(self._parked) > PARKED_MAX:
-            self._parked.popitem(last=False)
+            counts = Counter(each.sender for each, _ in self._parked.values())
+            largest = max(counts, key=lambda sender: (counts[sender], sender))
+            del self._parked[next(name for name, (each, _) in self._parked.items() if each.sender == largest)]
 
     def _reason(self, transaction: Transaction, now_ms: int) -> InvalidTransaction:
         try:
@@ -212,6 +222,23 @@ class Intake:
         except InvalidTransaction as error:
             return error
         return InvalidTransaction("full", "waited for too many heights")
+
+    def _refuse_strangers_queues(self, transaction: Transaction) -> None:
+        """A stranger waits with one registration that can run now, and with nothing behind it.
+
+        The pool shares itself out by sender, and anybody can make up senders: if each could leave something there that
+        never runs, they would hold all of it for ever, at the price of some key pairs.
+        """
+        if self._is_member(transaction.sender):
+            return
+        if not isinstance(transaction.body, RegisterMember):
+            raise InvalidTransaction("member", f"the sender {transaction.sender.hex()[:16]} is no member")
+        expected = self._chain.next_nonce(transaction.sender)
+        if transaction.nonce != expected:
+            raise InvalidTransaction("nonce", f"nonce {transaction.nonce}, want {expected} of who is no member")
+
+    def _is_member(self, org: bytes) -> bool:
+        return is_member(self._trial.state, org)
 
     @staticmethod
     def _refuse_aggregates(transaction: Transaction) -> None:

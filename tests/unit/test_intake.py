@@ -4,11 +4,14 @@ import pytest
 
 from consensus import intake as intake_module
 from consensus.intake import PARKED_HEIGHTS, Intake, SignatureMemory
+from ledger import membership
 from ledger.errors import InvalidTransaction
 from ledger.keys import KeyPair
 from ledger.transactions import (
     AggregateRound,
+    ApproveMember,
     Body,
+    RegisterMember,
     ReportForDuty,
     SkipNonce,
     Transaction,
@@ -145,9 +148,39 @@ def test_a_parked_transaction_is_dropped_after_some_heights_with_the_reason():
 def test_parked_transactions_are_bounded(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(intake_module, "PARKED_MAX", 3)
     desk = Desk()
+    early = desk.transfer(0, BALANCE + 1, key=desk.carol)
+    desk.intake.receive(early)
     for amount in range(9):
         desk.intake.receive(desk.transfer(0, BALANCE + 1 + amount))
     assert len(desk.intake._parked) == 3
+    assert early.id in desk.intake._parked, "who floods pushes out its own"
+
+
+def test_strangers_hold_no_places_in_the_pool(monkeypatch: pytest.MonkeyPatch):
+    # A key pair costs nothing. Each of these once left something that could never run, until no member could speak.
+    monkeypatch.setattr(membership, "CANDIDATES_MAX", 2)
+    desk = Desk()
+    for number in range(20):
+        stranger = KeyPair.from_seed(bytes([number]) * 32)
+        name = RegisterMember(f"works {number}", ())
+        for nonce, body in ((1, name), (7, SkipNonce()), (0, SkipNonce()), (0, name)):
+            desk.intake.receive(desk.signed(stranger, nonce, body))
+    assert len(desk.intake.pool) == 2, "as many registrations as the ledger would take"
+    assert len(desk.intake._parked) == 0
+    stranger = desk.league.stranger("eve")
+    assert desk.refusal(desk.signed(stranger, 1, RegisterMember("eve", ()))) == "nonce"
+    assert desk.intake.submit(desk.transfer(0))
+
+
+def test_a_registration_waits_once_and_its_sender_speaks_when_it_is_let_in():
+    desk = Desk()
+    eve = desk.league.stranger("eve")
+    assert desk.intake.receive(desk.signed(eve, 0, RegisterMember("eve", ())))
+    assert not desk.intake.receive(desk.signed(eve, 1, anchored(1)))
+    desk.block(desk.signed(eve, 0, RegisterMember("eve", ())))
+    desk.block(*(desk.signed(key, 0, ApproveMember(eve.org)) for key in (desk.alice, desk.bob, desk.carol)))
+    assert desk.intake.receive(desk.signed(eve, 1, anchored(1)))
+    assert desk.intake.has_runnable
 
 
 def test_a_refused_statement_does_not_take_those_behind_it_along():

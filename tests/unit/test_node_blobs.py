@@ -15,7 +15,7 @@ from tests.support.open_requests import TERMS
 
 
 @pytest.mark.trio
-async def test_a_blob_of_no_bytes_is_fetched_and_judged_like_any_other(tmp_path: Path):
+async def test_a_blob_of_no_bytes_is_fetched_and_judged_like_any_other(tmp_path: Path) -> None:
     """Its digest can be announced by any provider; a map of an empty file is an error."""
     async with league("memory", "mallory", "carol") as (mallory, carol):
         theirs, ours = BlobStore(tmp_path / "mallory"), BlobStore(tmp_path / "carol")
@@ -30,7 +30,7 @@ async def test_a_blob_of_no_bytes_is_fetched_and_judged_like_any_other(tmp_path:
             unpack(blobs.view(nothing), TERMS.parameters, TERMS.scale_bits, TERMS.limit)
 
 
-def test_a_blob_whose_file_was_taken_away_is_unavailable(tmp_path: Path):
+def test_a_blob_whose_file_was_taken_away_is_unavailable(tmp_path: Path) -> None:
     store = BlobStore(tmp_path)
     name = store.put(b"some bytes")
     store._path(name).unlink()
