@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import trio
+import trio.testing
 
 from fl.aggregate import AggregateError, aggregate_blobs
 from fl.fixed_point import InvalidVector, limit_in_steps
@@ -112,9 +113,17 @@ async def test_many_askers_cost_one_computation(league, monkeypatch):
 
 
 @pytest.mark.trio
-async def test_who_waits_takes_over_when_the_first_is_cancelled(league):
+async def test_who_waits_takes_over_when_the_first_is_cancelled(league, monkeypatch):
     ours = league.aggregation("carol")
-    got = []
+    inner, begun, got = ours._compute, trio.Event(), []
+
+    async def first_never_ends(task):
+        if not begun.is_set():
+            begun.set()
+            await trio.sleep_forever()
+        return await inner(task)
+
+    monkeypatch.setattr(ours, "_compute", first_never_ends)
     async with trio.open_nursery() as nursery:
         first = trio.CancelScope()
 
@@ -126,8 +135,9 @@ async def test_who_waits_takes_over_when_the_first_is_cancelled(league):
             got.append(await ours.compute(league.task))
 
         nursery.start_soon(asks_first)
-        await wait_until(lambda: ours._running)
+        await begun.wait()
         nursery.start_soon(asks_next)
+        await trio.testing.wait_all_tasks_blocked()
         first.cancel()
     assert len(got) == 1
 
