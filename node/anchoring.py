@@ -63,7 +63,6 @@ class Anchorer:
         self._told: set[int] = set()
         self._refused_for = ""
         self._trouble = ""
-        self._refused = ""
 
     def wake(self) -> None:
         self._wakeup.ring()
@@ -137,12 +136,9 @@ class Anchorer:
                 # A later period must not overtake this one; the next head or the next look tries again, this one
                 # first: an outsider that is let in a moment later would else lose it for good.
                 del self._sent_at[closed.period]
-                if error.code != self._refused:
-                    # Once a reason: whoever waits to be let in is refused for as long as that takes.
-                    self._refused = error.code
-                    log.warning("anchor_refused", period=closed.period, code=error.code, reason=str(error))
+                self._tell_refused(closed, error)
                 return
-            self._refused = ""
+            self._refused_for = ""
 
     def _pending(self) -> set[int]:
         return {
