@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl.data.errors import DataError
+from fl.data.growing import Division
 from fl.data.scaling import PublicRange, scale
 from fl.data.tables import Split, Table
 from fl.data.tabular_files import Cells, Columns, read_columns
@@ -33,23 +34,32 @@ def load(settings: TabularSettings, path: Path | None) -> Split:
     values that are no numbers, words and classes that are not declared, gaps (unless the schema drops them).
     """
     assert path is not None
-    schema = read_schema(path.parent / (settings.schema or f"{path.name}.schema.toml"))
-    table = read_table(path, schema)
-    tested = len(table) * settings.test_percent // 100
-    if not 0 < tested < len(table):
+    table = read_table(path, read_schema(schema_path(settings, path)))
+    tested = division_of(settings).tested(len(table), begun_with=len(table))
+    if not 0 < np.count_nonzero(tested) < len(table):
         raise DataError.of_file(path, f"{len(table)} records, want enough to train and to test on")
-    order = np.arange(len(table))
-    if settings.split == "random":
-        order = np.random.default_rng(settings.seed).permutation(len(table))
-    cut = len(table) - tested
-    return Split(train=table.take(np.sort(order[:cut])), test=table.take(np.sort(order[cut:])))
+    return Split(train=table.take(np.flatnonzero(~tested)), test=table.take(np.flatnonzero(tested)))
+
+
+def schema_path(settings: TabularSettings, path: Path) -> Path:
+    return path.parent / (settings.schema or f"{path.name}.schema.toml")
+
+
+def division_of(settings: TabularSettings) -> Division:
+    return Division(settings.test_percent, "random" if settings.split == "random" else "last", settings.seed)
 
 
 def read_table(path: Path, schema: Schema) -> Table:
     """All records of the file, by time when the schema names a time column. Raises DataError as `load` does."""
-    columns = _without_gaps(read_columns(path, schema.columns(), schema.delimiter), schema)
+    columns = without_gaps(read_columns(path, schema.columns(), schema.delimiter), schema)
     if not columns.rows:
         raise DataError.of_file(path, "has no records")
+    table = records_of(columns, schema)
+    return table if schema.time is None else table.take(_time_order(columns.cells[schema.time]))
+
+
+def records_of(columns: Columns, schema: Schema) -> Table:
+    """The records that rows without gaps mean, in their order. Raises DataError as `load` does."""
     features = np.concatenate([_inputs(columns, column) for column in schema.features], axis=1)
     labels = _places(columns, schema.label, schema.classes)
     groups: NDArray[np.int64] | None = None
@@ -57,8 +67,7 @@ def read_table(path: Path, schema: Schema) -> Table:
     if schema.group is not None:
         sites, places = np.unique(np.array(_texts(columns.cells[schema.group])), return_inverse=True)
         groups, group_names = places.astype(np.int64), tuple(str(site) for site in sites)
-    table = Table(features, labels, schema.classes, groups, group_names)
-    return table if schema.time is None else table.take(_time_order(columns.cells[schema.time]))
+    return Table(features, labels, schema.classes, groups, group_names)
 
 
 def _inputs(columns: Columns, column: PublicRange | WordColumn) -> NDArray[np.float32]:
@@ -121,7 +130,7 @@ def _time_order(cells: Cells) -> NDArray[np.intp]:
     return np.argsort(cells, kind="stable")
 
 
-def _without_gaps(columns: Columns, schema: Schema) -> Columns:
+def without_gaps(columns: Columns, schema: Schema) -> Columns:
     """The rows that have a value in every column. Raises DataError naming the others, unless the schema drops them."""
     gaps = np.zeros(columns.rows, dtype=bool)
     numeric = {column.name for column in schema.features if isinstance(column, PublicRange)}

@@ -1,7 +1,7 @@
 """Columns out of a CSV, Parquet or .npz file, as they stand there, and the place of every row. Gives no meaning."""
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,8 +28,10 @@ class Columns:
     place: Callable[[int], str]
 
 
-def read_columns(path: Path, wanted: Sequence[str], delimiter: str) -> Columns:
+def read_columns(path: Path, wanted: Sequence[str], delimiter: str, whole_lines: bool = False) -> Columns:
     """The wanted columns of a file; its suffix says what it is: .csv, .txt, .tsv, .parquet, .npz.
+
+    `whole_lines`: a last line of text that has no line end yet is left out.
 
     A column of an .npz file is a one-dimensional array, or "name:3", column 3 of a two-dimensional one. Raises
     DataError for a column that is missing, a line with other than the head's number of cells, and what is no such file.
@@ -39,7 +41,7 @@ def read_columns(path: Path, wanted: Sequence[str], delimiter: str) -> Columns:
     if suffix in readers:
         return readers[suffix](path, wanted)
     if suffix in (".csv", ".txt", ".tsv"):
-        return _csv(path, wanted, delimiter)
+        return _csv(path, wanted, delimiter, whole_lines)
     raise DataError.of_file(path, f"ends in {suffix!r}, want .csv, .txt, .tsv, .parquet or .npz")
 
 
@@ -52,13 +54,13 @@ def _missing(path: Path, wanted: Sequence[str], present: Sequence[str]) -> None:
         raise DataError.of_file(path, f"missing; the file has {len(present)} columns: {shown}", lacking[0])
 
 
-def _csv(path: Path, wanted: Sequence[str], delimiter: str) -> Columns:
+def _csv(path: Path, wanted: Sequence[str], delimiter: str, whole_lines: bool) -> Columns:
     cells: dict[str, list[str]] = {name: [] for name in wanted}
     lines: list[int] = []
     try:
         # utf-8-sig: spreadsheets put a mark before the first column's name.
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, delimiter=delimiter, strict=True)
+            reader = csv.reader(_whole(file) if whole_lines else file, delimiter=delimiter, strict=True)
             head = next(reader, None)
             if not head:
                 raise DataError.of_file(path, "is empty, want a first line with the names of the columns")
@@ -80,6 +82,11 @@ def _csv(path: Path, wanted: Sequence[str], delimiter: str) -> Columns:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError.of_file(path, f"cannot be read as CSV in UTF-8: {error}") from None
     return Columns(path, dict(cells), len(lines), lambda row: f"line {lines[row]}")
+
+
+def _whole(lines: Iterable[str]) -> Iterator[str]:
+    """All lines that have their end; only the last of a file can lack it."""
+    return (line for line in lines if line.endswith(("\n", "\r")))
 
 
 def _parquet(path: Path, wanted: Sequence[str]) -> Columns:

@@ -4,6 +4,7 @@
     classes = ["0", "1"]              # as they stand in the file, in the order of the model's answers
     group = "Site"                    # optional: the site a record is from
     time = "Taken at"                 # optional: records are put in this order before the last are kept for testing
+    time_unit = "s"                   # or "ms", since 1970: for a time column of numbers that is to date the records
     missing = "refuse"                # or "drop": rows with an empty or non-finite value
     delimiter = ","                   # CSV only
 
@@ -56,6 +57,7 @@ class Schema:
     time: str | None = None
     missing: Literal["refuse", "drop"] = "refuse"
     delimiter: str = ","
+    time_unit: Literal["", "s", "ms"] = ""
 
     def columns(self) -> tuple[str, ...]:
         """Every column that must be in the file, once."""
@@ -84,7 +86,7 @@ def read_schema(path: Path) -> Schema:
 
 def parse_schema(table: Mapping[str, Any], where: str = "schema") -> Schema:
     """The schema that a TOML table says; `where` names it in errors. Raises DataError for what it cannot mean."""
-    known = {"label", "classes", "features", "group", "time", "missing", "delimiter"}
+    known = {"label", "classes", "features", "group", "time", "time_unit", "missing", "delimiter"}
     _refuse_unknown(table, known, where)
     features = table.get("features")
     if not isinstance(features, list) or not 1 <= len(features) <= COLUMNS_MAX:
@@ -98,6 +100,9 @@ def parse_schema(table: Mapping[str, Any], where: str = "schema") -> Schema:
         raise DataError(f"{where}: missing is {missing!r:.60}, want 'refuse' or 'drop'")
     if not isinstance(delimiter, str) or len(delimiter) != 1:
         raise DataError(f"{where}: delimiter is {delimiter!r:.60}, want one character")
+    time_unit = table.get("time_unit", "")
+    if time_unit not in ("", "s", "ms") or (time_unit and "time" not in table):
+        raise DataError(f"{where}: time_unit is {time_unit!r:.60}, want 's' or 'ms', of the column that time names")
     schema = Schema(
         label=_text(table, "label", where),
         classes=_words(table.get("classes"), "classes", CLASSES_MAX, where),
@@ -106,6 +111,7 @@ def parse_schema(table: Mapping[str, Any], where: str = "schema") -> Schema:
         time=_text(table, "time", where) if "time" in table else None,
         missing=missing,
         delimiter=delimiter,
+        time_unit=time_unit,
     )
     if any(column.name == schema.label for column in columns):
         raise DataError(f"{where}: column {schema.label!r} is the label and a feature, want one of the two")

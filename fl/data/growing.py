@@ -1,0 +1,54 @@
+"""A table that grows at its end: all its records in the file's order, and which of them are for testing.
+
+Only what a source says is held here; what becomes of new records is not the business of `fl`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl.data.tables import Table
+
+
+@dataclass(frozen=True, slots=True)
+class Division:
+    """Which records are tested on: `percent` of them, the `last` ones or `random` ones drawn with `seed`."""
+
+    percent: int
+    split: Literal["last", "random"] = "last"
+    seed: int = 0
+
+    def tested(self, records: int, begun_with: int) -> NDArray[np.bool_]:
+        """bool [records], in the order of the file: True for a test record.
+
+        The first `begun_with` are divided as the table was that had no more; of those that came later every so many
+        (each 5th at 20 %), for the last ones of a table that grows are other ones every hour, and what was trained on
+        must never be tested on. So a record's side does not change, whatever comes after it.
+        """
+        if begun_with > records:
+            raise ValueError(f"{records} records of a table that began with {begun_with}")
+        place = np.arange(records, dtype=np.int64)
+        tested: NDArray[np.bool_] = (place + 1) * self.percent // 100 > place * self.percent // 100
+        order = place[:begun_with]
+        if self.split == "random":
+            order = np.random.default_rng(self.seed).permutation(begun_with)
+        cut = begun_with - begun_with * self.percent // 100
+        tested[order[:cut]] = False
+        tested[order[cut:]] = True
+        return tested
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GrowingTable:
+    """`records`: all that are there now, oldest first; `times` int64 [n], ms since 1970, None when the source has none.
+
+    `place(record)` is how a person finds a record in the file ("line 12").
+    """
+
+    records: Table
+    times: NDArray[np.int64] | None
+    division: Division
+    place: Callable[[int], str]

@@ -1,0 +1,70 @@
+"""The source "table" while its file grows: its rows as they stand there, their times, and no half-written line."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl.data.errors import DataError
+from fl.data.growing import GrowingTable
+from fl.data.tabular import TabularSettings, division_of, records_of, schema_path, without_gaps
+from fl.data.tabular_files import Columns, read_columns
+from fl.data.tabular_schema import Schema, read_schema
+
+# 2^53 ms: the largest time that a record may bear, some 285 000 years from now.
+TIME_MS_MAX = 2**53 - 1
+
+
+def files(settings: TabularSettings, path: Path) -> tuple[Path, ...]:
+    """What a change of the table shows on: itself, and its schema."""
+    return path, schema_path(settings, path)
+
+
+def grow(settings: TabularSettings, path: Path) -> GrowingTable | None:
+    """The table as it is now, in the file's order; None while it has no records.
+
+    A time column says when each record was taken; it does not order them, for then a late row would rewrite history.
+    A last line of a CSV file without its line end is taken to be still written at. Raises DataError as `tabular.load`
+    does, and for a time that is none.
+    """
+    schema = read_schema(schema_path(settings, path))
+    columns = without_gaps(read_columns(path, schema.columns(), schema.delimiter, whole_lines=True), schema)
+    if not columns.rows:
+        return None
+    return GrowingTable(records_of(columns, schema), _times(columns, schema), division_of(settings), columns.place)
+
+
+def _times(columns: Columns, schema: Schema) -> NDArray[np.int64] | None:
+    """ms since 1970: of texts in ISO 8601 (UTC where they name no zone), of numbers whose unit the schema says."""
+    if schema.time is None:
+        return None
+    cells = columns.cells[schema.time]
+    if schema.time_unit:
+        try:
+            numbers = np.asarray(cells, dtype=np.float64) * (1000 if schema.time_unit == "s" else 1)
+        except ValueError:
+            raise DataError.of_file(
+                columns.path, f"has texts, want numbers: time_unit is {schema.time_unit!r}", schema.time
+            ) from None
+        times = np.rint(numbers)
+    elif isinstance(cells, list):
+        times = np.array([_milliseconds(columns, schema.time, row, cell) for row, cell in enumerate(cells)])
+    else:
+        return None
+    strange = np.flatnonzero(~((times >= 0) & (times <= TIME_MS_MAX)))
+    if len(strange):
+        row = int(strange[0])
+        raise DataError.of_file(
+            columns.path, f"{columns.place(row)} has {cells[row]!r}, want a time since 1970", schema.time
+        )
+    return times.astype(np.int64)
+
+
+def _milliseconds(columns: Columns, name: str, row: int, cell: str) -> float:
+    try:
+        time = datetime.fromisoformat(cell.strip())
+    except ValueError:
+        reason = f"{columns.place(row)} has {cell[:40]!r}, want a time in ISO 8601, or a time_unit in the schema"
+        raise DataError.of_file(columns.path, reason, name) from None
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1000
