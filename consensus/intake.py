@@ -34,8 +34,10 @@ SIGNATURES_KEPT_MAX = 40_000
 # sent again.
 PARKED_MAX = 1_024
 PARKED_HEIGHTS = 8
-# What a block takes beside transactions: its header and what shows that views failed.
+# What a block takes beside transactions: its header, what shows that views failed, aggregates. More only when it must.
 BLOCK_MARGIN_BYTES = 512 * 1024
+# Header, lists around the transactions, and aggregates that became due by what the block itself says.
+BLOCK_HEADER_BYTES = 64 * 1024
 
 # What a member owes the league while the state asks for it, and says again until the state shows it.
 Duty = AnnounceUpdate | AttestBlobs | DeclineRound | ReportAccuracy | ReportEquivocation | ReportForDuty | SkipNonce
@@ -133,9 +135,10 @@ class Intake:
                 self.pool.drop(each.id)
         return self.pool.get(transaction.id) is not None
 
-    def choose(self) -> list[Transaction]:
-        """What the next block should try, in order."""
-        room = BLOCK_BYTES_MAX - BLOCK_MARGIN_BYTES
+    def choose(self, taken_bytes: int = 0) -> list[Transaction]:
+        """What the next block should try, in order. `taken_bytes`: of the block, by what shows that views failed and
+        by aggregates; a block that is too long would be refused, and so would the next."""
+        room = BLOCK_BYTES_MAX - max(BLOCK_MARGIN_BYTES, taken_bytes + BLOCK_HEADER_BYTES)
         state = self._chain.state()
         # One place stays free for each aggregate, which is not in the pool.
         count = BLOCK_TRANSACTIONS_MAX - REQUESTS_OPEN_MAX

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from consensus import events as machine_events
 from consensus.bodies import is_whole
 from consensus.catchup import CatchUp
+from consensus.early import EarlyMessages
 from consensus.events import (
     BlockBuilt,
     BlockChecked,
@@ -50,9 +51,11 @@ from consensus.messages import (
     fit_blocks,
     fit_transactions,
 )
+from consensus.serving import ServingBudget
 from ledger.blocks import Block, FinalBlock
 from ledger.certificates import Certificate
 from ledger.chain import Chain, Outcome
+from ledger.codec import encode
 from ledger.entries import ELECTION, Election, Request, Round
 from ledger.errors import InvalidBlock, InvalidCertificate, InvalidTransaction
 from ledger.keys import KeyPair
@@ -68,10 +71,10 @@ from ledger.transactions import Body as TransactionBody
 from ledger.transactions import ReportEquivocation, ReportForDuty, SkipNonce, Transaction, sign_transaction
 from ledger.types import Hash32, OrgId
 
-# Messages of the next height that come before the last block does: a proposal, the votes of 31 and their certificates.
-EARLY_MESSAGES_MAX = 256
 # Aggregates known at a time; a league works on few rounds at once.
 AGGREGATES_KEPT_MAX = 64
+# An aggregate in a block: 256 scores of 40 bytes, and what is around them.
+AGGREGATE_BYTES_MAX = 12 * 1024
 # Blocks checked and not ready yet: one a view of the height.
 UNREADY_MAX = 16
 # How often a replica says where it is, and sends again what waits too long.
@@ -220,7 +223,8 @@ class Replica:
         self._effects: list[Effect] = []
         self._aggregates: OrderedDict[AggregationTask, AggregationResult | None] = OrderedDict()
         self._unready: OrderedDict[Hash32, Block] = OrderedDict()
-        self._early: list[tuple[OrgId, Message]] = []
+        self._early = EarlyMessages()
+        self._serving = ServingBudget()
         self._arrived: dict[Hash32, int] = {}
         self._catchup = CatchUp(self.chain.height)
         self._duty_reported = -1
@@ -277,8 +281,7 @@ class Replica:
                 self._ask_blocks()
                 self._hear_head(sender, height)
             case BlocksRequest(first, count):
-                finals = (self.chain.final_block(height) for height in range(first, first + count))
-                self._send(sender, fit_blocks(final for final in finals if final is not None))
+                self._serve_blocks(sender, first, count)
             case Blocks(blocks):
                 self._catchup.received(sender, blocks, now_ms)
                 self._append_caught_up()
@@ -328,8 +331,7 @@ class Replica:
         """A member is there: it is told where we are, and what waits."""
         self._begin(now_ms)
         self._status(peer)
-        waiting = [each for _, each in zip(range(STRAGGLERS_PER_STATUS_MAX), self.intake.pool, strict=False)]
-        for message in fit_transactions(waiting):
+        for message in fit_transactions(self.intake.choose()[:STRAGGLERS_PER_STATUS_MAX]):
             self._send(peer, message)
         return self._end()
 
@@ -441,7 +443,8 @@ class Replica:
         assert self._key is not None
         trial = self.chain.trial(self._key.org, max(self.chain.head_time + 1, self._now), nullified)
         worth_making = view > 0 or self._deadline_is_due()
-        chosen = self.intake.choose()
+        shown_bytes = sum(len(encode(certificate)) for certificate in nullified)
+        chosen = self.intake.choose(shown_bytes + AGGREGATE_BYTES_MAX * len(awaiting_aggregate(trial.state)))
         refused = trial.apply_all(chosen)
         self.intake.refused(refused)
         worth_making = worth_making or len(chosen) > len(refused)
@@ -511,6 +514,8 @@ class Replica:
         self._effects.append(CancelTimer(VIEW_TIMER))
         for transaction in final.block.transactions:
             self._arrived.pop(transaction.id, None)
+        # By catch-up the machine did not see the end itself; it is the one that tells those who are still there.
+        self._machine.decided = final
         self._previous = self._machine
         self._machine = self._make_machine()
         self._unready.clear()
@@ -521,8 +526,7 @@ class Replica:
         self._skip_refused_duty()
         self._tell(Started())
         self._look_at_state()
-        early, self._early = self._early, []
-        for sender, message in early:
+        for sender, message in self._early.take():
             self._consensus_message(sender, message)
 
     def _halt(self, reason: str) -> None:
@@ -531,7 +535,7 @@ class Replica:
 
     # --- messages
 
-    def _consensus_message(self, sender: OrgId, message: Message) -> None:
+    def _consensus_message(self, sender: OrgId, message: Proposal | VoteMessage | CertificateMessage) -> None:
         match message:
             case Proposal(subject=subject):
                 event: machine_events.Event = ProposalReceived(sender, message)
@@ -539,24 +543,25 @@ class Replica:
                 subject, event = vote.subject, VoteReceived(sender, vote)
             case CertificateMessage(certificate):
                 subject, event = certificate.subject, CertificateReceived(sender, certificate)
-            case _:
-                raise AssertionError(f"{type(message).__name__} is no message of a height")
         height = self._machine.setup.height
         if subject.height == height:
             self._tell(event)
         elif subject.height == height - 1 and self._previous is not None:
-            for effect in self._previous.handle(event):
-                if isinstance(effect, machine_events.Send):
-                    self._send(effect.to, effect.message)
+            if self._serving.allows(sender, self._now):
+                for effect in self._previous.handle(event):
+                    if isinstance(effect, machine_events.Send) and isinstance(effect.message, Decided):
+                        self._serve(sender, effect.message, [effect.message.final.block])
         elif subject.height < height:
             self._status(sender)
         else:
             self._from_the_future(sender, subject.height, message)
 
-    def _from_the_future(self, sender: OrgId, height: int, message: Message) -> None:
+    def _from_the_future(
+        self, sender: OrgId, height: int, message: Proposal | VoteMessage | CertificateMessage
+    ) -> None:
         """Keep what the next height will need; further ahead only says that we are behind."""
-        if height == self._machine.setup.height + 1 and len(self._early) < EARLY_MESSAGES_MAX:
-            self._early.append((sender, message))
+        if height == self._machine.setup.height + 1:
+            self._early.add(sender, message)
         self._catchup.peer_at(sender, height - 1)
         # The block may be on its way as votes: it is asked for only when it has not come a moment later.
         self._effects.append(SetTimer(CATCHUP_TIMER, self._settings.timing.resend_ms))
@@ -572,14 +577,27 @@ class Replica:
             self._ask_blocks()
 
     def _serve_body(self, sender: OrgId, height: int, block_id: Hash32) -> None:
+        if not self._serving.allows(sender, self._now):
+            return
         if height == self._machine.setup.height:
             block = self._machine.body(block_id)
             if block is not None:
-                self._send(sender, Body(block))
+                self._serve(sender, Body(block), [block])
         elif height <= self.chain.height:
             final = self.chain.final_block(height)
             if final is not None:
-                self._send(sender, Decided(final))
+                self._serve(sender, Decided(final), [final.block])
+
+    def _serve_blocks(self, sender: OrgId, first: int, count: int) -> None:
+        if not self._serving.allows(sender, self._now):
+            return
+        finals = (self.chain.final_block(height) for height in range(first, min(first + count, self.chain.height + 1)))
+        answer = fit_blocks(final for final in finals if final is not None)
+        self._serve(sender, answer, [final.block for final in answer.blocks])
+
+    def _serve(self, peer: OrgId, answer: Message, blocks: Sequence[Block]) -> None:
+        self._serving.spend(peer, [len(block.encoded) for block in blocks], self._now)
+        self._send(peer, answer)
 
     def _receive_transactions(self, sender: OrgId, transactions: Sequence[Transaction]) -> None:
         added = False
@@ -674,10 +692,14 @@ class Replica:
             self._tell(WorkArrived())
 
     def _send_stragglers(self) -> None:
-        """What has waited too long is sent again, by everybody who has it: its sender may be gone."""
+        """What has waited too long is sent again, by everybody who has it: its sender may be gone.
+
+        Of what can run, by turns of the senders: one that leaves gaps in its nonces would else be all that is sent.
+        """
+        self._arrived = {name: since for name, since in self._arrived.items() if self.intake.pool.get(name) is not None}
         late = [
             transaction
-            for transaction in self.intake.pool
+            for transaction in self.intake.choose()
             if self._now - self._arrived.setdefault(transaction.id, self._now) >= STRAGGLER_MS
         ]
         for message in fit_transactions(late[:STRAGGLERS_PER_STATUS_MAX]):
