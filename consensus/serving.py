@@ -1,4 +1,4 @@
-"""How much of final blocks and bodies a peer may have: a request of thirty bytes costs us megabytes to read and send."""
+"""How much of blocks and bodies a peer may have: a request of thirty bytes costs us megabytes to read and send."""
 
 from ledger.types import BLOCK_BYTES_MAX, OrgId
 

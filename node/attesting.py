@@ -47,8 +47,10 @@ class Announced(NamedTuple):
 
 @dataclass(slots=True)
 class _Watch:
-    """What is known of one round. `closed_at`: when it was first seen closed, on trio's clock."""
+    """What is known of one round. `closed_at`: when it was first seen closed, on trio's clock. `foreseen`: the blob of
+    each provider that is fetched before its announcement is in a block."""
 
+    foreseen: dict[bytes, bytes] = field(default_factory=dict)
     verdicts: dict[Announced, Verdict] = field(default_factory=dict)
     fetching: set[Announced] = field(default_factory=set)
     sent_at: dict[Announced, float] = field(default_factory=dict)
@@ -84,7 +86,7 @@ class Attester:
         again_s = RESEND_S
         for work in works:
             watch = self._watches[work.id]
-            for announced, bytes_max in self._announced(work):
+            for announced, bytes_max in self._announced(work, watch):
                 if announced not in watch.verdicts and announced not in watch.fetching:
                     watch.fetching.add(announced)
                     nursery.start_soon(self._check, watch, announced, bytes_max, work)
@@ -92,8 +94,12 @@ class Attester:
                 again_s = min(again_s, await self._attest(work, watch))
         return again_s
 
-    def _announced(self, work: RoundInWork) -> Iterator[tuple[Announced, int]]:
-        """Updates of the round with their size, those in blocks first, then those still pending."""
+    def _announced(self, work: RoundInWork, watch: _Watch) -> Iterator[tuple[Announced, int]]:
+        """Updates of the round with their size, those in blocks first, then those still pending.
+
+        Of a provider's pending ones only the first counts for the whole round: a provider may sign thousands that can
+        never all run, and each would be a model on our disk.
+        """
         for part in work.round.participants:
             if part.fate in JUDGED:
                 yield Announced(work.id, part.org, part.blob), part.blob_bytes
@@ -107,6 +113,7 @@ class Attester:
                 part_of is not None
                 and part_of.fate is Fate.MISSING
                 and body.blob_bytes <= blob_bytes_max(work.request.terms)
+                and watch.foreseen.setdefault(transaction.sender, body.blob) == body.blob
             ):
                 yield Announced(work.id, transaction.sender, body.blob), body.blob_bytes
 

@@ -176,6 +176,21 @@ async def test_who_has_no_seat_fetches_nothing(tmp_path, nursery, league):
     assert league.blobs["carol"].asked == []
 
 
+@pytest.mark.trio
+async def test_a_provider_that_announces_a_thousand_updates_gets_one_fetched_before_a_block_says_which(league, nursery):
+    nursery.start_soon(league.attester.run)
+    blobs = [vector_blob(number / 100) for number in range(1, 30)]
+    for blob in blobs:
+        league.announce("alice", blob)
+    league.announce("bob", LATE)
+    league.attester.wake()
+    store = league.blobs["carol"].store
+    await wait_until(lambda: blob_digest(LATE) in store)
+    await wait_until(lambda: any(blob_digest(blob) in store for blob in blobs))
+    await looks_for_a_while(league.attester)
+    assert sum(blob_digest(blob) in store for blob in blobs) == 1
+
+
 def out_of_range():
     vector = np.zeros(PARAMETERS, np.int32)
     vector[3] = (512 << 20) + 1
