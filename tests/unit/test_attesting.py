@@ -179,7 +179,7 @@ async def test_who_has_no_seat_fetches_nothing(tmp_path, nursery, league):
 @pytest.mark.trio
 async def test_a_provider_that_announces_a_thousand_updates_gets_one_fetched_before_a_block_says_which(league, nursery):
     nursery.start_soon(league.attester.run)
-    blobs = [vector_blob(number / 100) for number in range(1, 30)]
+    blobs = [vector_blob(1 + number / 100) for number in range(30)]
     for blob in blobs:
         league.announce("alice", blob)
     league.announce("bob", LATE)
