@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 LINK_PROTOCOL = "/hanse/link/1"
 _PIECE_BYTES = 256 * 1024
+# Broken links of one member that are logged; past that only its status tells of the last.
+COMPLAINTS_LOGGED_MAX = 8
 
 
 class MemberLink:
@@ -57,6 +59,7 @@ class MemberLink:
         self._since = trio.current_time()
         self._round_trip_s: float | None = None
         self._last_error: str | None = None
+        self._complaints = 0
         self._ping_number = 0
         self._ping_sent_at: float | None = None
         self._bytes_before = (0, 0)
@@ -224,7 +227,18 @@ class MemberLink:
         self._receiving_scope.cancel()
         async with self._receiving:
             with trio.CancelScope() as self._receiving_scope:
-                await self._receive(stream, connection, others)
+                try:
+                    await self._receive(stream, connection, others)
+                except* InvalidFrame as group:
+                    self._complain(_first_of(group))
+                    raise
+
+    def _complain(self, reason: str) -> None:
+        """A member broke the protocol: its operator and ours should talk."""
+        self._last_error = f"it sent {reason}"
+        self._complaints += 1
+        if self._complaints <= COMPLAINTS_LOGGED_MAX:
+            log.warning("the link of %s ended: it sent %s", self.org.hex()[:16], reason)
 
     async def _receive(self, stream: "Stream", connection: "Connection", others: "list[Connection]") -> None:
         frames = receiver_frames(self._limits)
