@@ -18,6 +18,8 @@ from node.record_store import ClosedPeriod, NewRecords, RecordStore
 
 # Tables carry no times: their rows are taken to be a second apart, the last of them collected just now.
 ROW_INTERVAL_MS = 1000
+# The store's note of how many records a table had, to train and to test on, when the first of it were taken in.
+BEGUN_WITH = "begun_with"
 
 Collected = Callable[[int, int], None]
 """Told (records stored, records in all) after every period, for a progress bar."""
@@ -67,11 +69,12 @@ def ingest(
         store.declare(layout_of(split.train))
         store.replace_test(split.test.features, split.test.labels)
         store.set_note("first_time", str(max(0, now_ms - len(split.train) * ROW_INTERVAL_MS)))
-        store.set_note("table", print_)
+        store.set_notes({BEGUN_WITH: str(len(split.train) + len(split.test)), "table": print_})
     elif known != print_:
         raise RecordStoreError(
             f"{store.path} holds another table than the configured source gives now: "
-            "anchored records stay as they are, give the new ones a data directory of their own"
+            "anchored records stay as they are; a file that grows wants [data] follow_seconds, another table a data "
+            "directory of its own"
         )
     begin = int(store.note("first_time") or 0)
     done = stored = sum(closed.record_count for closed in store.closed_periods())

@@ -9,7 +9,7 @@ training: `record_reader.py`.
 
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -112,8 +112,13 @@ class RecordStore:
             return self._meta(f"note/{name}")
 
     def set_note(self, name: str, value: str) -> None:
+        self.set_notes({name: value})
+
+    def set_notes(self, notes: Mapping[str, str]) -> None:
+        """All of them or none."""
         with self._transaction():
-            self._set_meta(f"note/{name}", value)
+            for name, value in notes.items():
+                self._set_meta(f"note/{name}", value)
 
     # -- writing
 
@@ -144,10 +149,19 @@ class RecordStore:
     def replace_test(self, features: Values, labels: NDArray[np.int64]) -> None:
         """Keep these records for testing, instead of any before them."""
         with self._transaction():
-            readings = self._readings(features, labels)
             self._file.execute("DELETE FROM test_records")
-            rows = zip(range(len(labels)), readings, labels.tolist(), strict=True)
-            self._file.executemany("INSERT INTO test_records VALUES (?, ?, ?)", rows)
+            self._append_test(features, labels)
+
+    def append_test(self, features: Values, labels: NDArray[np.int64]) -> None:
+        """Keep these records for testing too, after those before them."""
+        with self._transaction():
+            self._append_test(features, labels)
+
+    def _append_test(self, features: Values, labels: NDArray[np.int64]) -> None:
+        (held,) = self._file.execute("SELECT coalesce(max(place) + 1, 0) FROM test_records").fetchone()
+        readings = self._readings(features, labels)
+        rows = zip(range(held, held + len(labels)), readings, labels.tolist(), strict=True)
+        self._file.executemany("INSERT INTO test_records VALUES (?, ?, ?)", rows)
 
     def _append(self, period: int, records: NewRecords) -> int:
         self._check_open(period)
