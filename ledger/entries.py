@@ -24,6 +24,8 @@ from ledger.types import AMOUNT_MAX, COMMITTEE_MAX, MEMBERS_MAX, OrgId
 
 # Requests that are not over yet; each costs a look at its deadline in every block.
 REQUESTS_OPEN_MAX = 64
+# Of one member, or a single one with 64 tokens could close the market for a year. It takes eight to fill all places.
+REQUESTS_PER_MEMBER_MAX = 8
 CANDIDATES_MAX = 64
 
 Count = Annotated[int, Range(0, AMOUNT_MAX)]
@@ -233,7 +235,8 @@ class ReceiptLine:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """A closed round, so that no run succeeds on a silent subset. `model` is empty when the round was void."""
+    """A closed round, so that no run succeeds on a silent subset. `model` is empty when there is no aggregate: the
+    round was void, or nobody could make one."""
 
     request: Digest
     round: Count

@@ -13,6 +13,7 @@ from ledger.entries import (
     FINAL_STAGES,
     OPEN_REQUESTS,
     REQUESTS_OPEN_MAX,
+    REQUESTS_PER_MEMBER_MAX,
     Election,
     Fate,
     OpenRequests,
@@ -46,10 +47,13 @@ from ledger.transactions import (
     UpdateScore,
     Verdict,
 )
-from ledger.types import AMOUNT_MAX, MICRO, Hash32, OrgId
+from ledger.types import AMOUNT_MAX, BLOB_BYTES_MAX, MICRO, Hash32, OrgId
 
 # Rounds in a row that too few delivered; then the requester gets its escrow back instead of waiting for ever.
 VOID_ROUNDS_MAX = 3
+# A closed round waits so long for its aggregate, in ms of block time: longer than a weekend for which a league is
+# switched off. Past that nobody can make it, see `_nobody_aggregated`.
+AGGREGATION_MS_MAX = 3 * 86_400_000
 # The header of an update's blob beside four bytes a parameter.
 BLOB_OVERHEAD_BYTES_MAX = 64
 
@@ -61,8 +65,8 @@ STAGES_ALLOWED: dict[type, frozenset[Stage]] = {
     ReportAccuracy: frozenset({Stage.TRAINING, Stage.ATTESTING}),
     AttestBlobs: frozenset({Stage.TRAINING, Stage.ATTESTING}),
     AggregateRound: frozenset({Stage.AGGREGATING}),
-    # Nobody cancels work that was delivered: as soon as one update counts, the round is paid first.
-    CancelRequest: frozenset({Stage.OPEN, Stage.TRAINING, Stage.ATTESTING}),
+    # Nobody cancels work that was announced: the committee, the requester perhaps among it, has the bytes by then.
+    CancelRequest: frozenset({Stage.OPEN, Stage.TRAINING}),
 }
 
 
@@ -74,6 +78,8 @@ def publish(state: State, context: BlockContext, sender: OrgId, request_id: Hash
     if terms.limit << terms.scale_bits >= 2**31:
         # Parameters travel as int32: terms that no vector fits would only cost the providers a round.
         raise InvalidTransaction("terms", f"limit {terms.limit} with {terms.scale_bits} binary places exceeds 32 bits")
+    if 4 * terms.parameters > BLOB_BYTES_MAX - BLOB_OVERHEAD_BYTES_MAX:
+        raise InvalidTransaction("terms", f"{terms.parameters} parameters fit no blob of {BLOB_BYTES_MAX} bytes")
     for settings in (terms.model_arguments, terms.strategy_settings, terms.privacy_settings, terms.training_settings):
         names = [setting.name for setting in settings]
         if names != sorted(set(names)):
@@ -81,6 +87,9 @@ def publish(state: State, context: BlockContext, sender: OrgId, request_id: Hash
     open_requests = state.need(OpenRequests, OPEN_REQUESTS)
     if len(open_requests.ids) >= REQUESTS_OPEN_MAX:
         raise InvalidTransaction("full", f"{REQUESTS_OPEN_MAX} requests are open already")
+    own = sum(state.need(Request, request_key(each)).requester == sender for each in open_requests.ids)
+    if own >= REQUESTS_PER_MEMBER_MAX:
+        raise InvalidTransaction("full", f"{own} requests of the sender are open, at most {REQUESTS_PER_MEMBER_MAX}")
     withdraw(state, sender, terms.budget)
     request = Request(
         requester=sender,
@@ -233,8 +242,8 @@ def cancel(state: State, context: BlockContext, sender: OrgId, body: CancelReque
         raise InvalidTransaction("requester", "only the requester cancels a request")
     current = state.get(Round, round_key(body.request))
     if current is not None:
-        if any(part.fate is Fate.DELIVERED for part in current.participants):
-            raise InvalidTransaction("delivered", "updates are delivered: the round is paid before the request ends")
+        if any(part.fate in (Fate.ANNOUNCED, Fate.DELIVERED) for part in current.participants):
+            raise InvalidTransaction("delivered", "updates are announced: the round is settled before the request ends")
         _put_receipt(state, context, body.request, current, _judge(current), b"", {}, {})
     finish(state, body.request, request, Stage.CANCELLED, "cancelled by the requester")
 
@@ -345,14 +354,14 @@ def _open_round(
     state: State, context: BlockContext, request_id: bytes, request: Request, number: int, attempt: int = 0
 ) -> None:
     """Invite who has anchored records and whom the escrow can still pay, in the order they joined."""
-    invited: list[Participant] = []
-    promised = 0
-    for provider in request.providers:
-        payable = min(provider.record_count, anchor_totals(state, provider.org).records)
-        cost = reward(payable, request.terms.price)
-        if payable and promised + cost <= request.escrow:
-            promised += cost
-            invited.append(_invited(provider.org, payable))
+    offers = [
+        (provider.org, min(provider.record_count, anchor_totals(state, provider.org).records))
+        for provider in request.providers
+    ]
+    invited = _affordable(request, offers)
+    if len(invited) < request.terms.providers_min:
+        # One offer as large as the budget, made first, must not keep all others out: the smallest ones first, then.
+        invited = _affordable(request, sorted(offers, key=lambda offer: offer[1]))
     if len(invited) < request.terms.providers_min:
         stage = Stage.DONE if request.model_round else Stage.FAILED
         finish(state, request_id, request, stage, f"only {len(invited)} providers can be paid for round {number}")
@@ -363,6 +372,22 @@ def _open_round(
     state.put(round_key(request_id), current)
     opened = replace(request, stage=Stage.TRAINING, deadline=deadline, round=number, attempt=attempt)
     state.put(request_key(request_id), opened)
+
+
+def _affordable(request: Request, offers: Sequence[tuple[bytes, int]]) -> list[Participant]:
+    """Of (provider, records that can be paid), in this order, all that the escrow can still pay."""
+    terms = request.terms
+    # What the exact mean can add up in 64 bits: sums to twice the weights times the widest parameter, and the weights.
+    weight_left = (2**63 - 1) // (2 * (terms.limit << terms.scale_bits) + 1)
+    left = request.escrow
+    invited = []
+    for org, payable in offers:
+        cost = reward(payable, terms.price)
+        if payable and cost <= left and payable <= weight_left:
+            left -= cost
+            weight_left -= payable
+            invited.append(_invited(org, payable))
+    return invited
 
 
 def _settle(state: State, context: BlockContext, request_id: bytes) -> None:
@@ -386,7 +411,8 @@ def _close_round(state: State, context: BlockContext, request_id: bytes, request
     """The set is agreed. Enough delivered: aggregate. Too few: the round is void and is tried again, a few times."""
     delivered = sum(part.fate is Fate.DELIVERED for part in current.participants)
     if delivered >= request.terms.providers_min:
-        state.put(request_key(request_id), replace(request, stage=Stage.AGGREGATING, deadline=0))
+        deadline = context.time + AGGREGATION_MS_MAX
+        state.put(request_key(request_id), replace(request, stage=Stage.AGGREGATING, deadline=deadline))
         return
     _move_reputations(state, context, current, {}, {})
     _put_receipt(state, context, request_id, current, _judge(current), b"", {}, {})
@@ -424,10 +450,29 @@ def _attest_window_ended(state: State, context: BlockContext, request_id: Hash32
     _close_round(state, context, request_id, request, current)
 
 
+def _nobody_aggregated(state: State, context: BlockContext, request_id: Hash32, request: Request) -> None:
+    """End a request whose round no member could aggregate: an unknown rule, initial weights that are no vector.
+
+    Without this it would hold its escrow and its place for ever. A quorum holds what was delivered, so that is paid, or
+    impossible terms would be free work; reputations stay, for nobody knows how good it was.
+    """
+    current = state.need(Round, round_key(request_id))
+    paid = _pay(state, request, [part for part in current.participants if part.fate is Fate.DELIVERED])
+    for org, amount in paid.items():
+        standing = state.need(Standing, standing_key(org))
+        state.put(standing_key(org), _earned(standing, amount))
+    _put_receipt(state, context, request_id, current, _judge(current), b"", {}, paid)
+    spent = sum(paid.values())
+    request = replace(request, escrow=request.escrow - spent, paid=request.paid + spent)
+    stage = Stage.DONE if request.model_round else Stage.FAILED
+    finish(state, request_id, request, stage, f"nobody could aggregate round {current.number}")
+
+
 _WHEN_DUE: dict[Stage, Callable[[State, BlockContext, Hash32, Request], None]] = {
     Stage.OPEN: _join_window_ended,
     Stage.TRAINING: _round_deadline_passed,
     Stage.ATTESTING: _attest_window_ended,
+    Stage.AGGREGATING: _nobody_aggregated,
 }
 
 
@@ -479,17 +524,18 @@ def _move_reputations(
         if part.org in paid:
             duty = MICRO // 2 if part.org not in seated else MICRO * (part.org in current.attested_by)
             earned = score(qualities[part.org], data_credit(part.weight, sizes), duty)
-            standing = replace(
-                standing,
-                reputation=after_delivery(standing.reputation, earned),
-                rounds_delivered=standing.rounds_delivered + 1,
-                # Tokens go round, so what one member ever earned may pass all that there are.
-                tokens_earned=min(standing.tokens_earned + paid[part.org], AMOUNT_MAX),
-            )
+            standing = _earned(standing, paid[part.org])
+            standing = replace(standing, reputation=after_delivery(standing.reputation, earned))
         elif part.fate not in (Fate.DECLINED, Fate.DELIVERED):
             missed = standing.rounds_missed + 1
             standing = replace(standing, reputation=after_absence(standing.reputation), rounds_missed=missed)
         state.put(standing_key(part.org), standing)
+
+
+def _earned(standing: Standing, amount: int) -> Standing:
+    # Tokens go round, so what one member ever earned may pass all that there are.
+    earned = min(standing.tokens_earned + amount, AMOUNT_MAX)
+    return replace(standing, rounds_delivered=standing.rounds_delivered + 1, tokens_earned=earned)
 
 
 def _seats(state: State) -> tuple[Seat, ...]:

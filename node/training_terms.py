@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
+from fl.aggregate import RULES
 from fl.fixed_point import limit_in_steps
 from fl.models.errors import ModelError
 from fl.models.shapes import parameter_count
@@ -80,6 +81,9 @@ def check_terms(terms: RequestTerms, allow_no_guarantee: bool) -> None:
         count = parameter_count(terms.model, settings_dict(terms.model_arguments))
     except (ValueError, ModelError, StrategyError, PrivacyRefused) as error:
         raise TermsRefused(short_reason(str(error))) from None
+    if terms.aggregation not in RULES:
+        # Nobody could make a model of what we deliver.
+        raise TermsRefused(short_reason(f"unknown aggregation {terms.aggregation!r}"))
     if count != terms.parameters:
         raise TermsRefused(short_reason(f"model has {count} parameters, terms say {terms.parameters}"))
 

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from fl.aggregate import total_weight_max
 from ledger.codec import digest
 from ledger.entries import ELECTION, Election, Fate, Stage
-from ledger.requests import VOID_ROUNDS_MAX
+from ledger.requests import AGGREGATION_MS_MAX, VOID_ROUNDS_MAX
 from ledger.transactions import (
     ApproveMember,
     CancelRequest,
@@ -351,6 +352,61 @@ def test_who_joined_first_is_invited_first_when_the_budget_is_short():
     assert set(story.fates()) == {story.bob.org, story.carol.org}
 
 
+def test_an_offer_as_large_as_the_budget_does_not_keep_the_others_out():
+    story = Story(joined=False, budget=1_000, providers_min=2)
+    league = story.league
+    league.say((story.bob, anchored(2, 400)))
+    league.join(story.id, [story.bob], records=500)
+    league.join(story.id, [story.carol, story.dave])
+    assert story.stage is Stage.TRAINING
+    assert set(story.fates()) == {story.carol.org, story.dave.org}
+
+
+def test_records_that_an_exact_mean_cannot_add_up_are_not_invited():
+    limit, scale_bits = 2**11 - 1, 20
+    most = total_weight_max(limit << scale_bits)
+    league = League(4, balance=2 * most)
+    alice, bob, carol, _ = league.keys
+    league.anchor([bob, carol], most)
+    request = league.publish(alice, terms(limit=limit, scale_bits=scale_bits, price=1, budget=2 * most))
+    league.join(request, [bob], records=most)
+    league.join(request, [carol], records=1)
+    league.commit(after_ms=60_000)
+    assert [part.org for part in league.round(request).participants] == [bob.org], "one record more would overflow"
+
+
+def test_a_round_that_nobody_can_aggregate_is_paid_and_ends_the_request():
+    story = Story(aggregation="no such rule").to(Stage.AGGREGATING)
+    league = story.league
+    assert league.chain.next_deadline() == league.now + AGGREGATION_MS_MAX
+    before = league.standing(story.bob)
+    league.commit(after_ms=AGGREGATION_MS_MAX - 1)
+    assert story.stage is Stage.AGGREGATING, "a weekend is no reason to give it up"
+    league.commit(after_ms=1)
+    request = league.request(story.id)
+    assert (request.stage, request.outcome) == (Stage.FAILED, "nobody could aggregate round 1")
+    assert (request.paid, request.escrow) == (600, 0)
+    assert league.balance(story.bob) == BALANCE + 200
+    assert league.balance(story.alice) == BALANCE - 600
+    receipt = league.receipt(story.id, 1)
+    assert (receipt.model, [line.paid for line in receipt.lines]) == (b"", [200] * 3)
+    after = league.standing(story.bob)
+    assert after.reputation == before.reputation, "nobody knows how good it was"
+    assert (after.rounds_delivered, after.tokens_earned) == (1, 200)
+    assert league.chain.next_deadline() is None
+
+
+def test_a_second_round_that_nobody_can_aggregate_leaves_the_first_ones_model():
+    story = Story()
+    league = story.league
+    league.whole_round(story.id, story.providers)
+    model = league.request(story.id).model
+    story.to(Stage.AGGREGATING)
+    league.commit(after_ms=AGGREGATION_MS_MAX)
+    request = league.request(story.id)
+    assert (request.stage, request.model, request.model_round, request.paid) == (Stage.DONE, model, 1, 1_200)
+
+
 def test_every_deadline_is_told_so_that_an_idle_league_wakes_up():
     story = Story(joined=False)
     league = story.league
@@ -360,7 +416,7 @@ def test_every_deadline_is_told_so_that_an_idle_league_wakes_up():
     league.announce(story.id, story.providers)
     assert league.chain.next_deadline() == league.now + 30_000
     league.attest(story.id, story.providers)
-    assert league.chain.next_deadline() is None, "an aggregate is waited for, however long it takes"
+    assert league.chain.next_deadline() == league.now + AGGREGATION_MS_MAX
 
 
 # --- what could break the books

@@ -6,7 +6,7 @@ import pytest
 
 from ledger import requests as rules
 from ledger.codec import digest
-from ledger.entries import Stage
+from ledger.entries import REQUESTS_PER_MEMBER_MAX, Stage
 from ledger.errors import InvalidTransaction
 from ledger.keys import KeyPair
 from ledger.requests import STAGES_ALLOWED, aggregation_task, awaiting_aggregate
@@ -25,6 +25,7 @@ from ledger.transactions import (
     UpdateScore,
     Verdict,
 )
+from ledger.types import BLOB_BYTES_MAX
 from tests.support.league import BALANCE, League, terms
 from tests.support.request_story import Story
 
@@ -113,6 +114,25 @@ def test_a_request_escrows_its_budget_under_the_id_of_its_transaction():
 )
 def test_contradictory_terms_are_refused(changes: dict[str, object]):
     assert League(4).refusal(League(4).keys[0], PublishRequest(terms(**changes))) == "terms"
+
+
+def test_a_model_that_fits_no_blob_is_not_asked_for():
+    league = League(4)
+    most = (BLOB_BYTES_MAX - rules.BLOB_OVERHEAD_BYTES_MAX) // 4
+    assert league.refusal(league.keys[0], PublishRequest(terms(parameters=most))) == "accepted"
+    assert league.refusal(league.keys[0], PublishRequest(terms(parameters=most + 1))) == "terms"
+
+
+def test_one_member_does_not_take_all_places_for_requests():
+    league = League(4)
+    alice, bob, *_ = league.keys
+    # A token each and a year to wait for offers: 64 of these closed the market.
+    worthless = PublishRequest(terms(budget=1, join_window=366 * 86_400_000))
+    first, *_ = [league.publish(alice, worthless.terms) for _ in range(REQUESTS_PER_MEMBER_MAX)]
+    assert league.refusal(alice, worthless) == "full"
+    assert league.refusal(bob, worthless) == "accepted"
+    league.say((alice, CancelRequest(first)))
+    assert league.refusal(alice, worthless) == "accepted"
 
 
 def test_open_requests_are_bounded(monkeypatch: pytest.MonkeyPatch):
@@ -243,8 +263,8 @@ def test_the_task_names_all_that_the_aggregate_depends_on():
 # --- cancelling
 
 
-@pytest.mark.parametrize("stage", [Stage.OPEN, Stage.TRAINING, Stage.ATTESTING])
-def test_the_requester_may_cancel_before_anything_is_delivered(stage: Stage):
+@pytest.mark.parametrize("stage", [Stage.OPEN, Stage.TRAINING])
+def test_the_requester_may_cancel_before_anything_is_announced(stage: Stage):
     story = at(stage)
     league = story.league
     assert league.refusal(story.bob, CancelRequest(story.id)) == "requester"
@@ -256,12 +276,16 @@ def test_the_requester_may_cancel_before_anything_is_delivered(stage: Stage):
         assert league.receipt(story.id, 1).model == b""
 
 
-def test_work_that_was_delivered_is_paid_before_the_request_ends():
+def test_work_that_was_announced_is_settled_before_the_request_ends():
+    # A requester with a seat has an update's bytes as soon as it is announced: cancelling then had them for nothing.
     story = Story()
     league = story.league
-    league.announce(story.id, story.providers)
+    league.announce(story.id, [story.bob])
+    assert league.refusal(story.alice, CancelRequest(story.id)) == "delivered"
     league.attest(story.id, [story.bob])
     assert league.refusal(story.alice, CancelRequest(story.id)) == "delivered"
+    league.announce(story.id, [story.carol, story.dave])
+    assert league.refusal(story.alice, CancelRequest(story.id)) == "stage"
     league.attest(story.id, [story.carol, story.dave])
     assert league.refusal(story.alice, CancelRequest(story.id)) == "stage"
     league.aggregate(story.id)
