@@ -120,7 +120,7 @@ def _training(config: "Config") -> Iterator[str]:
     if not data.source:
         if training.offer != "ask":
             yield "[training] offer joins requests by itself, and [data] source names no data to train on"
-        for key in ("path", "settings", "type"):
+        for key in ("path", "settings", "type", "follow_seconds"):
             if getattr(data, key):
                 yield f"[data] {key} is set and [data] source is not"
         return
@@ -128,6 +128,8 @@ def _training(config: "Config") -> Iterator[str]:
         yield "[data] period_records and period_seconds are both set; set the one that is not meant to 0"
     if not data.period_records and not data.period_seconds:
         yield "[data] period_records and period_seconds are both 0; one of them says how long a period is"
+    if data.follow_seconds and data.path is None:
+        yield "[data] follow_seconds is set and [data] path names no file that could grow"
     if isinstance(training.offer, tuple) and data.data_type not in training.offer:
         yield f"[training] offer lists {', '.join(training.offer)}, and the data here is of type {data.data_type}"
 

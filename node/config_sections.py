@@ -141,6 +141,10 @@ class DataConfig:
     period_records: Annotated[int, Whole(0, 10_000_000, "records in an anchored period; 0: periods by time")] = 250
     period_seconds: Annotated[int, Whole(0, 366 * 86_400, "seconds in an anchored period; 0: by records")] = 0
 
+    follow_seconds: Annotated[
+        int, Whole(0, 86_400, "look so often, in seconds, for rows added to the file of the source; 0: at a start only")
+    ] = 0
+
     @property
     def data_type(self) -> str:
         """What this node offers to requests."""

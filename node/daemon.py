@@ -23,13 +23,12 @@ from ledger.entries import MEMBERS
 from ledger.errors import CorruptStore, InvalidGenesis, StoreLocked, StoreUnavailable
 from ledger.genesis import Genesis, genesis_from_json
 from ledger.keys import KeyPair
-from ledger.types import OrgId
 from node.admission import NotAdmitted, serve_admission
 from node.aggregation import Aggregation
 from node.anchoring import Anchorer
 from node.attesting import Attester
 from node.blobs import NodeBlobs
-from node.collector import PeriodRule, ingest
+from node.collecting import Collecting
 from node.config import Config
 from node.events import EventHub, NodeEvent
 from node.happenings import count_block, tell_block
@@ -158,8 +157,11 @@ async def _run_member(services: NodeServices, transport: Transport, journal: Jou
         nursery.start_soon(attester.run)
         nursery.start_soon(trainer.run)
         if services.records is not None and anchorer is not None:
-            await _collect(config, services.records, chain, key.org)
+            collecting = Collecting(services.records, config.data, anchorer.anchored_through, anchorer.wake, notify)
+            services.collecting = collecting
+            await _collect(collecting)
             nursery.start_soon(anchorer.run)
+            nursery.start_soon(collecting.run)
 
 
 class Members:
@@ -265,25 +267,13 @@ def _open_replica(
     return Replica(make_chain, genesis.chain_id, key, settings, now_ms(), records, first_vote)
 
 
-async def _collect(config: Config, records: RecordStore, chain: Chain, me: OrgId) -> None:
-    """Bring the configured source into the record store; again at every start, which changes nothing then."""
+async def _collect(collecting: Collecting) -> None:
     from fl.data.errors import DataError
-    from fl.data.registry import load
-    from ledger.anchors import anchor_totals
-
-    data = config.data
-    rule = PeriodRule(records=data.period_records, milliseconds=data.period_seconds * 1000)
-    after = anchor_totals(chain.state(), me).last_period
-
-    def work() -> int:
-        split = load(data.source, dict(data.settings), data.path)
-        return ingest(records, split, rule, now_ms(), after_period=after if not records.closed_periods() else 0)
 
     try:
-        new = await trio.to_thread.run_sync(work)
+        await collecting.begin()
     except DataError as error:
         raise BadStart(f"[data] {error}") from None
-    log.info("%d new records in the store", new)
 
 
 def _transport_config(config: Config, key: KeyPair, chain: Chain) -> TransportConfig:

@@ -34,18 +34,16 @@ class Taken:
 
 
 class Growth:
-    """One table's way into one store. Periods go on from `after_period`, the last that the ledger holds."""
+    """One table's way into one store."""
 
-    def __init__(self, store: RecordStore, rule: PeriodRule, after_period: int = 0) -> None:
+    def __init__(self, store: RecordStore, rule: PeriodRule) -> None:
         self._store = store
         self._rule = rule
-        self._after_period = after_period
-        self._collector = Collector(store, rule, after_period)
         # What was last found to be in the store: so many records, with this fingerprint.
         self._known: tuple[int, bytes] = (0, b"")
 
-    def take_in(self, seen: GrowingTable, now_ms: int) -> Taken:
-        """Store the records that are not there yet.
+    def take_in(self, seen: GrowingTable, now_ms: int, after_period: int = 0) -> Taken:
+        """Store the records that are not there yet, in periods after `after_period`, the last that the ledger holds.
 
         Raises HistoryChanged naming the first record that differs; RecordStoreError for records of another form, and
         when the disk refuses, with all that was stored before still there.
@@ -67,14 +65,16 @@ class Growth:
         self._known = (0, b"")
         if len(fresh_test):
             self._store.append_test(records.features[fresh_test], records.labels[fresh_test])
-        times = self._times(seen, fresh, now_ms)
-        closed = self._collector.collect(records.features[fresh], records.labels[fresh], times)
+        times = self._times(seen, fresh, now_ms, (after_period + 1) * self._rule.milliseconds)
+        closed = Collector(self._store, self._rule, after_period).collect(
+            records.features[fresh], records.labels[fresh], times
+        )
         self._known = (len(records), _fingerprint(records, len(records)))
         return Taken(len(fresh), len(fresh_test), tuple(closed))
 
     def close_due(self, now_ms: int) -> list[ClosedPeriod]:
         """Close the periods whose time is over."""
-        return self._collector.close_due(now_ms)
+        return Collector(self._store, self._rule).close_due(now_ms)
 
     def next_due_ms(self) -> int | None:
         """When the first open period is over; None when none is, or when periods end by their number of records."""
@@ -141,8 +141,8 @@ class Growth:
             "one that was begun anew a data directory of its own"
         )
 
-    def _times(self, seen: GrowingTable, rows: NDArray[np.intp], now_ms: int) -> NDArray[np.int64]:
-        """When the new records were taken, ascending: what the table says, else now.
+    def _times(self, seen: GrowingTable, rows: NDArray[np.intp], now_ms: int, least: int) -> NDArray[np.int64]:
+        """When the new records were taken, ascending, not before `least`: what the table says, else now.
 
         Not later than now, for one mistyped year would drag all that follow into a far period; not before what is
         stored already: a row that was written after its period was closed counts in the next.
@@ -155,8 +155,7 @@ class Growth:
             times = now_ms - ROW_INTERVAL_MS * np.arange(len(rows), 0, -1, dtype=np.int64)
         else:
             times = np.full(len(rows), now_ms, np.int64)
-        floor = max(first or 0, (self._after_period + 1) * self._rule.milliseconds)
-        return np.maximum.accumulate(np.maximum(times, floor))
+        return np.maximum.accumulate(np.maximum(times, max(first or 0, least)))
 
     def _last_time(self) -> int | None:
         """No new record may be earlier; None in an empty store."""

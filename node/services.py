@@ -18,6 +18,7 @@ from ledger.transactions import Body, RegisterMember, Setting, Transaction
 from ledger.types import Hash32, OrgId
 from node.admission import NotAdmitted, Standing, ask_standing, ask_to_register
 from node.blobs import NodeBlobs
+from node.collecting import Collecting
 from node.config import Config
 from node.events import EventHub, Subscription
 from node.network.transport import Transport
@@ -67,6 +68,7 @@ class NodeServices:
     driver: ReplicaDriver | None = None
     blobs: NodeBlobs | None = None
     records: RecordStore | None = None
+    collecting: Collecting | None = None
     trainer: TrainerDesk | None = None
     announced: tuple[str, ...] = ()
 

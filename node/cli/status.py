@@ -36,6 +36,7 @@ def _status_lines(answer: dict[str, Any]) -> dict[str, object]:
     if not consensus["synced"]:
         lines["catching up to"] = consensus["syncing_to"]
     peers = answer["peers"]
+    lines |= _record_lines(answer["records"])
     return {
         **lines,
         "peers": f"{peers['connected']} of {peers['known']} connected",
@@ -45,6 +46,17 @@ def _status_lines(answer: dict[str, Any]) -> dict[str, object]:
         "open requests": answer["requests_open"],
         "process": f"{node['pid']}, up {node['uptime_s']:.0f} s, version {node['version']}",
     }
+
+
+def _record_lines(records: dict[str, Any] | None) -> dict[str, object]:
+    if records is None:
+        return {}
+    waiting = f", {records['open']} in a period that is not over" if records["open"] else ""
+    lines: dict[str, object] = {
+        "records": f"{records['collected']} collected{waiting}; {records['anchored']} anchored in {records['periods']}"
+        f" periods, the last is {records['last_period']}; {records['tested']} to test on"
+    }
+    return lines | ({"records problem": records["problem"]} if records["problem"] else {})
 
 
 @click.command(cls=Verb, examples=("hanse peers -c ./alice", "hanse peers -c ./alice --json"))

@@ -87,6 +87,7 @@ class LoneServices:
     pending: list[Transaction] = field(default_factory=list)
     blobs: object | None = None
     records: object | None = None
+    collecting: object | None = None
     trainer: object | None = None
     stopped: trio.Event = field(default_factory=trio.Event)
     new_head: trio.Event = field(default_factory=trio.Event)

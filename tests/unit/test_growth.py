@@ -186,7 +186,7 @@ def test_records_go_to_the_period_they_were_taken_in_and_late_ones_to_the_next(s
 
 
 def test_records_without_times_bear_the_hour_they_were_collected_in(store):
-    growth = Growth(store, HOURLY, after_period=3)
+    growth = Growth(store, HOURLY)
     hour = NOW // HOUR
     growth.take_in(seen(10), hour * HOUR + 60_000)
     growth.take_in(seen(20), (hour + 1) * HOUR + 5)
@@ -195,8 +195,14 @@ def test_records_without_times_bear_the_hour_they_were_collected_in(store):
 
 
 def test_periods_go_on_from_what_the_ledger_holds(store):
-    Growth(store, BY_TEN, after_period=7).take_in(seen(50), NOW)
+    Growth(store, BY_TEN).take_in(seen(50), NOW, after_period=7)
     assert periods_of(store) == [8, 9, 10, 11]
+
+
+def test_an_hour_that_is_anchored_already_takes_no_more_records(store):
+    hour = NOW // HOUR
+    Growth(store, HOURLY).take_in(seen(10, times=[NOW - HOUR] * 10), NOW, after_period=hour - 1)
+    assert periods_of(store) == [hour]
 
 
 def test_a_table_of_another_form_is_refused(store):

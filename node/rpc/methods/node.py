@@ -6,7 +6,18 @@ from dataclasses import asdict
 
 import trio
 
-from ledger.entries import OPEN_REQUESTS, Account, Member, OpenRequests, Standing, account_key, member_key, standing_key
+from ledger.entries import (
+    OPEN_REQUESTS,
+    Account,
+    AnchorTotals,
+    Member,
+    OpenRequests,
+    Standing,
+    account_key,
+    anchor_totals_key,
+    member_key,
+    standing_key,
+)
 from node.events import TOPICS
 from node.network.addresses import peer_id
 from node.network.transport import PeerStatus
@@ -21,7 +32,13 @@ from node.rpc.views import Json, to_json
 async def health(node: Node) -> Json:
     """Whether the node can do its work, and if not, why. As /readyz."""
     state = readiness(node)
-    return {"head": node.head(), "ready": state.ready, "checks": state.checks, "reasons": list(state.reasons)}
+    return {
+        "head": node.head(),
+        "ready": state.ready,
+        "checks": state.checks,
+        "reasons": list(state.reasons),
+        "records": _records(node),
+    }
 
 
 async def version(node: Node) -> Json:
@@ -60,6 +77,7 @@ async def status(node: Node) -> Json:
         "balance": to_json(account.balance if account else 0),
         "reputation": standing.reputation if standing else 0,
         "requests_open": len(requests.ids) if requests else 0,
+        "records": _records(node),
     }
 
 
@@ -107,6 +125,24 @@ def _peer_view(node: Node, peer: PeerStatus) -> dict[str, Json]:
     shown["direction"] = peer.direction.value if peer.direction else None
     shown["org"] = peer.org.hex()
     return {**shown, "peer_id": peer_id(peer.org), "name": node.name_of(peer.org)}
+
+
+def _records(node: Node) -> dict[str, Json] | None:
+    """How this node's own records stand; None at one that has none, or is not that far yet."""
+    collecting = node.services.collecting
+    if collecting is None:
+        return None
+    standing, totals = collecting.standing, node.chain.read(AnchorTotals, anchor_totals_key(node.org))
+    return {
+        "collected": standing.collected,
+        "open": standing.open,
+        "tested": standing.tested,
+        "anchored": totals.records if totals else 0,
+        "periods": totals.periods if totals else 0,
+        "last_period": totals.last_period if totals else 0,
+        "follows": collecting.follows,
+        "problem": standing.problem,
+    }
 
 
 def _consensus(node: Node) -> dict[str, Json]:
