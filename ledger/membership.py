@@ -1,5 +1,6 @@
 """Who may speak: registration from outside and approval by more than two thirds of the members (DESIGN D1)."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ledger.entries import (
@@ -24,6 +25,9 @@ from ledger.state import BlockContext, State
 from ledger.transactions import ApproveMember, RegisterMember
 from ledger.types import MEMBERS_MAX, OrgId
 
+# A flood of registrations pushes out one that waits for its first approval no faster than this.
+REGISTRATIONS_PER_BLOCK_MAX = 4
+
 
 def is_member(state: State, org: OrgId | bytes) -> bool:
     return state.get(Member, member_key(org)) is not None
@@ -36,16 +40,37 @@ def register(state: State, context: BlockContext, sender: OrgId, body: RegisterM
         raise InvalidTransaction("member", "the sender is a member already")
     if state.get(Candidate, candidate_key(sender)) is not None:
         raise InvalidTransaction("candidate", "the sender is registered already")
-    if league.candidates >= CANDIDATES_MAX or league.members + league.candidates >= MEMBERS_MAX:
-        raise InvalidTransaction("full", f"{league.candidates} candidates wait and {league.members} members are in")
-    taken = [name for _, member in state.scan(Member, MEMBERS) for name in (member.name,)]
-    taken += [candidate.name for _, candidate in state.scan(Candidate, CANDIDATES)]
+    waiting = state.scan(Candidate, CANDIDATES) if league.candidates else []
+    expires_height = context.height + expiry_heights
+    if sum(candidate.expires_height == expires_height for _, candidate in waiting) >= REGISTRATIONS_PER_BLOCK_MAX:
+        raise InvalidTransaction("full", f"{REGISTRATIONS_PER_BLOCK_MAX} registrations are in this block already")
+    taken = [member.name for _, member in state.scan(Member, MEMBERS)]
+    taken += [candidate.name for _, candidate in waiting]
     if body.name in taken:
         raise InvalidTransaction("name", f"the name {body.name!r} is taken")
-    state.put(candidate_key(sender), Candidate(body.name, body.addresses, context.height + expiry_heights, ()))
+    if league.candidates >= CANDIDATES_MAX or league.members + league.candidates >= MEMBERS_MAX:
+        state.delete(candidate_key(_least_wanted(league, waiting)))
+        league = replace(league, candidates=league.candidates - 1)
+    state.put(candidate_key(sender), Candidate(body.name, body.addresses, expires_height, ()))
     if state.get(Account, account_key(sender)) is None:
         state.put(account_key(sender), Account(0, 0))
     state.put(LEAGUE, replace(league, candidates=league.candidates + 1))
+
+
+def _least_wanted(league: League, waiting: Sequence[tuple[bytes, Candidate]]) -> bytes:
+    """Who makes room when too many wait: the fewest approvals, then the longest wait. Raises InvalidTransaction.
+
+    Keys cost nothing, so without this a stranger could fill all places, and nobody be let in for thousands of heights.
+    Who has more approvals than a third of the members can give stays: somebody honest wants it.
+    """
+    loose = [
+        (len(candidate.approvals), candidate.expires_height, org)
+        for org, candidate in waiting
+        if 3 * len(candidate.approvals) <= league.members
+    ]
+    if not loose:
+        raise InvalidTransaction("full", f"{league.candidates} candidates wait and {league.members} members are in")
+    return min(loose)[2]
 
 
 def approve(state: State, context: BlockContext, sender: OrgId, body: ApproveMember) -> None:

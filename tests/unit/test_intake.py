@@ -158,7 +158,7 @@ def test_parked_transactions_are_bounded(monkeypatch: pytest.MonkeyPatch):
 
 def test_strangers_hold_no_places_in_the_pool(monkeypatch: pytest.MonkeyPatch):
     # A key pair costs nothing. Each of these once left something that could never run, until no member could speak.
-    monkeypatch.setattr(membership, "CANDIDATES_MAX", 2)
+    monkeypatch.setattr(membership, "REGISTRATIONS_PER_BLOCK_MAX", 2)
     desk = Desk()
     for number in range(20):
         stranger = KeyPair.from_seed(bytes([number]) * 32)

@@ -121,12 +121,36 @@ def test_a_registration_that_nobody_approves_is_forgotten_and_may_be_made_again(
 def test_candidates_are_bounded_and_so_are_members(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(membership, "CANDIDATES_MAX", 2)
     league = League(4)
-    registered(league, "eve")
-    registered(league, "frank")
+    eve, frank = registered(league, "eve"), registered(league, "frank")
+    for candidate in (eve, frank):
+        league.say(*[(key, ApproveMember(candidate.org)) for key in league.keys[:2]])
     grace = league.stranger("grace")
-    assert league.refusal(grace, REGISTER) == "full"
+    assert league.refusal(grace, REGISTER) == "full", "both are wanted by somebody honest"
     monkeypatch.setattr(membership, "CANDIDATES_MAX", 9)
     assert league.refusal(grace, REGISTER) == "accepted"
     monkeypatch.setattr(membership, "MEMBERS_MAX", 6)
     assert league.refusal(grace, REGISTER) == "full"
     assert len(list(league.chain.scan(Candidate, CANDIDATES))) == 2
+
+
+def test_a_flood_of_registrations_keeps_nobody_out_for_long(monkeypatch: pytest.MonkeyPatch):
+    # Sixty-four key pairs once closed the league for ten thousand heights.
+    monkeypatch.setattr(membership, "CANDIDATES_MAX", 3)
+    league = League(4)
+    wanted = registered(league, "grace")
+    league.say(*[(key, ApproveMember(wanted.org)) for key in league.keys[:2]])
+    flood = [registered(league, f"mallory {number}") for number in range(10)]
+    waiting = {org for org, _ in league.chain.scan(Candidate, CANDIDATES)}
+    assert waiting == {wanted.org, flood[-1].org, flood[-2].org}
+    assert totals(league).candidates == 3
+    league.say((league.keys[2], ApproveMember(wanted.org)))
+    assert league.is_member(wanted)
+    assert (totals(league).members, totals(league).candidates) == (5, 2)
+
+
+def test_a_block_takes_a_few_registrations_only(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(membership, "REGISTRATIONS_PER_BLOCK_MAX", 2)
+    league = League(4)
+    trial = league.trial()
+    said = league.sign([(league.stranger(f"m{number}"), RegisterMember(f"m{number}", ())) for number in range(5)])
+    assert [error.code for _, error in trial.apply_all(said)] == ["full"] * 3
