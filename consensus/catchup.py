@@ -71,6 +71,14 @@ class CatchUp:
         """How many heights the best claim is ahead of our head."""
         return max(self.target - self._head, 0)
 
+    def surely_behind(self, liars: int) -> int:
+        """How many heights we are behind, whatever `liars` of our peers claim; with so few peers, by the lowest claim.
+
+        `behind` says whom to ask. This says how we stand: one liar must not make us look, or act, as if out of date.
+        """
+        claims = sorted((peer.height for peer in self._peers.values()), reverse=True)
+        return max(claims[min(liars, len(claims) - 1)] - self._head, 0) if claims else 0
+
     def peer_at(self, peer: OrgId, height: int) -> None:
         """A peer says that its newest final block has this height."""
         known = self._peers.get(peer)

@@ -249,8 +249,8 @@ class Replica:
 
     @property
     def behind(self) -> int:
-        """How many heights peers claim to be ahead."""
-        return self._catchup.behind
+        """How many heights we are behind the others, whatever f of them claim."""
+        return self._catchup.surely_behind(self.chain.committee().faults)
 
     # --- events
 
@@ -707,7 +707,7 @@ class Replica:
 
     def _report_for_duty(self) -> None:
         election = self.chain.read(Election, ELECTION)
-        if election is None or self.me not in election.skipped or self._catchup.behind:
+        if election is None or self.me not in election.skipped or self.behind:
             return
         if self._duty_reported != self.chain.height:
             self._duty_reported = self.chain.height

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from consensus import replica as replica_module
+from consensus.catchup import CatchUp
 from consensus.early import EARLY_PER_SENDER_MAX, EarlyMessages
 from consensus.messages import (
     Blocks,
@@ -12,6 +13,7 @@ from consensus.messages import (
     BodyRequest,
     Decided,
     Proposal,
+    Status,
     Transactions,
     VoteMessage,
 )
@@ -154,3 +156,22 @@ def test_a_block_born_late_leaves_room_for_what_shows_that_views_failed():
     chosen = replica.intake.choose(sum(len(encode(each)) for each in shown))
     taken = sum(len(each.encoded) for each in chosen) + sum(len(encode(each)) for each in shown)
     assert BLOCK_BYTES_MAX - 128 * 1024 < taken <= BLOCK_BYTES_MAX
+
+
+def test_one_liar_about_its_height_does_not_make_a_node_look_out_of_date():
+    table = Table()
+    alice, mallory, bob, carol = table.keys
+    replica = table.seat(alice).replica
+    table.deliver()
+    table.hand(mallory, alice, Status(10**12, bytes(32), 0))
+    assert replica.behind == 0
+    for honest in (bob, carol):
+        table.hand(honest, alice, Status(7, bytes(32), 0))
+    assert replica.behind == 7
+
+
+def test_with_one_peer_its_word_is_all_there_is():
+    catchup = CatchUp(3)
+    assert catchup.surely_behind(1) == 0
+    catchup.peer_at(ALICE, 10)
+    assert catchup.surely_behind(1) == 7
