@@ -31,7 +31,7 @@ def configure_logs(level: str, style: str) -> None:
     else:
         # Not the renderer's own tracebacks: those show every local variable, keys among them, and take seconds to draw.
         plain = structlog.dev.plain_traceback
-        rendering = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
+        rendering = [_printable, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -50,3 +50,12 @@ def configure_logs(level: str, style: str) -> None:
     root.setLevel(level.upper())
     for name, hushed in _HUSHED.items():
         logging.getLogger(name).setLevel(hushed)
+
+
+def _printable(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """What peers said stands in many lines: it must not move a terminal's cursor, nor look like a line of ours."""
+    return {name: _plain(value) if isinstance(value, str) else value for name, value in event.items()}
+
+
+def _plain(text: str) -> str:
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterator
 
 import pytest
+import structlog
 
 from node.logs import configure_logs
 
@@ -39,3 +40,17 @@ def test_a_fault_is_told_without_what_the_node_keeps_in_its_variables(
     assert len(told.splitlines()) < 20
     if style == "json":
         assert json.loads(told)["level"] == "error"
+
+
+@pytest.mark.parametrize("style", ["text", "json"])
+def test_what_a_peer_said_neither_moves_the_cursor_nor_makes_a_line(
+    style: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure_logs("info", style)
+    said = "no\x1b[2J\r\n2026-01-01 [info] the node is fine\x07\u202e"
+    logging.getLogger("node.test").warning("refused from %s: %s", "mallory", said)
+    structlog.get_logger("node.test").warning("blob_unavailable", reason=said)
+    told = capsys.readouterr().err
+    assert len(told.splitlines()) == 2
+    assert not set("\x1b\r\x07\u202e") & set(told)
+    assert told.count("the node is fine") == 2
