@@ -18,6 +18,11 @@ from ledger.transactions import RequestTerms
 from node.rounds import RoundId, settings_dict
 from node.worker_protocol import ModelForm, TrainingTerms
 
+# A quorum of the committee has to fetch an update and say so while the window is open: some hops, and the bytes at
+# 10 MB/s. In less, work is delivered, read, and never paid.
+ATTEST_MS_MIN = 1_000
+ATTEST_BYTES_PER_MS = 10_000
+
 
 class TermsRefused(ValueError):
     """This provider cannot or does not want to train under these terms; the text fits a DeclineRound."""
@@ -81,6 +86,9 @@ def check_terms(terms: RequestTerms, allow_no_guarantee: bool) -> None:
         count = parameter_count(terms.model, settings_dict(terms.model_arguments))
     except (ValueError, ModelError, StrategyError, PrivacyRefused) as error:
         raise TermsRefused(short_reason(str(error))) from None
+    window_ms = ATTEST_MS_MIN + 4 * terms.parameters // ATTEST_BYTES_PER_MS
+    if terms.attest_window < window_ms:
+        raise TermsRefused(short_reason(f"attest window {terms.attest_window} ms, want at least {window_ms}"))
     if terms.aggregation not in RULES:
         # Nobody could make a model of what we deliver.
         raise TermsRefused(short_reason(f"unknown aggregation {terms.aggregation!r}"))

@@ -16,6 +16,7 @@ def test_terms_that_can_be_trained_are_taken():
     ("changes", "named"),
     [
         ({"aggregation": "magic"}, "magic"),
+        ({"attest_window": 1}, "attest window 1 ms"),
         ({"strategy": "magic"}, "magic"),
         ({"parameters": TERMS.parameters + 1}, "parameters"),
         ({"limit": 2**20, "scale_bits": 30}, "limit"),
