@@ -52,7 +52,7 @@ class Growth:
         begun_with = self._begin(seen)
         known = self._known[0]
         if len(records) < max(begun_with, known):
-            raise HistoryChanged(self._shrunk(len(records), max(begun_with, known)))
+            raise HistoryChanged(_shrunk(seen, max(begun_with, known)))
         tested = seen.division.tested(len(records), begun_with)
         to_train, to_test = np.flatnonzero(~tested), np.flatnonzero(tested)
         if known and self._known[1] == _fingerprint(records, known):
@@ -118,12 +118,13 @@ class Growth:
         differing += self._first_other(seen, tests, to_test[: len(tests)])
         if differing:
             first = min(differing)
+            where = f"{seen.path}: {seen.place(first)} (record {first + 1})"
             raise HistoryChanged(
-                f"{seen.place(first)} (record {first + 1}) is not what was taken in from there: records are anchored "
-                "as they were; put the row back, or give the new table a data directory of its own"
+                f"{where} is not what was taken in from there: records are anchored as they were; put "
+                "the row back, or give the new table a data directory of its own"
             )
         if trained > len(to_train) or len(tests) > len(to_test):
-            raise HistoryChanged(self._shrunk(len(seen.records), trained + len(tests)))
+            raise HistoryChanged(_shrunk(seen, trained + len(tests)))
         return trained, len(tests)
 
     def _first_other(self, seen: GrowingTable, stored: RecordArrays, rows: NDArray[np.intp]) -> list[int]:
@@ -134,12 +135,6 @@ class Growth:
         other = (_bytes_of(mine) != _bytes_of(seen.records.features[rows])).any(axis=1)
         other |= stored.labels[: len(rows)] != seen.records.labels[rows]
         return [int(rows[np.argmax(other)])] if other.any() else []
-
-    def _shrunk(self, there: int, taken: int) -> str:
-        return (
-            f"there are {there} records, {taken} were taken in before: want a file that grows at its end; give "
-            "one that was begun anew a data directory of its own"
-        )
 
     def _times(self, seen: GrowingTable, rows: NDArray[np.intp], now_ms: int, least: int) -> NDArray[np.int64]:
         """When the new records were taken, ascending, not before `least`: what the table says, else now.
@@ -164,6 +159,13 @@ class Growth:
             return self._store.open_times(open_periods[-1])[1]
         closed = self._store.closed_period(self._store.last_closed())
         return None if closed is None else closed.ends
+
+
+def _shrunk(seen: GrowingTable, taken: int) -> str:
+    return (
+        f"{seen.path}: there are {len(seen.records)} records, {taken} were taken in before: want a file that grows at "
+        "its end; give one that was begun anew a data directory of its own"
+    )
 
 
 def _bytes_of(features: Values) -> NDArray[np.uint8]:

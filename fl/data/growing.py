@@ -5,6 +5,7 @@ Only what a source says is held here; what becomes of new records is not the bus
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -43,11 +44,12 @@ class Division:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GrowingTable:
-    """`records`: all that are there now, oldest first; `times` int64 [n], ms since 1970, None when the source has none.
+    """`records`: all that are in the file now, in its order; `times` int64 [n], ms since 1970, None when it has none.
 
     `place(record)` is how a person finds a record in the file ("line 12").
     """
 
+    path: Path
     records: Table
     times: NDArray[np.int64] | None
     division: Division

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from fl.data.errors import DataError
 from fl.data.growing import GrowingTable
 from fl.data.tabular import TabularSettings, division_of, records_of, schema_path, without_gaps
-from fl.data.tabular_files import Columns, read_columns
+from fl.data.tabular_files import Cells, Columns, read_columns
 from fl.data.tabular_schema import Schema, read_schema
 
 # 2^53 ms: the largest time that a record may bear, some 285 000 years from now.
@@ -32,33 +32,44 @@ def grow(settings: TabularSettings, path: Path) -> GrowingTable | None:
     columns = without_gaps(read_columns(path, schema.columns(), schema.delimiter, whole_lines=True), schema)
     if not columns.rows:
         return None
-    return GrowingTable(records_of(columns, schema), _times(columns, schema), division_of(settings), columns.place)
+    records, times = records_of(columns, schema), _times(columns, schema)
+    return GrowingTable(path, records, times, division_of(settings), columns.place)
 
 
 def _times(columns: Columns, schema: Schema) -> NDArray[np.int64] | None:
-    """ms since 1970: of texts in ISO 8601 (UTC where they name no zone), of numbers whose unit the schema says."""
+    """ms since 1970: of texts in ISO 8601 (UTC where they name no zone), of numbers whose unit the schema says.
+
+    Numbers without a unit may be anything, a running number say: then the records have no times.
+    """
     if schema.time is None:
         return None
     cells = columns.cells[schema.time]
-    if schema.time_unit:
-        try:
-            numbers = np.asarray(cells, dtype=np.float64) * (1000 if schema.time_unit == "s" else 1)
-        except ValueError:
-            raise DataError.of_file(
-                columns.path, f"has texts, want numbers: time_unit is {schema.time_unit!r}", schema.time
-            ) from None
-        times = np.rint(numbers)
-    elif isinstance(cells, list):
-        times = np.array([_milliseconds(columns, schema.time, row, cell) for row, cell in enumerate(cells)])
+    numbers = _numbers(cells)
+    if schema.time_unit and numbers is None:
+        reason = f"has texts, want numbers: time_unit is {schema.time_unit!r}"
+        raise DataError.of_file(columns.path, reason, schema.time)
+    if numbers is None:
+        texts = [str(cell) for cell in cells]
+        times = np.array([_milliseconds(columns, schema.time, row, text) for row, text in enumerate(texts)])
+    elif schema.time_unit:
+        times = np.rint(numbers * (1000 if schema.time_unit == "s" else 1))
     else:
         return None
     strange = np.flatnonzero(~((times >= 0) & (times <= TIME_MS_MAX)))
     if len(strange):
         row = int(strange[0])
         raise DataError.of_file(
-            columns.path, f"{columns.place(row)} has {cells[row]!r}, want a time since 1970", schema.time
+            columns.path, f"{columns.place(row)} has {str(cells[row])[:40]!r}, want a time since 1970", schema.time
         )
     return times.astype(np.int64)
+
+
+def _numbers(cells: Cells) -> NDArray[np.float64] | None:
+    """None for cells that are not numbers, every one."""
+    try:
+        return np.asarray(cells, dtype=np.float64)
+    except ValueError:
+        return None
 
 
 def _milliseconds(columns: Columns, name: str, row: int, cell: str) -> float:

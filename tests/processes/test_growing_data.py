@@ -103,7 +103,7 @@ def test_rows_written_to_a_table_are_anchored_without_a_restart_and_after_one(le
     press.path.write_text("\n".join([*lines[:5], "1,0,ok", *lines[6:]]) + "\n")
     wait(league, lambda: bool(records_of(bob)["problem"]), "bob tells that the past was rewritten")
     shown = records_of(bob)
-    assert shown["problem"].startswith("line 6 (record 5) is not what was taken in from there")
+    assert shown["problem"].startswith(f"{press.path}: line 6 (record 5) is not what was taken in from there")
     assert {**shown, "problem": None} == later
     assert bob.call("health")["ready"]
     # A restart does not stop at it, and the row put back is the end of it.

@@ -1,5 +1,7 @@
 """A table that grows: what is new becomes records, nothing is taken in twice, a rewritten past is named."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -25,6 +27,7 @@ def store(tmp_path):
 
 def seen(rows, times=None, division=None, records=ALL):
     return GrowingTable(
+        Path("press.csv"),
         records.take(slice(0, rows)),
         None if times is None else np.asarray(times, np.int64)[:rows],
         division or Division(20),
@@ -122,7 +125,9 @@ def test_a_rewritten_row_is_named_and_nothing_is_touched(store, row, restarted):
     forged.features[row, 3] += 1
     forged.labels[61:] = 0
     growth = Growth(store, BY_TEN) if restarted else growth
-    with pytest.raises(HistoryChanged, match=rf"line {row + 2} \(record {row + 1}\) is not what was taken in"):
+    with pytest.raises(
+        HistoryChanged, match=rf"press.csv: line {row + 2} \(record {row + 1}\) is not what was taken in"
+    ):
         growth.take_in(seen(90, records=forged), NOW)
     assert (stored(store), store.closed_periods()) == before
     # The row is put back: the node goes on as if nothing had been.
@@ -137,7 +142,7 @@ def test_a_file_that_was_begun_anew_is_no_growth(store, restarted):
     growth.take_in(seen(60), NOW)
     growth = Growth(store, BY_TEN) if restarted else growth
     for rows in (3, 55):
-        with pytest.raises(HistoryChanged, match=f"there are {rows} records, (50|60) were taken in before"):
+        with pytest.raises(HistoryChanged, match=f"press.csv: there are {rows} records, (50|60) were taken in before"):
             growth.take_in(seen(rows), NOW)
     assert counts(store) == (48, 12)
 

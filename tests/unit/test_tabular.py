@@ -4,10 +4,12 @@ import csv
 from pathlib import Path
 
 import numpy as np
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from fl.data.errors import DataError
-from fl.data.registry import load
+from fl.data.registry import growing, load
 from fl.data.tabular import read_table
 from fl.data.tabular_schema import parse_schema, read_schema
 
@@ -209,3 +211,69 @@ def test_a_missing_or_damaged_schema_is_named(tmp_path):
     (tmp_path / "press.doc.schema.toml").write_text(SCHEMA.format(missing="drop"))
     with pytest.raises(DataError, match=r"ends in '\.doc'"):
         load("table", {}, tmp_path / "press.doc")
+
+
+# --- a file that grows
+
+
+def growing_table(path: Path):
+    return growing("table", {"schema": "press.csv.schema.toml"}, path).read()
+
+
+def test_a_growing_file_is_read_in_its_own_order_with_the_times_of_its_rows(tmp_path):
+    seen = growing_table(write(tmp_path))
+    days = [np.datetime64(row[0]) for row in ROWS]
+    assert [np.datetime64(int(time), "ms") for time in seen.times] == days
+    assert seen.records.labels.tolist() == [0, 1, 0, 0]
+    assert [seen.place(record) for record in range(4)] == ["line 2", "line 3", "line 4", "line 5"]
+
+
+def test_rows_with_gaps_are_passed_over_and_do_not_shift_what_is_named(tmp_path):
+    seen = growing_table(write(tmp_path, changed(1, "Heat [K]", ""), missing="drop"))
+    assert [seen.place(record) for record in range(3)] == ["line 2", "line 4", "line 5"]
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".parquet"])
+def test_other_files_grow_too(tmp_path, suffix):
+    path = write(tmp_path)
+    columns = {name: [row[at] for row in ROWS] for at, name in enumerate(HEAD)}
+    if suffix == ".npz":
+        np.savez(path.with_suffix(suffix), **{name: np.array(cells) for name, cells in columns.items()})
+    else:
+        parquet.write_table(pyarrow.table(columns), path.with_suffix(suffix))
+    read_here, as_csv = growing_table(path.with_suffix(suffix)), growing_table(path)
+    assert np.array_equal(read_here.records.features, as_csv.records.features)
+    assert np.array_equal(read_here.times, as_csv.times)
+
+
+@pytest.mark.parametrize(
+    ("when", "unit", "wanted"),
+    [
+        ("2024-01-01T00:00:00+01:00", "", 1_704_063_600_000),
+        ("1704067200.25", "s", 1_704_067_200_250),
+        ("1704067200250", "ms", 1_704_067_200_250),
+        ("17", "", None),
+        ("yesterday", "", "line 2 has 'yesterday', want a time in ISO 8601"),
+        ("2024-01-01", "s", "has texts, want numbers"),
+        ("-5", "s", "line 2 has '-5', want a time since 1970"),
+        ("1e300", "ms", "want a time since 1970"),
+    ],
+)
+def test_the_time_of_a_row_is_what_the_schema_says(tmp_path, when, unit, wanted):
+    path = write(tmp_path, [[when, *ROWS[0][1:]]])
+    if unit:
+        schema = path.with_name("press.csv.schema.toml")
+        schema.write_text(f'time_unit = "{unit}"\n' + schema.read_text())
+    if wanted is None:
+        assert growing_table(path).times is None
+    elif isinstance(wanted, int):
+        assert growing_table(path).times.tolist() == [wanted]
+    else:
+        with pytest.raises(DataError, match=wanted) as raised:
+            growing_table(path)
+        assert "column 'When'" in str(raised.value)
+
+
+def test_a_unit_without_a_time_column_is_refused():
+    with pytest.raises(DataError, match="time_unit is 's'"):
+        parse_schema({"label": "a", "classes": ["x"], "time_unit": "s", "features": [{"column": "b", "values": ["c"]}]})
