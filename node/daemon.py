@@ -27,6 +27,7 @@ from node.admission import NotAdmitted, serve_admission
 from node.aggregation import Aggregation
 from node.anchoring import Anchorer
 from node.attesting import Attester
+from node.blob_upkeep import BlobUpkeep
 from node.blobs import NodeBlobs
 from node.collecting import Collecting
 from node.config import Config
@@ -128,6 +129,7 @@ async def _run_member(services: NodeServices, transport: Transport, journal: Jou
 
     async with open_training_process(worker) as process, trio.open_nursery() as nursery:
         attester = Attester(services, blobs)
+        upkeep = BlobUpkeep(services, blob_store)
         trainer = Trainer(_trainer_settings(config), services, blobs, services.records, process, data_dir, notify)
         services.trainer = TrainerDesk(trainer)
         anchorer = Anchorer(services, services.records, notify) if services.records else None
@@ -138,7 +140,7 @@ async def _run_member(services: NodeServices, transport: Transport, journal: Jou
             count_block(metrics, chain, key.org, final, outcome)
             if any(changed.startswith(MEMBERS) for changed in outcome.changes):
                 members.look()
-            for part in (attester, trainer, anchorer):
+            for part in (attester, trainer, anchorer, upkeep):
                 if part is not None:
                     part.wake()
 
@@ -156,6 +158,7 @@ async def _run_member(services: NodeServices, transport: Transport, journal: Jou
         nursery.start_soon(addresses.run)
         nursery.start_soon(attester.run)
         nursery.start_soon(trainer.run)
+        nursery.start_soon(upkeep.run)
         if services.records is not None and anchorer is not None:
             collecting = Collecting(services.records, config.data, anchorer.anchored_through, anchorer.wake, notify)
             services.collecting = collecting

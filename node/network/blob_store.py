@@ -88,6 +88,13 @@ class BlobStore:
             raise MissingBlob(digest.hex())
         return self._sizes[digest]
 
+    def stored_at(self, digest: Hash32) -> float:
+        """When the blob came, in seconds since 1970; 0 when somebody took its file away."""
+        try:
+            return self._path(digest).stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
+
     def path(self, digest: Hash32) -> Path:
         """The file of a blob, to be read only; raises MissingBlob."""
         self.size(digest)
