@@ -111,9 +111,11 @@ class Intake:
             return False
         refused = self._run(OrgId(transaction.sender))
         for each, error in refused:
-            self.pool.drop(each.id)
             if each.id == transaction.id:
+                self.pool.drop(each.id)
                 raise error
+            # One that waited for this one: whoever said it is told when its nonce is used.
+            self._park(each)
         return True
 
     def receive(self, transaction: Transaction) -> bool:

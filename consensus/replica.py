@@ -719,8 +719,15 @@ class Replica:
         Only when the same one is missing for a second time: it may be on its way back from those who had it.
         """
         gap = None if self._key is None else self.intake.gap(self._key.org)
-        if gap is not None and gap == self._gap:
+        if self._key is not None and gap is not None and gap == self._gap:
+            org = self._key.org
+            waiting = {each.nonce for each in self.intake.pool if each.sender == org}
             self._submit_duty(SkipNonce(), gap)
+            # What was signed on top of it can be tried now. What of that is refused goes with it at once: a dozen
+            # statements of one mistake, each let go after two looks, would hold up the next one for a minute.
+            while (gap := self.intake.gap(org)) in waiting:
+                waiting.remove(gap)
+                self._submit_duty(SkipNonce(), gap)
         self._gap = gap
 
     def _skip_refused_duty(self) -> None:

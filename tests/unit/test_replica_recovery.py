@@ -23,7 +23,7 @@ from consensus.replica import (
 from ledger.blocks import FinalBlock
 from ledger.certificates import Subject, VoteKind, cast, certify
 from ledger.codec import digest
-from ledger.entries import ELECTION, Election, Standing, standing_key
+from ledger.entries import ELECTION, Account, Election, Standing, account_key, standing_key
 from ledger.keys import KeyPair
 from ledger.transactions import (
     Attestation,
@@ -262,6 +262,25 @@ def test_a_lost_nonce_is_let_go_at_the_second_look_so_that_later_ones_run():
     assert skip.nonce == 0
     assert table.seat(bob).replica.chain.find_transaction(orphan.id) is not None
     assert table.seat(alice).replica.chain.next_nonce(alice.org) == 2
+
+
+def test_statements_that_only_repeat_a_mistake_are_let_go_together():
+    # The first is lost; what follows it was taken unseen, and all but the last is refused once it can be tried.
+    table = Table()
+    alice, bob, *_ = table.keys
+    account = table.seat(alice).replica.chain.read(Account, account_key(alice.org))
+    assert account is not None
+    everything, too_much = Transfer(bob.org, account.balance, ""), Transfer(bob.org, 1, "")
+    said = [everything, *[too_much] * 6, SkipNonce()]
+    orphans = [sign_transaction(alice, table.genesis.chain_id, nonce, body) for nonce, body in enumerate(said, start=1)]
+    for key in table.keys:
+        sender = bob if key is not bob else alice
+        table.hand(sender, key, Transactions(tuple(orphans)))
+    table.ring(STATUS_TIMER, after_ms=2_000)
+    table.ring(STATUS_TIMER, after_ms=2_000)
+    assert table.seat(bob).replica.chain.find_transaction(orphans[0].id) is not None
+    assert table.seat(bob).replica.chain.find_transaction(orphans[-1].id) is not None
+    assert table.seat(alice).replica.chain.next_nonce(alice.org) == len(said) + 1
 
 
 def test_a_duty_that_came_too_late_holds_up_nothing_that_was_said_after_it():
