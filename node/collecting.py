@@ -20,7 +20,7 @@ from node.record_store import RecordStore
 from node.replica import now_ms
 
 if TYPE_CHECKING:
-    from fl.data.registry import GrowingSource
+    from fl.data.growing import GrowingSource
 
 log = structlog.get_logger(__name__)
 
@@ -152,7 +152,7 @@ class Collecting:
             return
         # Forgotten first, so that a look that fails is made again.
         self._looked_at = None
-        seen = self._source.read()
+        seen = self._source.read(self._growth.known)
         if seen is not None:
             self._growth.take_in(seen, self._clock(), after_period)
         self._looked_at = stamp

@@ -48,14 +48,16 @@ class Growth:
         Raises HistoryChanged naming the first record that differs; RecordStoreError for records of another form, and
         when the disk refuses, with all that was stored before still there.
         """
-        records = seen.records
+        records, known = seen.records, self._known[0]
+        assert seen.first in (0, known), f"left out are {seen.first} records, {known} are known to be stored"
         begun_with = self._begin(seen)
-        known = self._known[0]
-        if len(records) < max(begun_with, known):
+        if seen.total < max(begun_with, known):
             raise HistoryChanged(_shrunk(seen, max(begun_with, known)))
-        tested = seen.division.tested(len(records), begun_with)
-        to_train, to_test = np.flatnonzero(~tested), np.flatnonzero(tested)
-        if known and self._known[1] == _fingerprint(records, known):
+        tested = seen.division.tested(seen.total, begun_with)
+        to_train, to_test = (np.flatnonzero(side[seen.first :]) for side in (~tested, tested))
+        if seen.first:
+            fresh, fresh_test = to_train, to_test
+        elif known and self._known[1] == _fingerprint(records, known):
             tests = int(np.count_nonzero(tested[:known]))
             fresh, fresh_test = to_train[known - tests :], to_test[tests:]
         else:
@@ -69,8 +71,14 @@ class Growth:
         closed = Collector(self._store, self._rule, after_period).collect(
             records.features[fresh], records.labels[fresh], times
         )
-        self._known = (len(records), _fingerprint(records, len(records)))
+        # Of a part there is no fingerprint of all: a look at all then compares with the store.
+        self._known = (seen.total, b"" if seen.first else _fingerprint(records, len(records)))
         return Taken(len(fresh), len(fresh_test), tuple(closed))
+
+    @property
+    def known(self) -> int:
+        """So many records of the table are known to be stored; 0 when that is to be found out."""
+        return self._known[0]
 
     def close_due(self, now_ms: int) -> list[ClosedPeriod]:
         """Close the periods whose time is over."""
@@ -91,7 +99,7 @@ class Growth:
                     f"{self._store.path} holds records of a stream: give the table a data directory of its own"
                 )
             self._store.declare(layout_of(seen.records))
-            begun_with = str(len(seen.records))
+            begun_with = str(seen.total)
             self._store.set_notes({BEGUN_WITH: begun_with, DIVISION: division})
         else:
             self._store.declare(layout_of(seen.records))
@@ -163,7 +171,7 @@ class Growth:
 
 def _shrunk(seen: GrowingTable, taken: int) -> str:
     return (
-        f"{seen.path}: there are {len(seen.records)} records, {taken} were taken in before: want a file that grows at "
+        f"{seen.path}: there are {seen.total} records, {taken} were taken in before: want a file that grows at "
         "its end; give one that was begun anew a data directory of its own"
     )
 

@@ -6,7 +6,7 @@ Only what a source says is held here; what becomes of new records is not the bus
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,7 +46,8 @@ class Division:
 class GrowingTable:
     """`records`: all that are in the file now, in its order; `times` int64 [n], ms since 1970, None when it has none.
 
-    `place(record)` is how a person finds a record in the file ("line 12").
+    With `first` the records of before are left out: so many, the same as they were when they were read. `place(at)` is
+    how a person finds the record `records[at]` in the file ("line 12").
     """
 
     path: Path
@@ -54,3 +55,22 @@ class GrowingTable:
     times: NDArray[np.int64] | None
     division: Division
     place: Callable[[int], str]
+    first: int = 0
+
+    @property
+    def total(self) -> int:
+        """How many records the file has."""
+        return self.first + len(self.records)
+
+
+class GrowingSource(Protocol):
+    """A source to look at again and again. `files`: on these a change shows."""
+
+    @property
+    def files(self) -> tuple[Path, ...]: ...
+
+    def read(self, after: int = 0) -> GrowingTable | None:
+        """What there is now; without the first `after` records if they are surely those that were given before.
+
+        None when there is nothing yet. Raises DataError as `registry.load` does.
+        """

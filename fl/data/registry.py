@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from fl.data import bearing_simulator, cifar_mosaics, cwru, idx_images, ims, tabular, tabular_growing, text
 from fl.data.errors import DataError
-from fl.data.growing import GrowingTable
+from fl.data.growing import GrowingSource
 from fl.data.subset import SUBSET_NAMES, SubsetSettings, take_subset
 from fl.data.tables import Split, Table
 from fl.settings import SHOWN_CHARS_MAX, SettingNote, parse_settings, setting_notes
@@ -29,7 +29,7 @@ class SourcePlugIn(Protocol):
 class Source:
     """A built-in source. `path` says what it is read from, "" for nothing.
 
-    `pooled_test` is None where the test records of `load` are the same for every factory; `grow` and `files` where
+    `pooled_test` is None where the test records of `load` are the same for every factory; `grow` where
     what is read never changes.
     """
 
@@ -38,8 +38,7 @@ class Source:
     settings: type
     load: Callable[[Any, Path | None], Split]
     pooled_test: Callable[[Any, Path | None], Table] | None = None
-    grow: Callable[[Any, Path], GrowingTable | None] | None = None
-    files: Callable[[Any, Path], tuple[Path, ...]] | None = None
+    grow: Callable[[Any, Path], GrowingSource] | None = None
 
 
 BUILT_IN: Mapping[str, Source] = {
@@ -92,8 +91,7 @@ BUILT_IN: Mapping[str, Source] = {
         path="a .csv, .txt, .tsv, .parquet or .npz file",
         settings=tabular.TabularSettings,
         load=tabular.load,
-        grow=tabular_growing.grow,
-        files=tabular_growing.files,
+        grow=tabular_growing.TableReader,
     ),
 }
 
@@ -147,24 +145,13 @@ def load(source: str, settings: Mapping[str, str], path: Path | None) -> Split:
     return take_subset(BUILT_IN[source].load(_parsed(source, own), path), subset)
 
 
-@dataclass(frozen=True, slots=True)
-class GrowingSource:
-    """A source to look at again and again. `files`: on these a change shows; `read`: what there is now, or nothing yet.
-
-    `read` raises DataError as `load` does.
-    """
-
-    files: tuple[Path, ...]
-    read: Callable[[], GrowingTable | None]
-
-
 def growing(source: str, settings: Mapping[str, str], path: Path | None) -> GrowingSource:
     """A source whose file grows at its end. Raises DataError for one that does not, and as `load` does.
 
     One factory's own table is taken whole: which part of it a partition gives would change with every new record.
     """
     found = BUILT_IN.get(source)
-    if found is None or found.grow is None or found.files is None:
+    if found is None or found.grow is None:
         able = ", ".join(name for name, known in BUILT_IN.items() if known.grow is not None)
         raise DataError(f"source {source[:SHOWN_CHARS_MAX]!r} does not grow; those that do: {able}")
     _check_path(source, path)
@@ -172,8 +159,7 @@ def growing(source: str, settings: Mapping[str, str], path: Path | None) -> Grow
     parting = sorted(settings.keys() & SUBSET_NAMES)
     if parting:
         raise DataError(f"source {source!r} has the setting {parting[0]!r}, which a table that grows cannot have")
-    place, grow, parsed = path, found.grow, _parsed(source, settings)
-    return GrowingSource(found.files(parsed, place), lambda: grow(parsed, place))
+    return found.grow(_parsed(source, settings), path)
 
 
 def pooled_test(source: str, settings: Mapping[str, str], path: Path | None) -> Table:

@@ -1,7 +1,7 @@
 """Columns out of a CSV, Parquet or .npz file, as they stand there, and the place of every row. Gives no meaning."""
 
 import csv
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from fl.data.npz import NpzFile, open_npz
 # Ten thousand machines, once a second for some hours: beyond this a table wants a source of its own.
 ROWS_MAX = 50_000_000
 NAMES_SHOWN = 12
+TEXT_SUFFIXES = (".csv", ".txt", ".tsv")
 
 Cells = list[str] | NDArray[np.generic]
 
@@ -28,10 +29,13 @@ class Columns:
     place: Callable[[int], str]
 
 
-def read_columns(path: Path, wanted: Sequence[str], delimiter: str, whole_lines: bool = False) -> Columns:
-    """The wanted columns of a file; its suffix says what it is: .csv, .txt, .tsv, .parquet, .npz.
+def is_text(path: Path) -> bool:
+    """Whether the file is one of lines, by its suffix."""
+    return path.suffix.lower() in TEXT_SUFFIXES
 
-    `whole_lines`: a last line of text that has no line end yet is left out.
+
+def read_columns(path: Path, wanted: Sequence[str], delimiter: str) -> Columns:
+    """The wanted columns of a file; its suffix says what it is: .csv, .txt, .tsv, .parquet, .npz.
 
     A column of an .npz file is a one-dimensional array, or "name:3", column 3 of a two-dimensional one. Raises
     DataError for a column that is missing, a line with other than the head's number of cells, and what is no such file.
@@ -40,8 +44,13 @@ def read_columns(path: Path, wanted: Sequence[str], delimiter: str, whole_lines:
     suffix = path.suffix.lower()
     if suffix in readers:
         return readers[suffix](path, wanted)
-    if suffix in (".csv", ".txt", ".tsv"):
-        return _csv(path, wanted, delimiter, whole_lines)
+    if is_text(path):
+        try:
+            # utf-8-sig: spreadsheets put a mark before the first column's name.
+            with path.open(encoding="utf-8-sig", newline="") as file:
+                return read_lines(path, file, wanted, delimiter)[0]
+        except (OSError, UnicodeDecodeError) as error:
+            raise not_csv(path, error) from None
     raise DataError.of_file(path, f"ends in {suffix!r}, want .csv, .txt, .tsv, .parquet or .npz")
 
 
@@ -54,39 +63,50 @@ def _missing(path: Path, wanted: Sequence[str], present: Sequence[str]) -> None:
         raise DataError.of_file(path, f"missing; the file has {len(present)} columns: {shown}", lacking[0])
 
 
-def _csv(path: Path, wanted: Sequence[str], delimiter: str, whole_lines: bool) -> Columns:
+def read_lines(
+    path: Path,
+    lines: Iterable[str],
+    wanted: Sequence[str],
+    delimiter: str,
+    head: Sequence[str] = (),
+    lines_before: int = 0,
+) -> tuple[Columns, tuple[str, ...], int]:
+    """The wanted columns of CSV text, the names of all columns, and how many lines were read.
+
+    The names stand in the first line, unless `head` gives them: then `lines_before` lines of the file came before.
+    Raises DataError as `read_columns` does; what the lines themselves raise goes through.
+    """
     cells: dict[str, list[str]] = {name: [] for name in wanted}
-    lines: list[int] = []
+    places: list[int] = []
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
     try:
-        # utf-8-sig: spreadsheets put a mark before the first column's name.
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(_whole(file) if whole_lines else file, delimiter=delimiter, strict=True)
-            head = next(reader, None)
-            if not head:
-                raise DataError.of_file(path, "is empty, want a first line with the names of the columns")
-            _missing(path, wanted, head)
-            twice = [name for name in wanted if head.count(name) > 1]
-            if twice:
-                raise DataError.of_file(path, f"stands {head.count(twice[0])} times in the first line", twice[0])
-            takers = [(cells[name].append, head.index(name)) for name in wanted]
-            for row in reader:
-                if not row:
-                    continue
-                if len(row) != len(head):
-                    raise DataError.of_file(path, f"line {reader.line_num} has {len(row)} cells, want {len(head)}")
-                if len(lines) == ROWS_MAX:
-                    raise DataError.of_file(path, f"has more than {ROWS_MAX} rows")
-                lines.append(reader.line_num)
-                for take, position in takers:
-                    take(row[position])
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError.of_file(path, f"cannot be read as CSV in UTF-8: {error}") from None
-    return Columns(path, dict(cells), len(lines), lambda row: f"line {lines[row]}")
+        names = tuple(head) or tuple(next(reader, ()))
+        if not names:
+            raise DataError.of_file(path, "is empty, want a first line with the names of the columns")
+        _missing(path, wanted, names)
+        twice = [name for name in wanted if names.count(name) > 1]
+        if twice:
+            raise DataError.of_file(path, f"stands {names.count(twice[0])} times in the first line", twice[0])
+        takers = [(cells[name].append, names.index(name)) for name in wanted]
+        for row in reader:
+            if not row:
+                continue
+            line = lines_before + reader.line_num
+            if len(row) != len(names):
+                raise DataError.of_file(path, f"line {line} has {len(row)} cells, want {len(names)}")
+            if len(places) == ROWS_MAX:
+                raise DataError.of_file(path, f"has more than {ROWS_MAX} rows")
+            places.append(line)
+            for take, position in takers:
+                take(row[position])
+    except csv.Error as error:
+        raise not_csv(path, error) from None
+    columns = Columns(path, dict(cells), len(places), lambda row: f"line {places[row]}")
+    return columns, names, lines_before + reader.line_num
 
 
-def _whole(lines: Iterable[str]) -> Iterator[str]:
-    """All lines that have their end; only the last of a file can lack it."""
-    return (line for line in lines if line.endswith(("\n", "\r")))
+def not_csv(path: Path, error: Exception) -> DataError:
+    return DataError.of_file(path, f"cannot be read as CSV in UTF-8: {error}")
 
 
 def _parquet(path: Path, wanted: Sequence[str]) -> Columns:

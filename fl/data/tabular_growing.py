@@ -6,34 +6,49 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fl.data.csv_tail import Mark, read_tail
 from fl.data.errors import DataError
 from fl.data.growing import GrowingTable
 from fl.data.tabular import TabularSettings, division_of, records_of, schema_path, without_gaps
-from fl.data.tabular_files import Cells, Columns, read_columns
+from fl.data.tabular_files import Cells, Columns, is_text, read_columns
 from fl.data.tabular_schema import Schema, read_schema
 
 # 2^53 ms: the largest time that a record may bear, some 285 000 years from now.
 TIME_MS_MAX = 2**53 - 1
 
 
-def files(settings: TabularSettings, path: Path) -> tuple[Path, ...]:
-    """What a change of the table shows on: itself, and its schema."""
-    return path, schema_path(settings, path)
+class TableReader:
+    """Reads a table again and again; of a CSV file only what is new, as long as all before it is what it was."""
 
+    def __init__(self, settings: TabularSettings, path: Path) -> None:
+        self.files = (path, schema_path(settings, path))
+        self._settings = settings
+        self._path = path
+        self._mark: Mark | None = None
+        self._records = 0
 
-def grow(settings: TabularSettings, path: Path) -> GrowingTable | None:
-    """The table as it is now, in the file's order; None while it has no records.
+    def read(self, after: int = 0) -> GrowingTable | None:
+        """The table as it is now, in the file's order, without its first `after` records where it can be told that they
+        are those given before; None while it has no records.
 
-    A time column says when each record was taken; it does not order them, for then a late row would rewrite history.
-    A last line of a CSV file without its line end is taken to be still written at. Raises DataError as `tabular.load`
-    does, and for a time that is none.
-    """
-    schema = read_schema(schema_path(settings, path))
-    columns = without_gaps(read_columns(path, schema.columns(), schema.delimiter, whole_lines=True), schema)
-    if not columns.rows:
-        return None
-    records, times = records_of(columns, schema), _times(columns, schema)
-    return GrowingTable(path, records, times, division_of(settings), columns.place)
+        A time column says when each record was taken; it does not order them, for then a late row would rewrite
+        history. A last line of CSV without its line end is taken to be still written at. Raises DataError as
+        `tabular.load` does, and for a time that is none.
+        """
+        schema = read_schema(self.files[1])
+        mark, goes_on = None, False
+        if is_text(self._path):
+            known = self._mark if after and after == self._records else None
+            columns, mark, goes_on = read_tail(self._path, schema, known)
+        else:
+            columns = read_columns(self._path, schema.columns(), schema.delimiter)
+        columns = without_gaps(columns, schema)
+        first = after if goes_on else 0
+        if not first and not columns.rows:
+            return None
+        records, times = records_of(columns, schema), _times(columns, schema)
+        self._mark, self._records = mark, first + len(records)
+        return GrowingTable(self._path, records, times, division_of(self._settings), columns.place, first)
 
 
 def _times(columns: Columns, schema: Schema) -> NDArray[np.int64] | None:

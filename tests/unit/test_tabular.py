@@ -1,6 +1,7 @@
 """Tables of one's own: what the schema declares is what is read, and a damaged file says where it is damaged."""
 
 import csv
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -277,3 +278,67 @@ def test_the_time_of_a_row_is_what_the_schema_says(tmp_path, when, unit, wanted)
 def test_a_unit_without_a_time_column_is_refused():
     with pytest.raises(DataError, match="time_unit is 's'"):
         parse_schema({"label": "a", "classes": ["x"], "time_unit": "s", "features": [{"column": "b", "values": ["c"]}]})
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_reading_what_was_added_gives_what_reading_all_gives(tmp_path, seed):
+    """A file written in pieces that end anywhere: within a word, a quoted line end, a letter of two bytes."""
+    path = write(tmp_path)
+    rng = np.random.default_rng(seed)
+    for at in range(40):
+        state = ("ok", "worn")[at % 2]
+        row = [f"2024-02-01T00:00:{at:02}", 'a "Süd"\nb', "LM"[at % 2], str(290 + at % 20), "é\n", "1", state]
+        with path.open("a", newline="") as file:
+            csv.writer(file, lineterminator=["\n", "\r\n"][seed % 2]).writerow(row)
+    whole, text = growing_table(path), path.read_bytes()
+    head = text.index(b"\n") + 1
+    cuts = sorted({head, len(text), *rng.integers(head, len(text), 25).tolist()})
+    source = growing("table", {"schema": "press.csv.schema.toml"}, path)
+    got, labels, times, places, parts = [], [], [], [], 0
+    for cut in cuts:
+        path.write_bytes(text[:cut])
+        seen = None
+        # Refused when it is cut within quotes, after a line end that is part of a cell.
+        with suppress(DataError):
+            seen = source.read(len(got))
+        if seen is None:
+            continue
+        assert seen.first in (0, len(got))
+        parts += seen.first > 0
+        if not seen.first:
+            got, labels, times, places = [], [], [], []
+        got += seen.records.features.tolist()
+        labels += seen.records.labels.tolist()
+        times += [] if seen.times is None else seen.times.tolist()
+        places += [seen.place(at) for at in range(len(seen.records))]
+    assert parts > 5
+    assert got == whole.records.features.tolist()
+    assert (labels, times) == (whole.records.labels.tolist(), whole.times.tolist())
+    assert places == [whole.place(at) for at in range(len(whole.records))]
+
+
+def test_what_was_read_before_and_is_changed_is_read_again(tmp_path):
+    path = write(tmp_path)
+    source = growing("table", {"schema": "press.csv.schema.toml"}, path)
+    assert len(source.read().records) == 4
+    assert (source.read(4).first, len(source.read(4).records)) == (4, 0)
+    # Somebody who holds another number of records than were given gets them all.
+    assert source.read(3).first == 0
+    changed = path.read_bytes().replace(b"305", b"304")
+    path.write_bytes(changed)
+    assert source.read(4).first == 0
+    assert source.read(4).first == 4
+    path.write_bytes(changed[: len(changed) // 2])
+    assert source.read(4).first == 0
+    schema = path.with_name("press.csv.schema.toml")
+    path.write_bytes(changed)
+    assert source.read().total == 4
+    schema.write_text(schema.read_text().replace("high = 310", "high = 311"))
+    assert source.read(4).first == 0
+
+
+def test_a_file_that_grows_needs_line_ends_that_show_where_it_ends(tmp_path):
+    path = write(tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"\r\n", b"\r"))
+    with pytest.raises(DataError, match="lines that end in CR alone"):
+        growing_table(path)
