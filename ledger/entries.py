@@ -152,7 +152,8 @@ class Request:
     """A data request. `deadline`: block time at which the current stage ends by itself; 0: it does not.
 
     `model` is the current global model, the result of round `model_round` (0: the initial model), `accuracy` what
-    providers measured of `judged_model`, weighted by their test records; `judged_round` its round.
+    providers measured of `judged_model`, weighted by their test records; `judged_round` its round. `ending`: cancelled
+    by the requester while updates were announced: the round in work is settled, and no other begins.
     """
 
     requester: Org
@@ -172,6 +173,7 @@ class Request:
     judged_round: Count
     accuracy: Millionths
     outcome: Text
+    ending: bool
 
 
 class Fate(IntEnum):

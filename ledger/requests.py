@@ -54,6 +54,7 @@ VOID_ROUNDS_MAX = 3
 # A closed round waits so long for its aggregate, in ms of block time: longer than a weekend for which a league is
 # switched off. Past that nobody can make it, see `_nobody_aggregated`.
 AGGREGATION_MS_MAX = 3 * 86_400_000
+CANCELLED = "cancelled by the requester"
 # The header of an update's blob beside four bytes a parameter.
 BLOB_OVERHEAD_BYTES_MAX = 64
 
@@ -65,8 +66,7 @@ STAGES_ALLOWED: dict[type, frozenset[Stage]] = {
     ReportAccuracy: frozenset({Stage.TRAINING, Stage.ATTESTING}),
     AttestBlobs: frozenset({Stage.TRAINING, Stage.ATTESTING}),
     AggregateRound: frozenset({Stage.AGGREGATING}),
-    # Nobody cancels work that was announced: the committee, the requester perhaps among it, has the bytes by then.
-    CancelRequest: frozenset({Stage.OPEN, Stage.TRAINING}),
+    CancelRequest: frozenset({Stage.OPEN, Stage.TRAINING, Stage.ATTESTING, Stage.AGGREGATING}),
 }
 
 
@@ -109,6 +109,7 @@ def publish(state: State, context: BlockContext, sender: OrgId, request_id: Hash
         judged_round=0,
         accuracy=0,
         outcome="",
+        ending=False,
     )
     state.put(request_key(request_id), request)
     state.put(OPEN_REQUESTS, OpenRequests((*open_requests.ids, request_id)))
@@ -237,15 +238,22 @@ def aggregate(state: State, context: BlockContext, sender: OrgId, body: Aggregat
 
 
 def cancel(state: State, context: BlockContext, sender: OrgId, body: CancelRequest) -> None:
+    """End the request at once, or after the round in work when updates of it are announced.
+
+    By then the committee, the requester perhaps among it, has their bytes: what is delivered of them is paid first.
+    """
     request = _request_in_stage(state, body.request, CancelRequest)
     if sender != request.requester:
         raise InvalidTransaction("requester", "only the requester cancels a request")
     current = state.get(Round, round_key(body.request))
     if current is not None:
         if any(part.fate in (Fate.ANNOUNCED, Fate.DELIVERED) for part in current.participants):
-            raise InvalidTransaction("delivered", "updates are announced: the round is settled before the request ends")
+            if request.ending:
+                raise InvalidTransaction("cancelled", f"it is cancelled, round {current.number} is settled first")
+            state.put(request_key(body.request), replace(request, ending=True))
+            return
         _put_receipt(state, context, body.request, current, _judge(current), b"", {}, {})
-    finish(state, body.request, request, Stage.CANCELLED, "cancelled by the requester")
+    finish(state, body.request, request, Stage.CANCELLED, CANCELLED)
 
 
 def pass_deadlines(state: State, context: BlockContext) -> None:
@@ -354,6 +362,9 @@ def _open_round(
     state: State, context: BlockContext, request_id: bytes, request: Request, number: int, attempt: int = 0
 ) -> None:
     """Invite who has anchored records and whom the escrow can still pay, in the order they joined."""
+    if request.ending:
+        finish(state, request_id, request, Stage.CANCELLED, CANCELLED)
+        return
     offers = [
         (provider.org, min(provider.record_count, anchor_totals(state, provider.org).records))
         for provider in request.providers

@@ -11,7 +11,7 @@ from typing import Protocol
 import structlog
 import trio
 
-from ledger.entries import REQUESTS, Request, Stage
+from ledger.entries import FINAL_STAGES, REQUESTS, Request
 from ledger.transactions import AnnounceUpdate, PublishRequest
 from ledger.types import Hash32
 from node.network.blob_store import BlobStore
@@ -83,7 +83,7 @@ class BlobUpkeep:
 
     def _final_models(self) -> Iterator[bytes]:
         for _, request in self._ledger.chain.scan(Request, REQUESTS):
-            if request.stage is Stage.DONE:
+            if request.stage in FINAL_STAGES and request.model_round:
                 yield request.model
 
     def _delete(self, in_work: set[bytes], final: set[bytes], goal_bytes: int) -> int:

@@ -180,7 +180,10 @@ def receipts(request_id: str, config_path: str, as_json: bool) -> None:
 @node_options
 @sending_options
 def cancel(request_id: str, config_path: str, as_json: bool, wait: bool, timeout_s: float) -> None:
-    """End a request of this organisation; what no finished round has earned returns to its balance."""
+    """End a request of this organisation; what no round has earned returns to its balance.
+
+    A round of which updates are announced is settled and paid first, and no other begins.
+    """
     with progress("cancelling", None, as_json):
         answer = ask(config_path, "request.cancel", request=request_id, **finality(wait, timeout_s))
     say_sent(f"Cancelled {short_hash(request_id)}", answer, as_json)

@@ -281,13 +281,26 @@ def test_work_that_was_announced_is_settled_before_the_request_ends():
     story = Story()
     league = story.league
     league.announce(story.id, [story.bob])
-    assert league.refusal(story.alice, CancelRequest(story.id)) == "delivered"
-    league.attest(story.id, [story.bob])
-    assert league.refusal(story.alice, CancelRequest(story.id)) == "delivered"
-    league.announce(story.id, [story.carol, story.dave])
-    assert league.refusal(story.alice, CancelRequest(story.id)) == "stage"
-    league.attest(story.id, [story.carol, story.dave])
-    assert league.refusal(story.alice, CancelRequest(story.id)) == "stage"
-    league.aggregate(story.id)
     league.say((story.alice, CancelRequest(story.id)))
+    assert league.refusal(story.alice, CancelRequest(story.id)) == "cancelled"
+    league.announce(story.id, [story.carol, story.dave])
+    league.attest(story.id, story.providers)
+    assert story.stage is Stage.AGGREGATING
+    league.aggregate(story.id)
+    assert (story.stage, league.request(story.id).outcome) == (Stage.CANCELLED, "cancelled by the requester")
     assert league.balance(story.alice) == BALANCE - 600
+    assert league.request(story.id).model_round == 1
+
+
+@pytest.mark.parametrize("stage", [Stage.ATTESTING, Stage.AGGREGATING])
+def test_a_request_is_cancelled_in_every_stage_and_no_other_round_begins(stage: Stage):
+    story = at(stage)
+    league = story.league
+    league.say((story.alice, CancelRequest(story.id)))
+    if stage is Stage.ATTESTING:
+        league.commit(after_ms=30_000)  # nobody attests in time: the round is void, and not tried again
+    else:
+        league.aggregate(story.id)
+    assert story.stage is Stage.CANCELLED
+    assert league.balance(story.alice) == BALANCE - (0 if stage is Stage.ATTESTING else 600)
+    assert league.chain.next_deadline() is None

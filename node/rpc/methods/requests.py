@@ -95,7 +95,10 @@ async def request_join(
 
 
 async def request_cancel(node: Node, *, request: Hash, mode: Mode = "final", timeout_s: Seconds = WAIT_S) -> Json:
-    """End our own request; escrow that no finished round has earned returns to us."""
+    """End our own request; escrow that no round has earned returns to us.
+
+    A round of which updates are announced is settled and paid first, and no other begins.
+    """
     _need_request(node, request)
     own = await node.services.submit_own(CancelRequest(request))
     return submitted(node, own, mode, timeout_s, lambda: {"request": request.hex()})
@@ -186,6 +189,7 @@ def _summary(node: Node, id: bytes, request: Request) -> dict[str, Json]:
         "deadline": request.deadline,
         "published_height": request.published_height,
         "outcome": request.outcome,
+        "ending": request.ending,
     }
 
 
