@@ -6,6 +6,7 @@ Handed to the local interface, the trainer, the attester, anchoring; satisfies `
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -17,16 +18,19 @@ from ledger.membership import is_member
 from ledger.transactions import Body, RegisterMember, Setting, Transaction
 from ledger.types import Hash32, OrgId
 from node.admission import NotAdmitted, Standing, ask_standing, ask_to_register
-from node.blobs import NodeBlobs
-from node.collecting import Collecting
 from node.config import Config
 from node.events import EventHub, Subscription
 from node.network.transport import Transport
-from node.record_store import RecordStore
-from node.replica import ReplicaDriver
 from node.request_file import RequestDraft
-from node.trainer import Trainer
 from node.worker_protocol import ModelForm
+
+if TYPE_CHECKING:
+    # The parts bring numpy along, and come when the local interface answers already.
+    from node.blobs import NodeBlobs
+    from node.collecting import Collecting
+    from node.record_store import RecordStore
+    from node.replica import ReplicaDriver
+    from node.trainer import Trainer
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ class ConsensusStatus:
 class TrainerDesk:
     """The trainer as the local interface sees it."""
 
-    def __init__(self, trainer: Trainer) -> None:
+    def __init__(self, trainer: "Trainer") -> None:
         self._trainer = trainer
 
     async def initial_model(self, draft: RequestDraft) -> tuple[Hash32, int]:
@@ -65,10 +69,10 @@ class NodeServices:
     events: EventHub
     stop_daemon: Callable[[], None]
     transport: Transport | None = None
-    driver: ReplicaDriver | None = None
-    blobs: NodeBlobs | None = None
-    records: RecordStore | None = None
-    collecting: Collecting | None = None
+    driver: "ReplicaDriver | None" = None
+    blobs: "NodeBlobs | None" = None
+    records: "RecordStore | None" = None
+    collecting: "Collecting | None" = None
     trainer: TrainerDesk | None = None
     announced: tuple[str, ...] = ()
 
@@ -139,7 +143,7 @@ class NodeServices:
     def stop(self) -> None:
         self.stop_daemon()
 
-    def _running(self) -> ReplicaDriver:
+    def _running(self) -> "ReplicaDriver":
         if self.driver is None:
             raise InvalidTransaction("starting", "the node is starting, its network is not up yet")
         return self.driver

@@ -176,8 +176,17 @@ def test_torch_is_for_learning_and_for_processes_that_train():
     assert found <= {"node/worker.py", "node/devnet/comparing.py"}, sorted(found)
 
 
-@pytest.mark.parametrize("module", ["node.daemon", "node.cli.main", "node.sim", "fl.aggregate", "fl.fixed_point"])
+WITHOUT_TORCH = ("node.daemon", "node.member", "node.cli.main", "node.sim", "fl.aggregate", "fl.fixed_point")
+
+
+@pytest.mark.parametrize("module", WITHOUT_TORCH)
 def test_who_does_not_train_never_loads_torch(module: str):
     """A node verifies an aggregate without it (DESIGN D4), and stays small: 150 MB would be impossible with it."""
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=False).returncode == 0
+
+
+def test_a_node_answers_before_it_loads_what_it_answers_with():
+    """The local interface is there within a second; numpy, libp2p and the parts that need them come after it."""
+    code = "import sys, node.daemon; sys.exit(any(late in sys.modules for late in ('numpy', 'libp2p', 'node.member')))"
     assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=False).returncode == 0

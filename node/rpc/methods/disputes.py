@@ -102,7 +102,8 @@ async def _steadily(node: Node, look: Callable[[], T]) -> T:
 
 def _records(node: Node) -> Any:
     if node.services.records is None:
-        raise RpcError("unavailable", "this node keeps no records: it has no data source", part="records")
+        text = "this node keeps no records: it has no data source, or is just starting"
+        raise RpcError("unavailable", text, part="records")
     return node.services.records
 
 
