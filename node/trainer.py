@@ -79,7 +79,11 @@ class Trainer:
         """
         made = await self._shop.process.do(InitialModel(form, seed))
         assert isinstance(made, ModelMade)
-        return await self._shop.blobs.put(made.model), (len(made.model) - HEAD.size) // 4
+        digest = await self._shop.blobs.put(made.model)
+        if self._shop.records is None:
+            # A node without records has nothing to train or test: torch would only fill its memory until it is idle.
+            await self._shop.process.let_go()
+        return digest, (len(made.model) - HEAD.size) // 4
 
     async def evaluate(self, form: ModelForm, model: bytes) -> Score:
         """A model's blob on this node's own test records. Raises JobRefused, as when it has none; WorkerCrashed."""

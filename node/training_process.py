@@ -187,6 +187,11 @@ class TrainingProcess:
             pass
         await child.wait()
 
+    async def let_go(self) -> None:
+        """End the process as soon as it has nothing to do; the next job gets a new one."""
+        async with self._turn:
+            await self._end()
+
     async def end_when_idle(self) -> None:
         """Let the process go after `idle_exit_s` without a job. Until cancelled."""
         while True:
