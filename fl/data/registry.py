@@ -87,7 +87,7 @@ BUILT_IN: Mapping[str, Source] = {
         load=text.load,
     ),
     "table": Source(
-        summary="a table of one's own, described by a schema in TOML",
+        summary="a table of one's own, described by a schema in TOML; it may grow",
         path="a .csv, .txt, .tsv, .parquet or .npz file",
         settings=tabular.TabularSettings,
         load=tabular.load,

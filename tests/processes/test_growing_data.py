@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from node.devnet.league import DevLeague, DevNode, NodePlan
-from tests.support.processes import FAST, PATIENCE_S, end, publish, receipts_of, restart, wait
+from tests.support.processes import FAST, PATIENCE_S, end, hanse, publish, receipts_of, restart, wait
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
 
@@ -97,14 +97,16 @@ def test_rows_written_to_a_table_are_anchored_without_a_restart_and_after_one(le
     anchors = alice.call("anchor.list", org="bob")["anchors"]
     assert [(each["period"], each["record_count"]) for each in anchors] == [(period, PERIOD) for period in range(1, 7)]
     assert bob.call("status")["records"] == later
+    shown = " ".join(hanse("status", "-c", bob.folder).out.split())
+    assert "120 collected; 120 anchored in 6 periods, the last is 6; 30 to test on" in shown
 
     # Somebody edits the past: it is named, and what was anchored stands.
     lines = press.path.read_text().splitlines()
     press.path.write_text("\n".join([*lines[:5], "1,0,ok", *lines[6:]]) + "\n")
     wait(league, lambda: bool(records_of(bob)["problem"]), "bob tells that the past was rewritten")
-    shown = records_of(bob)
-    assert shown["problem"].startswith(f"{press.path}: line 6 (record 5) is not what was taken in from there")
-    assert {**shown, "problem": None} == later
+    told = records_of(bob)
+    assert told["problem"].startswith(f"{press.path}: line 6 (record 5) is not what was taken in from there")
+    assert {**told, "problem": None} == later
     assert bob.call("health")["ready"]
     # A restart does not stop at it, and the row put back is the end of it.
     bob.kill()

@@ -173,22 +173,30 @@ async def test_a_source_that_cannot_be_read_is_named_and_read_once_it_can_be(pre
 
 
 @pytest.mark.trio
-async def test_a_full_disk_is_told_and_nothing_is_lost(press, store, told, monkeypatch):
+@pytest.mark.parametrize("pages", [0, 3, 8])
+async def test_a_full_disk_is_told_and_nothing_is_lost(press, store, told, pages):
     press.write(50)
     collecting = collecting_of(press, store, told)
     await collecting.begin()
-    press.write(40)
-
-    def full(*_):
-        raise RecordStoreFull("no room to write; free some space, nothing stored is lost")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(RecordStore, "close_period", full)
-        await collecting.look()
-    assert "no room to write" in collecting.standing.problem
-    await collecting.look()
-    assert collecting.standing.problem is None
-    assert collecting.standing.collected + collecting.standing.tested == 90
+    press.write(4000)
+    (used,) = store._file.execute("PRAGMA page_count").fetchone()
+    store._file.execute(f"PRAGMA max_page_count = {used + pages}")
+    assert isinstance(await collecting.look(), RecordStoreFull)
+    reason = collecting.standing.problem
+    assert "no room to write" in reason
+    assert str(store.path) in reason
+    assert told.count(reason) == 1
+    held = [each.root for each in store.closed_periods()]
+    assert collecting.standing.collected < 3240
+    store._file.execute(f"PRAGMA max_page_count = {2**30}")
+    assert await collecting.look() is None
+    assert (collecting.standing.collected, collecting.standing.tested) == (3240, 810)
+    assert [each.root for each in store.closed_periods()][: len(held)] == held
+    # Row for row what the file holds, none twice.
+    press.now += 1
+    again = collecting_of(press, store, told)
+    await again.begin()
+    assert (again.standing.collected, again.standing.problem) == (3240, None)
 
 
 @pytest.mark.trio
