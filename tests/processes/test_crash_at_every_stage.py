@@ -261,6 +261,7 @@ def test_at_the_end_nothing_is_missing(story: Story, tmp_path: Path) -> None:
         assert {line["org"] for line in receipt["lines"]} == providers
         assert all(line["fate"] == "delivered" and line["paid"] for line in receipt["lines"]), receipt
         for line in receipt["lines"]:
+            assert line["periods"] == [1, 2], "the anchored periods that the update was trained on"
             noted = story.written_down.get((receipt["round"], line["org"]), line["blob"])
             assert line["blob"] == noted, "the bytes of before the crash"
     assert story.written_down

@@ -140,7 +140,7 @@ def end(league: DevLeague, node: DevNode, request: str) -> None:
         if request_of(node, request)["over"]:
             return True
         with suppress(RpcError):
-            node.call("request.cancel", request=request, mode="async")
+            node.call("request.cancel", request=request, mode="final", timeout_s=5)
         return False
 
     wait(league, over, f"request {request[:16]} is over")
