@@ -9,6 +9,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -85,6 +86,8 @@ class ReplicaDriver:
         self._computing: set[AggregationTask] = set()
         self._complaints: dict[OrgId, int] = {}
         self._nursery: trio.Nursery | None = None
+        self._broken: BaseException | None = None
+        self._broke = trio.Event()
         self.height_began = trio.current_time()
 
     # The old stubs of trio that libp2p brings along do not know TaskStatus.
@@ -95,8 +98,9 @@ class ReplicaDriver:
         """Until cancelled. Raises Halted; StoreFull, CorruptStore and OSError of our own disk."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            nursery.start_soon(self._end_when_broken)
             self._transport.watch_peers(self._peer_changed)
-            self._carry_out(self.replica.start(now_ms()))
+            self._do(lambda: self.replica.start(now_ms()))
             nursery.start_soon(self._receive)
             nursery.start_soon(self._run_timers)
             nursery.start_soon(self._send_gossip)
@@ -110,15 +114,25 @@ class ReplicaDriver:
 
     def submit(self, transaction: Transaction) -> None:
         """Raises InvalidTransaction, and then nothing has happened."""
-        effects = self.replica.submit(transaction, now_ms())
-        self._note_entered(transaction)
-        self._carry_out(effects)
+
+        def step() -> list[Effect]:
+            effects = self.replica.submit(transaction, now_ms())
+            self._note_entered(transaction)
+            return effects
+
+        self._do(step)
 
     def submit_own(self, body: Body) -> Transaction:
-        effects, transaction = self.replica.submit_own(body, now_ms())
-        self._note_entered(transaction)
-        self._carry_out(effects)
-        return transaction
+        own: list[Transaction] = []
+
+        def step() -> list[Effect]:
+            effects, transaction = self.replica.submit_own(body, now_ms())
+            self._note_entered(transaction)
+            own.append(transaction)
+            return effects
+
+        self._do(step)
+        return own[0]
 
     async def wait_final(self, transaction_id: Hash32) -> tuple[int, int]:
         """Height and index once final. Raises InvalidTransaction when it was dropped. The caller sets its own limit."""
@@ -151,14 +165,14 @@ class ReplicaDriver:
             except InvalidBytes as error:
                 self._complain(sender, str(error))
                 continue
-            self._carry_out(self.replica.receive(sender, message, now_ms()))
+            self._do(partial(self.replica.receive, sender, message, now_ms()))
             if isinstance(message, Transactions):
                 self._heard()
 
     async def _run_timers(self) -> None:
         while True:
             name = await self._timers.next()
-            self._carry_out(self.replica.timer(name, now_ms()))
+            self._do(partial(self.replica.timer, name, now_ms()))
 
     async def _send_gossip(self) -> None:
         """Transactions that clients hand in within one turn of the loop travel in one frame."""
@@ -185,13 +199,35 @@ class ReplicaDriver:
         if result is None:
             self.replica.aggregate_failed(task)
         else:
-            self._carry_out(self.replica.aggregate_computed(task, result, now_ms()))
+            self._do(partial(self.replica.aggregate_computed, task, result, now_ms()))
 
     def _peer_changed(self, org: OrgId, connected: bool) -> None:
         step = self.replica.connected if connected else self.replica.disconnected
-        self._carry_out(step(org, now_ms()))
+        self._do(partial(step, org, now_ms()))
 
     # --- effects
+
+    def _do(self, step: Callable[[], Sequence[Effect]]) -> None:
+        """One event and what follows from it. Raises InvalidTransaction of a submission, and then nothing has happened.
+
+        Any other fault leaves the replica ahead of the disk: it may remember a vote that was never synced, and would
+        send it again. So nothing is done after one, whoever's call it was that met it, and `run` ends with it.
+        """
+        if self._broken is not None:
+            raise self._broken
+        try:
+            self._carry_out(step())
+        except InvalidTransaction:
+            raise
+        except BaseException as error:
+            self._broken = error
+            self._broke.set()
+            raise
+
+    async def _end_when_broken(self) -> None:
+        await self._broke.wait()
+        assert self._broken is not None
+        raise self._broken
 
     def _carry_out(self, effects: Sequence[Effect]) -> None:
         for effect in effects:

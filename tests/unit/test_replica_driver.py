@@ -1,0 +1,120 @@
+"""The driver and a disk that fails: whoever's call met it, the node ends before it says anything it has not kept."""
+
+from pathlib import Path
+
+import pytest
+import trio
+
+from consensus.messages import VoteMessage, parse_message
+from consensus.replica import Replica, ReplicaSettings
+from ledger.chain import Chain
+from ledger.errors import InvalidTransaction, StoreFull
+from ledger.memory_store import MemoryStore
+from ledger.transactions import Transfer
+from node.journal_file import JournalFile
+from node.metrics import Metrics
+from node.replica import ReplicaDriver, now_ms
+from tests.support.league import founders, genesis_of
+from tests.support.table import TIMING
+
+
+class Wire:
+    """A transport that nobody is at the other end of; keeps what was broadcast."""
+
+    def __init__(self) -> None:
+        self.said: list[bytes] = []
+        self.send, self.incoming = trio.open_memory_channel[tuple[bytes, bytes]](8)
+
+    def watch_peers(self, watcher: object) -> None: ...
+
+    def peers(self) -> list[object]:
+        return []
+
+    def broadcast(self, message: bytes) -> None:
+        self.said.append(message)
+
+    def post(self, to: bytes, message: bytes) -> bool:
+        self.said.append(message)
+        return True
+
+    def votes(self) -> list[VoteMessage]:
+        return [each for each in map(parse_message, self.said) if isinstance(each, VoteMessage)]
+
+
+class Node:
+    """The first leader of a league of four, its journal on a real disk."""
+
+    def __init__(self, folder: Path) -> None:
+        keys = founders(4)
+        self.genesis = genesis_of(keys)
+        leader = Chain(MemoryStore(), self.genesis).leaders()[0]
+        key = next(key for key in keys if key.org == leader)
+        self.other = next(each for each in keys if each is not key)
+        store = MemoryStore()
+        replica = Replica(
+            lambda signatures: Chain(store, self.genesis, signatures.check),
+            self.genesis.chain_id,
+            key,
+            ReplicaSettings(TIMING),
+            now_ms(),
+        )
+        self.wire = Wire()
+        self.journal = JournalFile(folder / "journal")
+
+        async def compute(task: object) -> None: ...
+
+        self.driver = ReplicaDriver(
+            replica,
+            self.journal,
+            self.wire,  # type: ignore[arg-type]
+            Metrics(),
+            folder,
+            compute,
+            lambda final, outcome: None,
+            lambda: None,
+        )
+
+    def pay(self) -> None:
+        self.driver.submit_own(Transfer(self.other.org, 1, ""))
+
+
+def full(height: int, records: object) -> None:
+    raise StoreFull("no room for votes")
+
+
+@pytest.mark.trio
+async def test_a_vote_that_could_not_be_synced_is_never_said_and_the_node_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client's submission makes the leader propose; its answer took the error, and the vote went out at the next
+    re-send, unkept: after a restart the member would have signed another."""
+    node = Node(tmp_path)
+    monkeypatch.setattr(node.journal, "append", full)
+
+    async def run() -> None:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(node.driver.run)
+            with pytest.raises(StoreFull):
+                node.pay()
+            monkeypatch.undo()  # there is room again: too late
+            with pytest.raises(StoreFull):
+                node.pay()
+            with trio.fail_after(10):
+                await trio.sleep_forever()
+
+    with pytest.raises(BaseExceptionGroup) as ended:
+        await run()
+    assert ended.group_contains(StoreFull, depth=None)
+    assert not node.wire.votes()
+
+
+@pytest.mark.trio
+async def test_a_refused_submission_breaks_nothing(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(node.driver.run)
+        with pytest.raises(InvalidTransaction):
+            node.driver.submit_own(Transfer(node.other.org, 2**40, ""))
+        node.pay()
+        assert node.wire.votes()
+        nursery.cancel_scope.cancel()
