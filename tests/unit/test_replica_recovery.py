@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from consensus.early import EARLY_PER_SENDER_MAX
 from consensus.messages import (
     Blocks,
     BlocksRequest,
@@ -12,7 +13,6 @@ from consensus.messages import (
     VoteMessage,
 )
 from consensus.replica import (
-    EARLY_MESSAGES_MAX,
     STATUS_TIMER,
     VIEW_TIMER,
     Dropped,
@@ -185,7 +185,7 @@ def test_words_about_the_next_height_are_kept_until_this_one_is_final():
     assert seat.replica.chain.height == 1
     table.hand(table.keys[0], slow, Decided(missed))
     assert seat.replica.chain.height == 2
-    assert seat.replica._early == []
+    assert len(seat.replica._early) == 0
     assert before < len(table.seat(table.keys[1]).did)
     # The votes count: only the block is missing, and it is asked for.
     assert seat.sent(BodyRequest)
@@ -195,11 +195,11 @@ def test_early_words_are_bounded():
     table = Table()
     liar, victim = table.keys[:2]
     chain = table.seat(victim).replica.chain
-    for number in range(EARLY_MESSAGES_MAX + 50):
+    for number in range(EARLY_PER_SENDER_MAX + 50):
         block = digest("test", number.to_bytes(4, "big"))
         subject = Subject(2, chain.committee().hash, 0, VoteKind.NOTARIZE, block)
         table.hand(liar, victim, VoteMessage(cast(liar, table.genesis.chain_id, subject)))
-    assert len(table.seat(victim).replica._early) == EARLY_MESSAGES_MAX
+    assert len(table.seat(victim).replica._early) == EARLY_PER_SENDER_MAX
 
 
 def test_who_speaks_of_a_height_long_final_is_told_where_we_are():
