@@ -1,4 +1,7 @@
-"""The current leader is killed while a round runs: the round completes without it, and it comes back without a lie."""
+"""The current leader is killed while a round runs: the round completes without it, and it comes back without a lie.
+
+At the end all of them are killed at once.
+"""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -138,6 +141,29 @@ def test_the_round_completes_under_the_next_leader(league: DevLeague, stage: Sta
     assert delivered_after(alice, request, number, victim), receipts_of(alice, request)
     end(league, alice, request)
     proven_sound(league, victim, before, tmp_path)
+
+
+def test_a_power_cut_of_all_four_costs_time_only(league: DevLeague, tmp_path: Path) -> None:
+    alice = league.nodes[0]
+    watch = Watch(alice, "request")
+    request = publish(alice, rounds_max=4, epochs=50, round_deadline=30_000)
+    watch.stage(request, "training", 2)
+    # All stop at one moment, as they would with the power, and only then are taken down one after the other.
+    freeze(league.nodes)
+    for node in league.nodes:
+        node.kill()
+    height = max(left_behind(league, node, request).height for node in league.nodes)
+    before = {node.name: votes_signed(node, height, tmp_path / f"{node.name}-before") for node in league.nodes}
+    for node in league.nodes:
+        node.start()
+    wait(league, lambda: all(node.answers() for node in league.nodes), "all answer again")
+    wait(league, lambda: bool(request_of(alice, request)["over"]), "the request goes on to its end")
+    assert request_of(alice, request)["stage"] == "done"
+    for receipt in receipts_of(alice, request):
+        assert [line["fate"] for line in receipt["lines"]] == ["delivered"] * 3, receipt
+    for node in league.nodes:
+        (tmp_path / node.name).mkdir()
+        proven_sound(league, node, before[node.name], tmp_path / node.name)
 
 
 def delivered_after(asked: DevNode, request: str, number: int, node: DevNode) -> bool:

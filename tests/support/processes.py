@@ -156,9 +156,9 @@ def shelved(node: DevNode, request: str) -> bool:
 
 
 def restart(league: DevLeague, node: DevNode) -> None:
-    """Start a dead node on the directory it left, and wait until it answers and is connected."""
+    """Start a dead node on the directory it left, and wait until all its parts are up and it has caught up."""
     node.start()
-    wait(league, node.answers, f"{node.name} answers again")
+    wait(league, lambda: node.answers() and bool(node.call("health")["ready"]), f"{node.name} is ready again")
 
 
 def leader(league: DevLeague, asked: DevNode) -> DevNode:
