@@ -3,9 +3,13 @@
 import structlog
 import trio
 
-from ledger.entries import Request, Stage
+from ledger.entries import Request, Stage, request_key
 from ledger.errors import InvalidTransaction
-from ledger.transactions import JoinRequest
+from ledger.transactions import JoinRequest, Verdict
+from node.attesting import judge
+from node.network.blob_exchange import BlobUnavailable
+from node.network.blob_store import NoSpaceForBlob
+from node.rounds import blob_bytes_max, model_holders
 from node.training_terms import TermsRefused, check_terms
 from node.workshop import RESEND_S, Workshop
 
@@ -55,8 +59,10 @@ class Offers:
         return None
 
     async def join(self, request_id: bytes, request: Request) -> None:
-        """Offer all anchored records."""
+        """Offer all anchored records, once the model that the next round begins with is here and is one."""
         shop = self._shop
+        if not await self._can_begin(request_id, request):
+            return
         body = JoinRequest(request_id, request.terms.data_type, shop.anchored_records(), shop.settings.attributes)
         try:
             transaction = await shop.ledger.submit_own(body)
@@ -67,3 +73,28 @@ class Offers:
             return
         if patience.cancelled_caught:
             self._done.discard(request_id)
+
+    async def _can_begin(self, request_id: bytes, request: Request) -> bool:
+        """Whoever is invited and does not deliver pays with its reputation: for weights that nobody serves, or that are
+        no vector, the requester would make the providers pay."""
+        shop, told = self._shop, ""
+        while True:
+            now = shop.ledger.chain.read(Request, request_key(request_id))
+            if now is None or now.stage not in TAKING_OFFERS:
+                return False
+            try:
+                holders = model_holders(shop.ledger.chain, now, shop.me)
+                await shop.blobs.fetch(now.model, blob_bytes_max(now.terms), holders)
+                model = shop.blobs.view(now.model)
+                break
+            except (BlobUnavailable, NoSpaceForBlob) as error:
+                if str(error) != told:
+                    told = str(error)
+                    log.warning("model_unavailable", request=request_id.hex()[:16], reason=told)
+                await trio.sleep(RESEND_S)
+        verdict = await trio.to_thread.run_sync(judge, model, request.terms)
+        if verdict is not Verdict.HELD:
+            reason = f"the model to begin with is {verdict.name.lower().replace('_', ' ')}"
+            log.warning("request_not_joined", request=request_id.hex()[:16], reason=reason)
+            shop.notify("training", {"request": request_id.hex(), "event": "not_joined", "reason": reason})
+        return verdict is Verdict.HELD

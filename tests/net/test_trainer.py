@@ -14,7 +14,7 @@ from fl.export import read_model
 from fl.fixed_point import limit_in_steps, unpack
 from ledger.entries import Fate, Receipt, Stage, receipt_key
 from ledger.transactions import AnnounceUpdate, DeclineRound, JoinRequest, ReportAccuracy
-from node import provider_rounds, requester_reports, trainer
+from node import offers, provider_rounds, requester_reports, trainer
 from node.network.blob_store import blob_digest
 from node.rounds import participant
 from node.training_process import JobRefused, WorkerCrashed
@@ -299,6 +299,27 @@ async def test_only_suitable_requests_are_joined_and_the_others_are_named(league
     assert "nope" in named[wrong.hex()]
     assert other.hex() not in named
     assert own.hex() not in named
+
+
+@pytest.mark.trio
+async def test_nobody_joins_before_the_weights_to_begin_with_are_here_and_are_weights(league, nursery, monkeypatch):
+    # Who is invited and cannot train pays with its reputation, so a requester that served nothing had others pay.
+    monkeypatch.setattr(offers, "RESEND_S", 0.01)
+    league.keep_records("alice", 0)
+    ledger = league.sealed.ledger("alice")
+    served_later, junk = vector_blob(0.7), b"no vector at all"
+    league.blobs["dave"].store.put(junk)
+    waits = publish(league.sealed, "dave", served_later, title="served later")
+    never = publish(league.sealed, "dave", junk, title="junk")
+    nursery.start_soon(league.trainer("alice", PlayedProcess(TRAINED), ledger).run)
+    await wait_until(lambda: "not_joined" in league.events("alice"))
+    await wait_until(lambda: sum(digest == blob_digest(served_later) for digest, _ in league.blobs["alice"].asked) > 2)
+    assert [data["request"] for data in league.told["alice"]] == [never.hex()]
+    assert "malformed" in league.told["alice"][0]["reason"]
+    assert not ledger.said
+    league.blobs["dave"].store.put(served_later)
+    await wait_until(lambda: ledger.said)
+    assert [body.request for body in ledger.said] == [waits]
 
 
 @pytest.mark.trio
