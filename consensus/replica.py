@@ -493,13 +493,14 @@ class Replica:
         return True
 
     def _aggregate(self, task: AggregationTask) -> AggregationResult | None:
-        """What is known of an aggregate; asks for it when it is not."""
-        if task not in self._aggregates:
+        """What is known of an aggregate; a member of the committee asks for it when it is not."""
+        # Who has no seat proposes nothing and votes on nothing: it fetches one model instead of everybody's updates.
+        if task not in self._aggregates and self.me in self._machine.setup.committee.members:
             self._aggregates[task] = None
             self._effects.append(Compute(task))
             if len(self._aggregates) > AGGREGATES_KEPT_MAX:
                 self._aggregates.popitem(last=False)
-        return self._aggregates[task]
+        return self._aggregates.get(task)
 
     def _commit(self, final: FinalBlock, *, from_catchup: bool = False) -> None:
         """Append and go on with the next height. Raises InvalidBlock, InvalidCertificate for a block from elsewhere."""
