@@ -1,8 +1,9 @@
 """Blobs from node to node: asked for by digest and offset, streamed in pieces, checked before anybody sees them.
 
 Protocol of a `blob.get` channel: the asker sends Wanted; the holder answers with the blob's size (or a refusal:
-"missing", "busy", "offset"), then the bytes from the offset on in frames of at most PIECE_BYTES; the asker ends with
-one frame, b"whole" or b"wrong", so that the holder knows. A broken transfer goes on where it stopped, with any holder.
+"missing", "busy", "offset"), then the bytes from the offset on in pieces of PIECE_BYTES, a frame each, deflated where
+that helps (`blob_pieces.py`); the asker ends with one frame, b"whole" or b"wrong", so that the holder knows. A broken
+transfer goes on where it stopped, with any holder.
 """
 
 import logging
@@ -16,6 +17,7 @@ import trio
 from ledger.codec import Range, Size, decode, encode
 from ledger.errors import InvalidBytes
 from ledger.types import BLOB_BYTES_MAX, Hash32, OrgId
+from node.network.blob_pieces import pack_piece, unpack_piece
 from node.network.blob_store import BlobStore, InvalidBlob, MissingBlob, PartialBlob
 from node.network.transport import Channel, RequestRefused, RequestTimedOut, Transport, TransportError
 
@@ -131,10 +133,9 @@ class BlobExchange:
                 raise InvalidBlob(f"it says {size} bytes, more had arrived already: from the start again")
             self._store.make_room(size)
             while partial.arrived < size:
-                piece = await _piece(channel, min(PIECE_BYTES, size - partial.arrived))
-                if not piece:
-                    raise InvalidBlob("an empty piece")
-                await trio.to_thread.run_sync(partial.append, piece)
+                due = min(PIECE_BYTES, size - partial.arrived)
+                frame = await _piece(channel, due)
+                await trio.to_thread.run_sync(_append, partial, frame, due)
                 if progress is not None:
                     progress(digest, partial.arrived, size)
             try:
@@ -159,14 +160,22 @@ class BlobExchange:
         await channel.send(encode(Offered(size)))
         offset = wanted.offset
         while offset < size:
-            piece = await trio.to_thread.run_sync(self._store.read_range, wanted.digest, offset, PIECE_BYTES)
-            if not piece:
-                raise MissingBlob(wanted.digest.hex())
-            await channel.send(piece)
-            offset += len(piece)
+            due = min(PIECE_BYTES, size - offset)
+            await channel.send(await trio.to_thread.run_sync(self._frame, wanted.digest, offset, due))
+            offset += due
         verdict = await channel.receive(16)
         if verdict != b"whole":
             log.warning("%s got wrong bytes for blob %s", channel.peer.hex()[:16], wanted.digest.hex()[:16])
+
+    def _frame(self, digest: Hash32, offset: int, due: int) -> bytes:
+        piece = self._store.read_range(digest, offset, due)
+        if len(piece) != due:
+            raise MissingBlob(digest.hex())
+        return pack_piece(piece)
+
+
+def _append(partial: PartialBlob, frame: bytes, due: int) -> None:
+    partial.append(unpack_piece(frame, due))
 
 
 async def _piece(channel: Channel, bytes_max: int) -> bytes:
