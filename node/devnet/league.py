@@ -75,7 +75,7 @@ class DevNode:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=_environment(),
+                env=environment(),
                 start_new_session=True,
             )
 
@@ -87,7 +87,7 @@ class DevNode:
             self.process.wait()
             # It did not end by itself, so nobody need be told.
             self.process = None
-        self._forget_client()
+        self.forget_client()
 
     def stop(self, timeout_s: float = 20.0) -> int:
         """SIGTERM and wait; the exit code. Killed when it does not go."""
@@ -101,7 +101,7 @@ class DevNode:
             self.kill()
             raise LeagueFailed(f"{self.name} did not stop within {timeout_s:g} s{self.log_tail()}") from None
         finally:
-            self._forget_client()
+            self.forget_client()
         return code
 
     def call(self, method: str, **parameters: Any) -> Any:
@@ -115,7 +115,7 @@ class DevNode:
         try:
             self.call("health")
         except NodeUnreachable:
-            self._forget_client()
+            self.forget_client()
             return False
         return True
 
@@ -128,7 +128,8 @@ class DevNode:
         text = self.log.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace").strip() if self.log.exists() else ""
         return f"; its log ends:\n{text}" if text else ""
 
-    def _forget_client(self) -> None:
+    def forget_client(self) -> None:
+        """After the node has gone: the next call finds its next run."""
         if self._client is not None:
             self._client.close()
         self._client = None
@@ -238,7 +239,7 @@ def _config(node: DevNode, bootstrap: Sequence[str]) -> dict[str, dict[str, Any]
     return settings
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Ours, with this very code on the module path."""
     root = str(Path(__file__).resolve().parents[2])
     path = os.environ.get("PYTHONPATH")

@@ -23,7 +23,7 @@ from consensus.journal import OwnProposal, OwnVote
 from ledger.certificates import Vote, contradicts
 from ledger.chain import Chain
 from ledger.entries import Request, Round, Stage, request_key, round_key
-from node.devnet.league import LOOK_EVERY_S, DevLeague, DevNode, NodePlan, _environment
+from node.devnet.league import LOOK_EVERY_S, DevLeague, DevNode, NodePlan, environment
 from node.journal_file import JournalFile
 from node.leveldb import LevelDbStore
 from node.rpc.client import InvalidAnswer, NodeUnreachable, RpcClient
@@ -100,7 +100,7 @@ def wait(league: DevLeague, condition: Callable[[], bool], what: str) -> None:
             return condition()
         except (NodeUnreachable, InvalidAnswer):
             for node in league.nodes:
-                node._forget_client()
+                node.forget_client()
             return False
 
     league.wait_until(looked, what, PATIENCE_S)
@@ -342,7 +342,7 @@ class Said:
 def hanse(*arguments: str | Path, cwd: Path | None = None, timeout_s: float = PATIENCE_S) -> Said:
     """One command of `hanse`, in a process of its own."""
     command = [sys.executable, "-m", "node.cli.main", *map(str, arguments)]
-    done = subprocess.run(command, cwd=cwd, env=_environment(), capture_output=True, text=True, timeout=timeout_s)
+    done = subprocess.run(command, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=timeout_s)
     return Said(done.returncode, done.stdout, done.stderr)
 
 
@@ -354,7 +354,7 @@ def hanse_process(log: Path, *arguments: str | Path) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             stdout=lines,
             stderr=lines,
-            env=_environment(),
+            env=environment(),
         )
 
 
