@@ -54,7 +54,7 @@ def list_anchors(org: str | None, start: int | None, limit: int, config_path: st
     ]
     totals = answer["totals"]
     title = f"{answer['name'] or answer['org']}: {totals['records']} records in {totals['periods']} periods"
-    print_table(title, ("period", "records", "begins", "ends", "height", "root"), rows)
+    print_table(title, ("period", "records", "begins", "ends", "height", "root"), rows, shorten=("root",))
     if answer["next"] is not None:
         click.echo(f"more: --start {answer['next']}")
 

@@ -84,7 +84,7 @@ def print_proof(bundle: "DisputeBundle") -> None:
         shown["leaf now"] = leaf_hash(statement.record).hex()
     if statement.anchored_leaf:
         shown["leaf anchored"] = statement.anchored_leaf.hex()
-        shown["proof"] = " ".join(each.hex() for each in bundle.inclusion) or "the record is alone in its period"
+        shown["proof"] = tuple(each.hex() for each in bundle.inclusion) or "the record is alone in its period"
     print_fields(
         {
             **shown,

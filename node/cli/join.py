@@ -8,6 +8,7 @@ import click
 from node.cli.exit_codes import Exit
 from node.cli.faults import CliError
 from node.cli.output import print_json, progress
+from node.cli.request_ids import whole_id
 from node.cli.sending import say_sent, sending_options
 from node.cli.verbs import VerbGroup, node_options, timeout_option
 from node.cli.which_node import ask, finality, node_client, read_config, send
@@ -134,7 +135,7 @@ def request(
         answer = ask(
             config_path,
             "request.join",
-            request=request_id,
+            request=whole_id(config_path, request_id),
             record_count=records,
             data_type=data_type,
             attributes=named or None,

@@ -61,8 +61,8 @@ def block(which: str | None, config_path: str, as_json: bool) -> None:
         return
     found = answer["block"]
     header = {**found["header"], "time": moment(found["header"]["time"])}
-    print_fields({name.replace("_", " "): value for name, value in header.items()})
-    print_fields({"bytes": found["bytes"], "signatures": len(found["certificate"]["signatures"])})
+    counts = {"bytes": found["bytes"], "signatures": len(found["certificate"]["signatures"])}
+    print_fields({name.replace("_", " "): value for name, value in {**header, **counts}.items()})
     names = _names(config_path)
     rows = [
         (tx["body"]["kind"], names.get(tx["sender"], short_hash(tx["sender"])), tx["nonce"], tx["id"])

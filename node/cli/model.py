@@ -8,7 +8,8 @@ import click
 
 from node.cli.exit_codes import Exit
 from node.cli.faults import CliError
-from node.cli.output import percent, print_fields, print_json, print_table, short_hash
+from node.cli.output import judged, print_fields, print_json, print_table, short_hash
+from node.cli.request_ids import whole_id
 from node.cli.verbs import VerbGroup, node_options
 from node.cli.which_node import ask
 
@@ -35,17 +36,17 @@ def list_models(config_path: str, as_json: bool) -> None:
         return
     rows = [
         (
+            each["request"],
             each["title"],
             each["stage"],
             each["round"],
-            percent(each["accuracy"]),
+            judged(each["accuracy"]),
             short_hash(each["digest"]),
-            each["held"],
-            each["export"],
+            "exported" if each["export"] else each["held"],
         )
         for each in models
     ]
-    print_table("Models", ("request", "stage", "round", "accuracy", "digest", "here", "export"), rows)
+    print_table("Models", ("id", "title", "stage", "round", "accuracy", "digest", "here"), rows, shorten=("id",))
 
 
 @model.command(examples=("hanse model info ID -c ./alice",))
@@ -53,7 +54,7 @@ def list_models(config_path: str, as_json: bool) -> None:
 @node_options
 def info(request_id: str, config_path: str, as_json: bool) -> None:
     """Print what is known of a request's model."""
-    answer = ask(config_path, "model", request=request_id)
+    answer = ask(config_path, "model", request=whole_id(config_path, request_id))
     if as_json:
         print_json(answer)
         return
@@ -68,7 +69,7 @@ def _lines(answer: dict[str, Any]) -> dict[str, object]:
         "digest": answer["digest"],
         "round": answer["round"],
         "stage": answer["stage"],
-        "accuracy": f"{percent(answer['accuracy'])} (model of round {answer['judged_round']})",
+        "accuracy": f"{judged(answer['accuracy'])} (model of round {answer['judged_round']})",
         "model": " ".join([about["model"], *(f"{name}={value}" for name, value in arguments)]),
         "bytes here": answer["held"],
         "export": answer["export"],
@@ -81,12 +82,12 @@ def _lines(answer: dict[str, Any]) -> dict[str, object]:
 @node_options
 def export(request_id: str, path: Path, config_path: str, as_json: bool) -> None:
     """Write a finished request's model to FILE (safetensors). Never writes over a file."""
-    answer = ask(config_path, "model", request=request_id)
+    answer = ask(config_path, "model", request=whole_id(config_path, request_id))
     if not answer["export"]:
         raise CliError(
             Exit.NOT_FOUND,
-            f"request {short_hash(request_id)} is {answer['stage']}: its export is written when it is done, where it"
-            " was published",
+            f"request {short_hash(answer['request'])} is {answer['stage']}: its export is written when it is done,"
+            " where it was published",
         )
     try:
         with Path(answer["export"]).open("rb") as source, path.open("xb") as target:

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -14,28 +14,59 @@ def print_json(value: object) -> None:
     click.echo(json.dumps(value, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None))
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A table; numbers stand right. Text that others wrote is shown as it is, never read as markup."""
+# A word of at most this many letters (a date, a name) is not broken in a narrow terminal; hashes and paths give way.
+WORD_KEPT_WHOLE = 20
+# Between columns: the box of rich draws one, the padding is the other.
+COLUMN_GAP = 2
+
+
+def print_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], shorten: Collection[str] = ()
+) -> None:
+    """A table; numbers stand right. Text that others wrote is shown as it is, never read as markup.
+
+    `shorten`: columns of hashes of which a terminal that is too narrow shows the beginning only.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    # Piped output is not cut at 80 columns: a program or grep reads it.
+    console = Console(width=None if sys.stdout.isatty() else 240, highlight=False)
+    room = console.width - COLUMN_GAP * len(columns)
+    cells = [[cell_text(value) for value in row] for row in rows]
+    if sum(max(map(len, column)) for column in zip(columns, *cells, strict=True)) > room:
+        cells = [
+            [short_hash(cell) if name in shorten else cell for name, cell in zip(columns, row, strict=True)]
+            for row in cells
+        ]
+    words = [max(map(len, " ".join((name, *column)).split())) for name, *column in zip(columns, *cells, strict=True)]
+    # As much as there is room for: rich would cut off the last columns.
+    kept = next((kept for kept in range(WORD_KEPT_WHOLE, 1, -1) if sum(min(kept, each) for each in words) <= room), 1)
+    table = Table(
+        title=Text(title, style="bold"),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, COLUMN_GAP - 1, 0, 0),
+    )
     for at, name in enumerate(columns):
         numbers = bool(rows) and all(isinstance(row[at], (int, float)) for row in rows)
-        table.add_column(name, justify="right" if numbers else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*[Text(cell_text(value)) for value in row])
-    # Piped output is not cut at 80 columns: a program or grep reads it.
-    Console(width=None if sys.stdout.isatty() else 240, highlight=False).print(table)
+        table.add_column(name, justify="right" if numbers else "left", overflow="fold", min_width=min(words[at], kept))
+    for row in cells:
+        table.add_row(*map(Text, row))
+    console.print(table)
+    console.print()
 
 
 def print_fields(fields: Mapping[str, object]) -> None:
-    """One `name  value` line each, names aligned."""
+    """One `name  value` line each, names aligned; a tuple of values is a line each."""
     width = max((len(name) for name in fields), default=0)
     for name, value in fields.items():
-        click.echo(f"{name:<{width}}  {cell_text(value)}")
+        for at, line in enumerate(value if isinstance(value, tuple) else (value,)):
+            click.echo(f"{'' if at else name:<{width}}  {cell_text(line)}")
 
 
 def cell_text(value: object) -> str:
@@ -54,7 +85,13 @@ def percent(millionths: object) -> str:
     return f"{int(str(millionths)) / 10_000:.1f} %"
 
 
+def judged(accuracy: int) -> str:
+    """The accuracy that providers measured, given in millionths; a dash until they have measured one."""
+    return percent(accuracy) if accuracy else "-"
+
+
 def short_hash(text: object) -> str:
+    """As much of a hash as people compare, and as verbs take for the whole of a request's id."""
     return str(text)[:12]
 
 

@@ -7,7 +7,8 @@ import click
 
 from node.cli.exit_codes import Exit
 from node.cli.faults import CliError
-from node.cli.output import percent, print_fields, print_json, print_table, progress, short_hash
+from node.cli.output import judged, percent, print_fields, print_json, print_table, progress, short_hash
+from node.cli.request_ids import whole_id
 from node.cli.sending import say_sent, sending_options
 from node.cli.verbs import VerbGroup, node_options, timeout_option
 from node.cli.watch import watch_request
@@ -25,7 +26,7 @@ from node.cli.which_node import ask, finality
 def request() -> None:
     """Data requests: somebody asks for a model, others train it with their data and are paid for it.
 
-    Records never leave their owner; what travels are model updates. ID is the request's id, 64 hex digits.
+    Records never leave their owner; what travels are model updates. ID is the request's id, or its first digits.
     """
 
 
@@ -91,13 +92,12 @@ def list_requests(only_open: bool, config_path: str, as_json: bool) -> None:
             found["stage"],
             f"{found['round']}/{found['rounds_max']}",
             found["providers"],
-            percent(found["accuracy"]),
-            found["escrow"],
+            judged(found["accuracy"]),
         )
         for found in answer["requests"]
     ]
-    columns = ("id", "title", "requester", "stage", "round", "providers", "accuracy", "escrow")
-    print_table("Requests", columns, rows)
+    columns = ("id", "title", "requester", "stage", "round", "providers", "accuracy")
+    print_table("Requests", columns, rows, shorten=("id",))
 
 
 @request.command(examples=("hanse request get ID -c ./alice",))
@@ -105,7 +105,7 @@ def list_requests(only_open: bool, config_path: str, as_json: bool) -> None:
 @node_options
 def get(request_id: str, config_path: str, as_json: bool) -> None:
     """Print a request: its terms, its providers, the round in work."""
-    answer = ask(config_path, "request.get", request=request_id)
+    answer = ask(config_path, "request.get", request=whole_id(config_path, request_id))
     if as_json:
         print_json(answer)
         return
@@ -133,7 +133,7 @@ def _about(found: dict[str, Any]) -> dict[str, object]:
         "requester": found["requester_name"] or found["requester"],
         "stage": found["stage"] + (f": {found['outcome']}" if found["outcome"] else ""),
         "round": found["round"],
-        "accuracy": f"{percent(found['accuracy'])} (of the model of round {found['judged_round']})",
+        "accuracy": f"{judged(found['accuracy'])} (of the model of round {found['judged_round']})",
         "paid": found["paid"],
         "escrow": found["escrow"],
     }
@@ -149,7 +149,11 @@ def _said(value: object) -> object:
 @click.argument("request_id", metavar="ID")
 @node_options
 def receipts(request_id: str, config_path: str, as_json: bool) -> None:
-    """Print the receipt of every closed round: who was invited, what each did, what it counted for and was paid."""
+    """Print the receipt of every closed round: who was invited, what each did, what it counted for and was paid.
+
+    Round 3.1 is the second attempt of round 3: the first one brought too few updates.
+    """
+    request_id = whole_id(config_path, request_id)
     answer = ask(config_path, "receipts", request=request_id)
     if as_json:
         print_json(answer)
@@ -158,8 +162,7 @@ def receipts(request_id: str, config_path: str, as_json: bool) -> None:
     names = {each["org"]: each["name"] for each in providers}
     rows = [
         (
-            receipt["round"],
-            receipt["attempt"],
+            f"{receipt['round']}.{receipt['attempt']}" if receipt["attempt"] else receipt["round"],
             receipt["height"],
             names.get(line["org"]) or short_hash(line["org"]),
             line["fate"],
@@ -171,7 +174,7 @@ def receipts(request_id: str, config_path: str, as_json: bool) -> None:
         for receipt in answer["receipts"]
         for line in receipt["lines"]
     ]
-    columns = ("round", "attempt", "height", "provider", "fate", "records", "quality", "paid", "reason")
+    columns = ("round", "height", "provider", "fate", "records", "quality", "paid", "reason")
     print_table(f"{answer['count']} closed rounds", columns, rows)
 
 
@@ -184,6 +187,7 @@ def cancel(request_id: str, config_path: str, as_json: bool, wait: bool, timeout
 
     A round of which updates are announced is settled and paid first, and no other begins.
     """
+    request_id = whole_id(config_path, request_id)
     with progress("cancelling", None, as_json):
         answer = ask(config_path, "request.cancel", request=request_id, **finality(wait, timeout_s))
     say_sent(f"Cancelled {short_hash(request_id)}", answer, as_json)
@@ -201,4 +205,4 @@ def watch(request_id: str, config_path: str, as_json: bool, timeout_s: float) ->
     With --json one line for every change. Exit code 0 when the request ends with a model, 5 when it fails or is
     cancelled.
     """
-    watch_request(config_path, request_id, timeout_s, as_json)
+    watch_request(config_path, whole_id(config_path, request_id), timeout_s, as_json)

@@ -66,6 +66,10 @@ def start(
         return Exit.OK
     from node.daemon import run_daemon
 
+    if sys.stderr.isatty():
+        # The log is quiet by default: without a word a person would not know that this is how a good start looks.
+        click.echo(f"{config.node.name} is starting; `hanse status -c {config_path}` tells how it stands.", err=True)
+        click.echo("Ctrl-C ends it.", err=True)
     return run_daemon(config, key)
 
 

@@ -67,20 +67,28 @@ def peers(config_path: str, as_json: bool) -> int:
     if as_json:
         print_json(answer)
         return Exit.OK
-    rows = []
-    for peer in answer["peers"]:
+    rows: list[list[object]] = []
+    for peer in sorted(answer["peers"], key=lambda peer: (peer["name"] or "", peer["peer_id"])):
         trip = peer.get("round_trip_s")
         rows.append(
-            (
+            [
                 peer["name"] or "",
                 peer["peer_id"][-8:],
                 peer["connected"],
                 peer["address"],
                 "-" if trip is None else f"{trip * 1000:.1f} ms",
-                peer["bytes_in"],
-                peer["bytes_out"],
+                _size(peer["bytes_in"]),
+                _size(peer["bytes_out"]),
                 peer["last_error"] if not peer["connected"] else None,
-            )
+            ]
         )
-    print_table("Peers", ("name", "peer", "connected", "address", "round trip", "in", "out", "last error"), rows)
+    columns = ["name", "peer", "connected", "address", "trip", "in", "out", "last error"]
+    if not any(row[-1] for row in rows):
+        # An empty column would only break the addresses in a narrow terminal.
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
+    print_table("Peers", columns, rows)
     return Exit.OK
+
+
+def _size(bytes_moved: int) -> str:
+    return f"{bytes_moved / 1_000_000:.1f} MB" if bytes_moved >= 1_000_000 else f"{bytes_moved / 1000:.0f} kB"

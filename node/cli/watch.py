@@ -12,7 +12,7 @@ import click
 
 from node.cli.exit_codes import Exit
 from node.cli.faults import CliError
-from node.cli.output import percent, short_hash
+from node.cli.output import judged, percent, short_hash
 from node.cli.which_node import node_client
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def _screen(as_json: bool) -> Iterator[Any]:
 def _line(picture: dict[str, Any]) -> str:
     return (
         f"{picture['stage']:<12} round {picture['round']}/{picture['rounds_max']}"
-        f"  accuracy {percent(picture['accuracy'])}  height {picture['height']}"
+        f"  accuracy {judged(picture['accuracy'])}  leader {picture['leader'] or '-'}  height {picture['height']}"
     )
 
 
@@ -144,7 +144,7 @@ def _drawn(picture: dict[str, Any]) -> "RenderableType":
 
     head = Table.grid(padding=(0, 2))
     target = picture["target_accuracy"]
-    accuracy = percent(picture["accuracy"]) + (f" of {percent(target)} wanted" if target else "")
+    accuracy = judged(picture["accuracy"]) + (f" of {percent(target)} wanted" if target else "")
     for name, value in (
         ("request", f"{picture['title']} ({short_hash(picture['id'])})"),
         ("stage", picture["stage"] + (f": {picture['outcome']}" if picture["outcome"] else "")),

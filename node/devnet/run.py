@@ -117,6 +117,9 @@ def _train(league: DevLeague, plan: Plan, console: Console, ends: float) -> Watc
             return watched.final["stage"].lower() in OVER
 
         league.wait_until(look, "the request is over", left())
+    if not console.is_terminal:
+        # Without a terminal to redraw, the last picture comes without its line end.
+        console.print()
     watched.seconds = time.monotonic() - began
     _settle(league, watched.request, left)
     return watched

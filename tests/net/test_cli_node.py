@@ -16,8 +16,11 @@ import pytest
 from ledger.errors import InvalidTransaction
 from ledger.genesis import genesis_to_json
 from ledger.transactions import AnchorRecords, PublishRequest, Transaction, sign_transaction
+from node.cli import request_ids
 from node.cli.exit_codes import Exit
+from node.cli.faults import CliError
 from node.cli.main import run
+from node.cli.request_ids import whole_id
 from node.network.addresses import peer_id
 from node.request_file import parse_request
 from tests.support.cli_node import ALICE, RunningNode, running_node
@@ -175,6 +178,41 @@ def test_refusals_have_their_exit_code_and_one_line(
         assert printed.err.count("\n") == 1
         assert node.hanse(*arguments, "--json") == code
         assert json.loads(capsys.readouterr().err)["error"]["exit_code"] == code
+
+
+def test_the_beginning_of_a_requests_id_is_enough_while_it_means_one(
+    node: RunningNode, ask: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    request = publish(node, ask, tmp_path)
+    for given in (request[:4], request[:12].upper()):
+        assert ask("request", "get", given)["request"]["id"] == request
+        assert ask("request", "receipts", given)["count"] == 0
+        assert ask("model", "info", given)["request"] == request
+    nobodys = "0000" if request[:4] != "0000" else "1111"
+    capsys.readouterr()
+    assert node.hanse("request", "cancel", nobodys) == Exit.NOT_FOUND
+    assert f"no request begins with {nobodys}" in capsys.readouterr().err
+
+
+def test_the_beginning_of_two_ids_names_neither(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = ["ab" * 32, "ab" * 31 + "cd", *(f"{number:064x}" for number in range(130))]
+
+    class Listing:
+        def __enter__(self) -> "Listing":
+            return self
+
+        def __exit__(self, *raised: object) -> None:
+            pass
+
+        def call(self, method: str, *, limit: int, offset: int) -> dict[str, Any]:
+            page = sorted(ids)[offset : offset + limit]
+            return {"count": len(ids), "requests": [{"id": each} for each in page]}
+
+    monkeypatch.setattr(request_ids, "node_client", lambda given: Listing())
+    with pytest.raises(CliError, match="2 requests begin with abab") as refused:
+        whole_id("", "abab")
+    assert refused.value.code is Exit.USAGE
+    assert whole_id("", "ab" * 31 + "c") == "ab" * 31 + "cd"
 
 
 def test_a_changed_record_loses_the_dispute_offline_too(
