@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import trio
 
 ROOT = Path(__file__).parents[1]
@@ -21,6 +22,12 @@ PLAIN_PROTOCOL = "/bench/plain/1"
 
 def seed_of(name: str) -> bytes:
     return name.encode().ljust(32, b".")
+
+
+def model_bytes(size: int) -> bytes:
+    """What parameters in fixed point look like: noise with idle high bits, which blobs are deflated for."""
+    parameters = np.random.default_rng(1).normal(scale=0.1, size=-(-size // 4)) * 2**20
+    return parameters.round().astype("<i4").tobytes()[:size]
 
 
 async def plain_peer() -> None:
@@ -83,7 +90,7 @@ async def hanse_node(name: str, other: str, address: str, size: int, blobs: int)
         async with open_transport(config) as transport:
             exchange = BlobExchange(transport, store)
             transport.set_members({peer: (address,) if address else ()})
-            names = [store.put(number.to_bytes(8, "big") + bytes(size - 8)) for number in range(blobs)]
+            names = [store.put(number.to_bytes(8, "big") + model_bytes(size - 8)) for number in range(blobs)]
             while address and not any(each.connected for each in transport.peers()):
                 await trio.sleep(0.01)
             if not address:

@@ -2,8 +2,8 @@
 
 Protocol of a `blob.get` channel: the asker sends Wanted; the holder answers with the blob's size (or a refusal:
 "missing", "busy", "offset"), then the bytes from the offset on in pieces of PIECE_BYTES, a frame each, deflated where
-that helps (`blob_pieces.py`); the asker ends with one frame, b"whole" or b"wrong", so that the holder knows. A broken
-transfer goes on where it stopped, with any holder.
+that helps (`blob_pieces.py`; of a large blob on a slow link only); the asker ends with one frame, b"whole" or b"wrong",
+so that the holder knows. A broken transfer goes on where it stopped, with any holder.
 """
 
 import logging
@@ -29,6 +29,9 @@ PIECE_BYTES = 2**20
 # Transfers share one thread of Python at both ends: more at once do not get faster.
 FETCHES_MAX = 4
 SERVED_PER_PEER_MAX = 4
+# Deflating a piece takes as long as sending it at 100 MB/s: on a link that is not far slower it only
+# costs time. The first piece of a large blob shows how fast the link is; small blobs are over before that.
+DEFLATE_BELOW_BYTES_PER_S = 30e6
 _OPEN_S = 10.0
 # A source slower than one piece in so long (50 KB/s) makes way for the next one.
 _PIECE_S = 20.0
@@ -159,19 +162,23 @@ class BlobExchange:
             raise RequestRefused("offset", f"offset {wanted.offset} in a blob of {size} bytes")
         await channel.send(encode(Offered(size)))
         offset = wanted.offset
+        deflate = size <= PIECE_BYTES
         while offset < size:
             due = min(PIECE_BYTES, size - offset)
-            await channel.send(await trio.to_thread.run_sync(self._frame, wanted.digest, offset, due))
+            frame = await trio.to_thread.run_sync(self._frame, wanted.digest, offset, due, deflate)
+            began = trio.current_time()
+            await channel.send(frame)
+            deflate = len(frame) < DEFLATE_BELOW_BYTES_PER_S * (trio.current_time() - began)
             offset += due
         verdict = await channel.receive(16)
         if verdict != b"whole":
             log.warning("%s got wrong bytes for blob %s", channel.peer.hex()[:16], wanted.digest.hex()[:16])
 
-    def _frame(self, digest: Hash32, offset: int, due: int) -> bytes:
+    def _frame(self, digest: Hash32, offset: int, due: int, deflate: bool) -> bytes:
         piece = self._store.read_range(digest, offset, due)
         if len(piece) != due:
             raise MissingBlob(digest.hex())
-        return pack_piece(piece)
+        return pack_piece(piece) if deflate else piece
 
 
 def _append(partial: PartialBlob, frame: bytes, due: int) -> None:
