@@ -38,6 +38,8 @@ class Aggregation:
         self._blobs = blobs
         self._me = me
         self._results: OrderedDict[AggregationTask, AggregationResult] = OrderedDict()
+        # The same bytes give the same error for ever: a round that waits for it must not cost a sum at every new head.
+        self._impossible: OrderedDict[AggregationTask, None] = OrderedDict()
         self._running: dict[AggregationTask, trio.Event] = {}
         self._threads = trio.CapacityLimiter(THREADS_MAX)
 
@@ -71,7 +73,7 @@ class Aggregation:
 
     async def compute_while_wanted(self, task: AggregationTask) -> AggregationResult | None:
         """`compute`, tried again while the round is in work; None when it is over first or nobody can compute it."""
-        while self._in_work(task):
+        while self._in_work(task) and task not in self._impossible:
             try:
                 return await self.compute(task)
             except BlobUnavailable as error:
@@ -80,6 +82,9 @@ class Aggregation:
                 log.error("aggregate_not_kept", request=task.request.hex()[:16], round=task.round, reason=str(error))
             except (InvalidVector, AggregateError) as error:
                 log.error("aggregate_impossible", request=task.request.hex()[:16], round=task.round, reason=str(error))
+                self._impossible[task] = None
+                while len(self._impossible) > RESULTS_KEPT_MAX:
+                    self._impossible.popitem(last=False)
                 return None
             await trio.sleep(RETRY_S)
         return None

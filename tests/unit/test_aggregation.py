@@ -190,3 +190,20 @@ async def test_what_cannot_be_aggregated_is_a_clear_error_and_is_given_up(league
     assert isinstance(contribution, Contribution)
     with pytest.raises(InvalidVector):
         await ours.compute(changed(league.task, parameters=PARAMETERS + 1))
+
+
+@pytest.mark.trio
+async def test_what_nobody_can_aggregate_is_summed_once_and_not_at_every_new_head(league, monkeypatch):
+    asked = []
+
+    def counting(*arguments):
+        asked.append(arguments[0])
+        return aggregate_blobs(*arguments)
+
+    monkeypatch.setattr(aggregation, "aggregate_blobs", counting)
+    carol = league.aggregation("carol")
+    task = replace(league.task, aggregation="magic")
+    for _ in range(5):
+        assert await carol.compute_while_wanted(task) is None
+    assert asked == ["magic"]
+    assert await carol.compute_while_wanted(league.task) is not None
