@@ -7,10 +7,13 @@ from typing import Any
 from ledger.blocks import FinalBlock
 from ledger.chain import Chain, Outcome
 from ledger.codec import decode, encode
+from ledger.election import leader_order
 from ledger.entries import (
+    ELECTION,
     OPEN_REQUESTS,
     REQUESTS,
     Account,
+    Election,
     OpenRequests,
     Receipt,
     Request,
@@ -85,8 +88,35 @@ def request_summary(request: Request) -> dict[str, Any]:
     }
 
 
-def count_block(metrics: Metrics, chain: Chain, me: OrgId, final: FinalBlock, outcome: Outcome) -> None:
-    """Note a block in the figures."""
+class BlockFigures:
+    """Notes final blocks in the figures, one after the other."""
+
+    def __init__(self, metrics: Metrics, chain: Chain, me: OrgId) -> None:
+        self._metrics = metrics
+        self._chain = chain
+        self._me = me
+        # Kept here and not asked of the chain, which may be many blocks ahead while a node catches up.
+        self._leaders = chain.leaders()
+
+    def count(self, final: FinalBlock, outcome: Outcome) -> None:
+        """Call it for every block that becomes final here, in order."""
+        for failed in final.block.nullified:
+            self._metrics.view_missed(self._leaders[failed.subject.view % len(self._leaders)])
+        elected = outcome.changes.get(ELECTION)
+        if elected is not None:
+            self._leaders = leader_order(decode(Election, elected))
+        _count_block(self._metrics, self._chain, self._me, final, outcome)
+
+
+def count_training(metrics: Metrics, happened: Mapping[str, Any]) -> None:
+    """Note an event of the topic `training` in the figures."""
+    if happened["event"] == "trained":
+        metrics.training.observe(happened["seconds"])
+    elif happened["event"] == "declined":
+        metrics.training_failures.labels(happened["code"]).inc()
+
+
+def _count_block(metrics: Metrics, chain: Chain, me: OrgId, final: FinalBlock, outcome: Outcome) -> None:
     block = final.block
     kinds = Counter(type(transaction.body).__name__ for transaction in block.transactions)
     metrics.block_final(

@@ -5,8 +5,9 @@ task belongs to a nursery here; nothing is decided here.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import trio
 
@@ -24,7 +25,7 @@ from node.blobs import NodeBlobs
 from node.collecting import Collecting
 from node.config import Config
 from node.events import NodeEvent
-from node.happenings import count_block, tell_block
+from node.happenings import BlockFigures, count_training, tell_block
 from node.journal_file import JournalFile
 from node.metrics import Metrics
 from node.network.address_book import AddressBook, addresses_to_announce
@@ -69,8 +70,10 @@ async def _run_parts(services: NodeServices, transport: Transport, journal: Jour
     services.announced = addresses_to_announce(config.network.announce, transport.listening)
     worker = WorkerSettings(config.training.threads, config.training.nice, config.training.idle_exit_s)
 
-    def notify(topic: str, data: object) -> None:
-        services.events.publish(NodeEvent(topic, chain.height, data))  # type: ignore[arg-type]
+    def notify(topic: str, data: Mapping[str, Any]) -> None:
+        services.events.publish(NodeEvent(topic, chain.height, data))
+        if topic == "training":
+            count_training(metrics, data)
 
     async with open_training_process(worker) as process, trio.open_nursery() as nursery:
         attester = Attester(services, blobs)
@@ -79,10 +82,11 @@ async def _run_parts(services: NodeServices, transport: Transport, journal: Jour
         services.trainer = TrainerDesk(trainer)
         anchorer = Anchorer(services, services.records, notify) if services.records else None
         members = Members(chain, key, addresses, transport, services)
+        figures = BlockFigures(metrics, chain, key.org)
 
         def committed(final: FinalBlock, outcome: Outcome) -> None:
             tell_block(services.events, chain, final, outcome)
-            count_block(metrics, chain, key.org, final, outcome)
+            figures.count(final, outcome)
             if any(changed.startswith(MEMBERS) for changed in outcome.changes):
                 members.look()
             for part in (attester, trainer, anchorer, upkeep):

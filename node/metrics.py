@@ -55,7 +55,6 @@ class Metrics:
         self.missed_views = counter("missed_views_total", "Views that failed under a leader", ("leader",))
         self.evidence = counter("evidence_total", "Proofs of equivocation that became final")
         self.fsync = histogram("journal_fsync_seconds", "A synced append to the vote journal", _FSYNC_S)
-        self.commit = histogram("commit_seconds", "Check, apply and write of one final block", _FINALITY_S)
         self.loop_lag = histogram("loop_lag_seconds", "How late the event loop woke this node", _LAG_S)
 
         self.pending = gauge("pending_transactions", "Transactions that wait for a block")
@@ -88,6 +87,7 @@ class Metrics:
             self.transactions.labels(kind).inc(count)
 
     def view_missed(self, leader: bytes) -> None:
+        """A final block showed that a view of its height failed under this leader."""
         self.missed_views.labels(leader.hex()[:16]).inc()
 
     @contextmanager

@@ -86,11 +86,11 @@ async def _answer(
     before = known.state_for(task.id.number) if known is not None else None
     try:
         check_terms(current.request.terms, shop.settings.allow_no_guarantee)
-        trained, periods = await _train(shop, task.id, current, before)
+        trained, periods, seconds = await _train(shop, task.id, current, before)
     except (TermsRefused, JobRefused, WorkerCrashed, RecordStoreError, CorruptStore) as error:
         # Damaged records end this node's training, not its part in the league.
         log.warning("round_declined", round=round_name(task.id), reason=str(error))
-        shop.tell(task.id, "declined", reason=str(error))
+        shop.tell(task.id, "declined", reason=str(error), code=_fault_of(error))
         decline = DeclineRound(*task.id, short_reason(str(error)))
         return TrainingRecord(*task.id, before, before, decline, None), None
     update = AnnounceUpdate(
@@ -102,15 +102,18 @@ async def _answer(
         accuracy=trained.start.accuracy if trained.start is not None else 0,
         tested_records=trained.start.records if trained.start is not None else 0,
     )
-    _tell_trained(shop, task.id, trained)
+    _tell_trained(shop, task.id, trained, seconds)
     own = trained.trained.accuracy if trained.trained is not None else None
     return TrainingRecord(*task.id, before, trained.state, update, own), trained.update
 
 
 async def _train(
     shop: Workshop, round_id: RoundId, current: RoundInWork, state: bytes | None
-) -> tuple[RoundTrained, tuple[int, ...]]:
-    """Raises TermsRefused, JobRefused, and WorkerCrashed after CRASHES_MAX of them."""
+) -> tuple[RoundTrained, tuple[int, ...], float]:
+    """What was trained, on which periods, in how many seconds.
+
+    Raises TermsRefused, JobRefused, and WorkerCrashed after CRASHES_MAX of them.
+    """
     periods = await trio.to_thread.run_sync(shop.anchored_periods)
     if shop.records is None or not periods:
         raise TermsRefused("no anchored records here")
@@ -128,6 +131,7 @@ async def _train(
         shop.tell(round_id, "epoch", epoch=progress.epoch, epochs=progress.epochs, loss_micro=progress.loss)
 
     for crashes in range(1, CRASHES_MAX + 1):
+        began = trio.current_time()
         try:
             trained = await shop.process.do(job, tell)
         except WorkerCrashed as error:
@@ -136,8 +140,17 @@ async def _train(
                 raise
         else:
             assert isinstance(trained, RoundTrained)
-            return trained, periods
+            return trained, periods, trio.current_time() - began
     raise AssertionError("the last crash raises")
+
+
+def _fault_of(error: Exception) -> str:
+    """One word of a few for why a round was declined: a label of the figures."""
+    if isinstance(error, JobRefused):
+        return error.code
+    if isinstance(error, TermsRefused):
+        return "terms"
+    return "crashed" if isinstance(error, WorkerCrashed) else "store"
 
 
 async def _base_model(shop: Workshop, current: RoundInWork) -> bytes:
@@ -159,7 +172,7 @@ async def _announce(shop: Workshop, task: RoundTask, body: AnnounceUpdate | Decl
         await task.bell.wait(RESEND_S)
 
 
-def _tell_trained(shop: Workshop, round_id: RoundId, trained: RoundTrained) -> None:
+def _tell_trained(shop: Workshop, round_id: RoundId, trained: RoundTrained, seconds: float) -> None:
     """Accuracies on our own test records: of the model the round began with, and of our update."""
     for warning in trained.warnings:
         log.warning("training_warning", round=round_name(round_id), warning=warning)
@@ -167,6 +180,7 @@ def _tell_trained(shop: Workshop, round_id: RoundId, trained: RoundTrained) -> N
         round_id,
         "trained",
         records=trained.records,
+        seconds=seconds,
         steps=trained.steps,
         beta=trained.beta,
         guarantee=trained.guarantee,

@@ -1,9 +1,15 @@
 """The metrics page: what the daemon tells is what Prometheus reads."""
 
+from collections import Counter
+
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from ledger.chain import Chain
+from ledger.memory_store import MemoryStore
+from node.happenings import BlockFigures, count_training
 from node.metrics import Metrics
+from tests.support.league import League
 
 
 def samples(metrics):
@@ -38,6 +44,32 @@ def test_missed_views_are_counted_by_leader_and_two_nodes_count_apart():
     first.view_missed(b"\xab" * 32)
     assert samples(first)[("hanse_missed_views_total", "ab" * 8)] == 2
     assert ("hanse_missed_views_total", "ab" * 8) not in samples(second)
+
+
+def test_failed_views_are_counted_by_the_leader_of_their_own_height_also_while_catching_up():
+    league = League(4)
+    behind = Chain(MemoryStore(), league.genesis)
+    metrics, finals, failed = Metrics(), [], Counter()
+    figures = BlockFigures(metrics, behind, league.keys[0].org)
+    for views in (0, 2, 1, 0, 1):
+        failed.update(league.chain.leaders()[:views])
+        finals.append(league.commit(failed_views=views))
+    # As in catching up: the chain is at its head before the first block is told of.
+    outcomes = [behind.append(final) for final in finals]
+    for final, outcome in zip(finals, outcomes, strict=True):
+        figures.count(final, outcome)
+    found = samples(metrics)
+    assert {org: found[("hanse_missed_views_total", org.hex()[:16])] for org in failed} == failed
+
+
+def test_local_rounds_are_timed_and_failures_named():
+    metrics = Metrics()
+    count_training(metrics, {"event": "trained", "seconds": 0.7})
+    count_training(metrics, {"event": "declined", "code": "diverged", "reason": "loss is not finite"})
+    count_training(metrics, {"event": "epoch", "epoch": 1})
+    found = samples(metrics)
+    assert found[("hanse_training_seconds_sum",)] == 0.7
+    assert found[("hanse_training_failures_total", "diverged")] == 1
 
 
 def test_what_is_timed_counts_when_it_fails_too():
