@@ -117,7 +117,7 @@ def proven_sound(league: DevLeague, victim: DevNode, before: Sequence[Vote], dir
 def test_the_round_completes_under_the_next_leader(league: DevLeague, stage: Stage, tmp_path: Path) -> None:
     alice = league.nodes[0]
     watch = Watch(alice, "request", "round")
-    request = publish(alice, rounds_max=ROUNDS, round_deadline=5_000, attest_window=2_000, **WORK[stage])
+    request = publish(alice, rounds_max=ROUNDS, round_deadline=12_000, attest_window=2_000, **WORK[stage])
     victim, number = strike(league, watch, alice, request, stage)
     before = votes_signed(victim, left_behind(league, victim, request).height, tmp_path / "journal-before")
 
