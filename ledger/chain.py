@@ -405,11 +405,6 @@ class Trial:
         self._chain.remember(block, outcome)
         return block
 
-    @property
-    def changes_by_time(self) -> bool:
-        """Whether block time alone changed something: then even an empty block is worth making."""
-        return bool(self.state.changes())
-
 
 def _row(height: int) -> bytes:
     return height.to_bytes(8, "big")
