@@ -45,7 +45,7 @@ from ledger.transactions import (
     Transaction,
     Transfer,
 )
-from ledger.types import OrgId
+from ledger.types import TRANSACTION_BYTES_MAX, OrgId
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,10 @@ def end_block(state: State, context: BlockContext) -> None:
 
 def apply_transaction(state: State, context: BlockContext, rules: Rules, transaction: Transaction) -> None:
     """All of the transaction or nothing. Raises InvalidTransaction; the signature is the caller's to check."""
+    if len(transaction.encoded) > TRANSACTION_BYTES_MAX:
+        raise InvalidTransaction(
+            "size", f"{len(transaction.encoded)} bytes, at most {TRANSACTION_BYTES_MAX} are allowed"
+        )
     trial = state.fork()
     sender = OrgId(transaction.sender)
     _check_standing(trial, transaction)

@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import trio
@@ -80,7 +81,8 @@ async def _main(config: Config, key: KeyPair) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
             services = NodeServices(config, key, replica, events, nursery.cancel_scope.cancel)
-            rpc, page = config.rpc.settings(data_dir), metrics if config.metrics.enabled else None
+            rpc = replace(config.rpc.settings(data_dir), disk_free_bytes_min=config.storage.disk_free_min)
+            page = metrics if config.metrics.enabled else None
             await nursery.start(functools.partial(serve_rpc, services, rpc, metrics=page))
             member = await trio.to_thread.run_sync(importlib.import_module, "node.member")
             await member.run_member(services, journal, metrics)

@@ -46,6 +46,9 @@ log = logging.getLogger(__name__)
 
 # Whoever waits for a transaction; one entry a waiting call.
 WAITERS_MAX = 65_536
+# A quorum's agreement on a block takes far less: what is off by more is a clock. Half the usual tolerance.
+CLOCK_WARNING_MS = 7_500
+CLOCK_WARNING_EVERY_S = 600.0
 # Provably wrong messages of one peer that are logged; the rest are only counted.
 COMPLAINTS_LOGGED_MAX = 8
 
@@ -89,6 +92,7 @@ class ReplicaDriver:
         self._broken: BaseException | None = None
         self._broke = trio.Event()
         self.height_began = trio.current_time()
+        self._clock_quiet_until = 0.0
 
     # The old stubs of trio that libp2p brings along do not know TaskStatus.
     async def run(
@@ -283,7 +287,17 @@ class ReplicaDriver:
                 self._metrics.submit_to_final.observe(trio.current_time() - entered)
             for event in self._waiting.pop(transaction.id, ()):
                 event.set()
+        self._mind_the_clock(final)
         self._committed(final, outcome)
+
+    def _mind_the_clock(self, final: FinalBlock) -> None:
+        """A member whose clock is off does not vote and does not know why: tell its operator, now and then."""
+        ahead_ms = final.block.header.time - now_ms()
+        if abs(ahead_ms) < CLOCK_WARNING_MS or self.replica.behind > 1 or trio.current_time() < self._clock_quiet_until:
+            return
+        self._clock_quiet_until = trio.current_time() + CLOCK_WARNING_EVERY_S
+        side = "behind" if ahead_ms > 0 else "ahead of"
+        log.warning("this machine's clock is %.1f s %s the league's blocks: set it", abs(ahead_ms) / 1000, side)
 
     def _note_entered(self, transaction: Transaction) -> None:
         self._entered[transaction.id] = trio.current_time()

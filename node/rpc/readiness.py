@@ -5,9 +5,6 @@ from dataclasses import dataclass
 
 from node.rpc.node import Node
 
-# Some twenty full blocks and a model: below it the next write may fail, and there is still time to act.
-DISK_FREE_BYTES_MIN = 256 * 2**20
-
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
@@ -39,7 +36,8 @@ def readiness(node: Node) -> Readiness:
         )
     disk = os.statvfs(node.settings.data_dir)
     free = disk.f_bavail * disk.f_frsize
-    if free < DISK_FREE_BYTES_MIN:
-        problems["disk"] = f"{free // 2**20} MB free in {node.settings.data_dir}, want {DISK_FREE_BYTES_MIN // 2**20}"
+    wanted = node.settings.disk_free_bytes_min
+    if free < wanted:
+        problems["disk"] = f"{free // 2**20} MB free in {node.settings.data_dir}, want {wanted // 2**20}"
     reasons = tuple(problem for problem in problems.values() if problem)
     return Readiness({name: problem is None for name, problem in problems.items()}, reasons)

@@ -24,6 +24,8 @@ class RpcSettings:
     # A full block as JSON takes up to some 10 MB; what a batch asks for beyond this is refused call by call.
     answer_bytes_max: int = 48 * 2**20
     connections_max: int = 64
+    # Some twenty full blocks and a model: below it the next write may fail, and there is still time to act.
+    disk_free_bytes_min: int = 256 * 2**20
 
     # A body arrives from the same machine.
     body_s: float = 10.0

@@ -203,6 +203,15 @@ async def test_connections_beyond_the_bound_are_told_so_and_the_others_go_on(ser
 
 
 @pytest.mark.trio
+async def test_a_node_whose_disk_has_less_room_than_configured_is_not_ready(services, tmp_path):
+    async with served(services, settings_in(tmp_path, disk_free_bytes_min=2**60), Metrics()) as addresses:
+        async with http(addresses, authorization=None) as client:
+            (reason,) = (await client.get("/readyz")).json()["reasons"]
+            assert "MB free" in reason
+            assert str(2**40) in reason
+
+
+@pytest.mark.trio
 async def test_health_readiness_metrics_and_description_need_no_cookie(services, tmp_path):
     async with served(services, settings_in(tmp_path), Metrics()) as addresses:
         async with http(addresses, authorization=None) as client:

@@ -13,8 +13,8 @@ from ledger.entries import Member, member_key
 from ledger.errors import CorruptStore, InvalidBlock, InvalidBytes, InvalidCertificate, InvalidTransaction
 from ledger.memory_store import MemoryStore
 from ledger.store import WriteBatch
-from ledger.transactions import PublishRequest, Transfer, sign_transaction
-from ledger.types import AMOUNT_MAX, TIME_MAX
+from ledger.transactions import PublishRequest, Setting, Transfer, sign_transaction
+from ledger.types import AMOUNT_MAX, TIME_MAX, TRANSACTION_BYTES_MAX
 from tests.support.league import BALANCE, League, anchored, genesis_of, terms
 
 
@@ -168,6 +168,17 @@ def test_a_replayed_transaction_runs_once():
     league.commit([paid])
     with pytest.raises(InvalidTransaction, match="nonce"):
         league.commit([paid])
+
+
+def test_a_transaction_that_is_too_long_is_invalid_in_a_block_too():
+    league = League(4)
+    full = tuple(Setting(f"{at:064}", "x" * 256) for at in range(32))
+    settings = ("model_arguments", "strategy_settings", "training_settings", "privacy_settings")
+    long = PublishRequest(terms(**dict.fromkeys(settings, full)))
+    (published,) = league.sign([(league.keys[0], long)])
+    assert len(published.encoded) > TRANSACTION_BYTES_MAX
+    with pytest.raises(InvalidTransaction, match="bytes, at most"):
+        league.commit([published])
 
 
 def test_a_nonce_is_not_skipped():

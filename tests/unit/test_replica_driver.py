@@ -1,6 +1,8 @@
 """The driver and a disk that fails: whoever's call met it, the node ends before it says anything it has not kept."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import trio
@@ -118,3 +120,18 @@ async def test_a_refused_submission_breaks_nothing(tmp_path: Path) -> None:
         node.pay()
         assert node.wire.votes()
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.trio
+async def test_an_operator_hears_once_that_the_clock_is_off(tmp_path, caplog):
+    node = Node(tmp_path)
+
+    def block_at(time_ms: int) -> Any:
+        return SimpleNamespace(block=SimpleNamespace(header=SimpleNamespace(time=time_ms)))
+
+    node.driver._mind_the_clock(block_at(now_ms() + 1_000))
+    assert not caplog.records
+    for _ in range(3):
+        node.driver._mind_the_clock(block_at(now_ms() + 60_000))
+    (record,) = caplog.records
+    assert "behind the league's blocks" in record.getMessage()
