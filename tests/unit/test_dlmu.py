@@ -7,6 +7,8 @@ from fl.aggregate import weighted_mean
 from fl.dlmu import distance, scaler, start_point
 from fl.fixed_point import decode, encode
 from fl.strategies.dlmu import Dlmu
+from fl.strategies.own_model import OwnModel
+from fl.strategies.registry import strategy
 from tests.support.learning import golden
 
 GOLDEN = golden()
@@ -22,6 +24,14 @@ def test_start_points(case):
     assert beta == pytest.approx(case["beta"], abs=1e-6)
     assert start.tolist() == pytest.approx(case["start"], abs=1e-6)
     assert start.dtype == np.float32
+
+
+@pytest.mark.parametrize("case", GOLDEN["dlmu_start"])
+def test_the_strict_strategy_starts_where_the_published_rule_does(case):
+    own = None if case["w_prev"] is None else OwnModel(vector(case["w_prev"]), case["alpha"], 1).to_bytes()
+    start = strategy("dlmu", {"strict": "true"}).begin(vector(case["w_global"]), own, 2)
+    assert start.beta == pytest.approx(case["beta"], abs=1e-6)
+    assert start.vector.tolist() == pytest.approx(case["start"], abs=1e-6)
 
 
 @pytest.mark.parametrize("case", GOLDEN["alpha_scaler"])

@@ -180,6 +180,17 @@ def test_the_protocol_names_only_tests_that_exist():
     assert not wrong, f"docs/protocol.md names tests that are not there: {wrong}"
 
 
+def test_the_pages_name_only_tests_that_exist():
+    files = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+    named = {
+        (page.name, name)
+        for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md"))
+        for name in re.findall(r"`(?:tests/[a-z_/]+/)?(test_\w+(?:\.py)?)`", page.read_text())
+    }
+    assert len(named) > 200, "the search finds no names any more"
+    assert sorted(each for each in named if each[1] not in names_of_tests() | files) == []
+
+
 def test_every_rule_of_the_protocol_is_held_by_a_test():
     assert [number for number, names in protocol_rules() if not names] == []
 
