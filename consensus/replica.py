@@ -299,27 +299,6 @@ class Replica:
             self._wake()
         return self._end()
 
-    def submit_many(
-        self, transactions: Sequence[Transaction], now_ms: int
-    ) -> tuple[list[Effect], list[InvalidTransaction | None]]:
-        """A client's batch: effects, and for each transaction the error that refused it or None."""
-        self._begin(now_ms)
-        errors: list[InvalidTransaction | None] = []
-        added = []
-        for transaction in transactions:
-            try:
-                if self.intake.submit(transaction):
-                    added.append(transaction)
-                    self._arrived[transaction.id] = now_ms
-                errors.append(None)
-            except InvalidTransaction as error:
-                errors.append(error)
-        for message in fit_transactions(added):
-            self._send(None, message)
-        if added:
-            self._wake()
-        return self._end(), errors
-
     def submit_own(self, body: TransactionBody, now_ms: int) -> tuple[list[Effect], Transaction]:
         """Sign with the own key and the next nonce, and submit. Raises InvalidTransaction."""
         assert self._key is not None, "an observer has nothing to sign with"

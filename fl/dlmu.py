@@ -8,6 +8,7 @@ Norms are L2 over all parameters in float64. When a node mixes at all, and how m
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -59,15 +60,24 @@ def mix(global_vector: Floats, own: Floats, beta: float) -> Floats:
     return mixed
 
 
-def start_point(global_vector: Floats, own: Floats | None, alpha: float | None) -> tuple[Floats, float]:
-    """The vector a round starts from and its beta.
+class StartPoint(NamedTuple):
+    """Where a round starts. `asked`: beta before the cap; NaN when `own` or `alpha` was not finite."""
+
+    vector: Floats
+    beta: float
+    asked: float
+
+
+def start_point(global_vector: Floats, own: Floats | None, alpha: float | None, cap: float = 1.0) -> StartPoint:
+    """The vector a round starts from and its beta; with the default `cap` the rule as published.
 
     The global model with beta 0 in a node's first participation, while alpha is unset, and when `own` or `alpha` is
     not finite.
     """
     if own is None or alpha is None:
-        return global_vector.copy(), 0.0
-    beta = mix_weight(distance(global_vector, own), alpha)
-    if math.isnan(beta):
-        return global_vector.copy(), 0.0
-    return mix(global_vector, own, beta), beta
+        return StartPoint(global_vector.copy(), 0.0, 0.0)
+    asked = mix_weight(distance(global_vector, own), alpha)
+    if math.isnan(asked):
+        return StartPoint(global_vector.copy(), 0.0, asked)
+    beta = min(asked, cap)
+    return StartPoint(mix(global_vector, own, beta), beta, asked)

@@ -12,7 +12,7 @@ from typing import Annotated, Self
 
 import numpy as np
 
-from fl.dlmu import distance, mix, mix_weight
+from fl.dlmu import start_point
 from fl.fixed_point import Floats
 from fl.settings import Choice, Number, parse_settings
 from fl.strategies.base import Start, Strategy, StrategyError
@@ -58,12 +58,11 @@ class Dlmu(Strategy):
             return Start(global_vector.copy())
         if self.selective and own.last_round != round_number - 1:
             return Start(global_vector.copy(), alpha=own.alpha)
-        asked = mix_weight(distance(global_vector, own.vector), own.alpha)
+        vector, beta, asked = start_point(global_vector, own.vector, own.alpha, self.cap)
         if math.isnan(asked):
             told = "this factory's last model or its scaler is not finite; starting from the global model"
-            return Start(global_vector.copy(), warnings=(told,))
-        beta = min(asked, self.cap)
-        return Start(mix(global_vector, own.vector, beta), beta, asked, own.alpha, self._warnings(own, asked, beta))
+            return Start(vector, warnings=(told,))
+        return Start(vector, beta, asked, own.alpha, self._warnings(own, asked, beta))
 
     def _warnings(self, own: OwnModel, asked: float, beta: float) -> tuple[str, ...]:
         lately = (*own.betas_asked, asked)[-BETAS_KEPT:]

@@ -20,7 +20,7 @@ def vector(values):
 
 @pytest.mark.parametrize("case", GOLDEN["dlmu_start"])
 def test_start_points(case):
-    start, beta = start_point(vector(case["w_global"]), vector(case["w_prev"]), case["alpha"])
+    start, beta, _ = start_point(vector(case["w_global"]), vector(case["w_prev"]), case["alpha"])
     assert beta == pytest.approx(case["beta"], abs=1e-6)
     assert start.tolist() == pytest.approx(case["start"], abs=1e-6)
     assert start.dtype == np.float32
@@ -81,7 +81,7 @@ def test_the_toy_federation_locks_one_client_in_as_published():
 @pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
 def test_what_is_not_finite_starts_from_the_global_model(poison):
     whole, own = np.ones(3, np.float32), np.array([1.0, poison, 1.0], np.float32)
-    for start, beta in (start_point(whole, own, 0.5), start_point(whole, whole + 1, poison)):
+    for start, beta, _ in (start_point(whole, own, 0.5), start_point(whole, whole + 1, poison)):
         assert beta == 0.0
         assert start.tolist() == [1.0, 1.0, 1.0]
     assert scaler(whole, own, 0.8) is None

@@ -24,7 +24,6 @@ from ledger.transactions import (
     AggregateRound,
     Transaction,
     Transfer,
-    sign_transaction,
 )
 from tests.support.league import BALANCE
 from tests.support.table import (
@@ -79,16 +78,6 @@ def test_own_statements_get_the_next_nonces_also_when_many_wait():
     for _ in range(3):
         pay(table, alice)
     assert [each.nonce for each in bodies(table.seat(alice), Transfer)] == [0, 1, 2]
-
-
-def test_a_batch_tells_of_each_transaction_whether_it_was_taken():
-    table = Table()
-    alice, bob, *_ = table.keys
-    chain_id = table.genesis.chain_id
-    batch = [sign_transaction(alice, chain_id, nonce, Transfer(bob.org, 1, "")) for nonce in (0, 1, 0)]
-    batch.append(sign_transaction(bob, chain_id, 0, Transfer(alice.org, 2 * BALANCE, "")))
-    _, errors = table.seat(alice).replica.submit_many(batch, table.now)
-    assert [error and error.code for error in errors] == [None, None, None, "balance"]
 
 
 # --- what it does not vote for
