@@ -90,6 +90,11 @@ def judged(accuracy: int) -> str:
     return percent(accuracy) if accuracy else "-"
 
 
+def so_far(fate: str | None) -> str:
+    """A provider's fate in a round that is still in work, where who is missing may yet deliver."""
+    return "awaited" if fate == "missing" else fate or "-"
+
+
 def short_hash(text: object) -> str:
     """As much of a hash as people compare, and as verbs take for the whole of a request's id."""
     return str(text)[:12]

@@ -7,7 +7,7 @@ import click
 
 from node.cli.exit_codes import Exit
 from node.cli.faults import CliError
-from node.cli.output import judged, percent, print_fields, print_json, print_table, progress, short_hash
+from node.cli.output import judged, percent, print_fields, print_json, print_table, progress, short_hash, so_far
 from node.cli.request_ids import whole_id
 from node.cli.sending import say_sent, sending_options
 from node.cli.verbs import VerbGroup, node_options, timeout_option
@@ -120,7 +120,7 @@ def get(request_id: str, config_path: str, as_json: bool) -> None:
     if answer["round"]:
         names = {each["org"]: each["name"] for each in found["providers"]}
         parts = [
-            (names.get(part["org"]) or short_hash(part["org"]), part["fate"], part["weight"], part["reason"])
+            (names.get(part["org"]) or short_hash(part["org"]), so_far(part["fate"]), part["weight"], part["reason"])
             for part in answer["round"]["participants"]
         ]
         title = f"Round {answer['round']['number']}, attempt {answer['round']['attempt']}"

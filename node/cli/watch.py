@@ -12,7 +12,7 @@ import click
 
 from node.cli.exit_codes import Exit
 from node.cli.faults import CliError
-from node.cli.output import judged, percent, short_hash
+from node.cli.output import judged, percent, short_hash, so_far
 from node.cli.which_node import node_client
 
 if TYPE_CHECKING:
@@ -158,6 +158,6 @@ def _drawn(picture: dict[str, Any]) -> "RenderableType":
     for column in ("provider", "records", "this round"):
         parts.add_column(column)
     for each in picture["providers"]:
-        parts.add_row(Text(each["name"]), Text(str(each["records"])), Text(each["fate"] or "-"))
+        parts.add_row(Text(each["name"]), Text(str(each["records"])), Text(so_far(each["fate"])))
     bar = ProgressBar(total=picture["rounds_max"], completed=picture["round"], width=40)
     return Group(head, bar, Text(""), parts)

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from fl.comparison import Compared
 from ledger.types import MICRO
+from node.cli.output import so_far
 from node.devnet.league import DevLeague, DevNode
 from node.devnet.plan import Plan
 
@@ -57,7 +58,9 @@ def line_of(
     request, current = answer["request"], answer["round"]
     where = f"{request['stage'].lower()}, round {request['round']} of {plan.draft.rounds_max}"
     if current is not None:
-        parts = ", ".join(f"{name_of(league, part['org'])} {part['fate'].lower()}" for part in current["participants"])
+        parts = ", ".join(
+            f"{name_of(league, part['org'])} {so_far(part['fate'].lower())}" for part in current["participants"]
+        )
         where += f": {parts}"
     leader = status["consensus"]["leader_name"]
     return Group(table, f"height {status['head']['height']}, next led by {leader}; {where}")
