@@ -6,12 +6,32 @@ one synced batch a height. Time comes in as milliseconds since 1970 with every e
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from consensus import events as machine_events
 from consensus.bodies import is_whole
 from consensus.catchup import CatchUp
 from consensus.early import EarlyMessages
+from consensus.effects import (
+    CATCHUP_TIMER,
+    CLOCK_TIMER,
+    DEADLINE_TIMER,
+    RESEND_TIMER,
+    STATUS_TIMER,
+    VIEW_TIMER,
+    CancelTimer,
+    Committed,
+    Compute,
+    Disagreement,
+    Dropped,
+    Effect,
+    Halt,
+    Persist,
+    Refused,
+    SetTimer,
+    Transmit,
+    VoteFrom,
+)
 from consensus.events import (
     BlockBuilt,
     BlockChecked,
@@ -52,14 +72,7 @@ from consensus.messages import (
     fit_transactions,
 )
 from consensus.serving import ServingBudget
-from ledger.blocks import Block, FinalBlock
-from ledger.certificates import Certificate
-from ledger.chain import Chain, Outcome
-from ledger.codec import encode
-from ledger.entries import ELECTION, Election, Request, Round
-from ledger.errors import InvalidBlock, InvalidCertificate, InvalidTransaction
-from ledger.keys import KeyPair
-from ledger.requests import (
+from ledger.aggregation import (
     AggregationResult,
     AggregationTask,
     aggregate_transaction_body,
@@ -67,6 +80,13 @@ from ledger.requests import (
     awaiting_aggregate,
     awaiting_attestation,
 )
+from ledger.blocks import Block, FinalBlock
+from ledger.certificates import Certificate
+from ledger.chain import Chain
+from ledger.codec import encode
+from ledger.entries import ELECTION, Election, Request, Round
+from ledger.errors import InvalidBlock, InvalidCertificate, InvalidTransaction
+from ledger.keys import KeyPair
 from ledger.transactions import Body as TransactionBody
 from ledger.transactions import ReportEquivocation, ReportForDuty, SkipNonce, Transaction, sign_transaction
 from ledger.types import Hash32, OrgId
@@ -81,114 +101,6 @@ UNREADY_MAX = 16
 STATUS_MS = 2_000
 STRAGGLER_MS = 2_000
 STRAGGLERS_PER_STATUS_MAX = 256
-
-
-# --- effects; the driver carries them out in order, and what follows a Persist only once that is synced
-
-
-@dataclass(frozen=True, slots=True)
-class Persist:
-    height: int
-    records: tuple[JournalRecord, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Transmit:
-    """To one member, or to all that are connected when `to` is None."""
-
-    to: OrgId | None
-    message: Message
-
-
-@dataclass(frozen=True, slots=True)
-class SetTimer:
-    """Fire `name` after the delay, replacing what was set under it; `jitter`: give or take a quarter at random."""
-
-    name: str
-    delay_ms: int
-    jitter: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class CancelTimer:
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Compute:
-    """Compute an aggregate, and tell `aggregate_computed`. Asked once a task."""
-
-    task: AggregationTask
-
-
-@dataclass(frozen=True, slots=True)
-class Committed:
-    """A block became final and is on disk; the journal may begin anew at the next height."""
-
-    final: FinalBlock
-    outcome: Outcome = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Dropped:
-    """A transaction that waited can never run any more."""
-
-    transaction: Transaction
-    error: InvalidTransaction
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A peer sent something provably wrong."""
-
-    sender: OrgId
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Disagreement:
-    """A proposed aggregate is not what this member computed from the same blobs: it does not vote for it."""
-
-    task: AggregationTask
-    author: OrgId
-
-
-@dataclass(frozen=True, slots=True)
-class VoteFrom:
-    """A replica that lost its journal found out from which height on it may sign: to be remembered across restarts."""
-
-    height: int
-
-
-@dataclass(frozen=True, slots=True)
-class Halt:
-    """Stop with a dump (simplex rule 12)."""
-
-    reason: str
-
-
-Effect = (
-    Persist
-    | Transmit
-    | SetTimer
-    | CancelTimer
-    | Compute
-    | Committed
-    | Dropped
-    | Refused
-    | Disagreement
-    | VoteFrom
-    | Halt
-)
-
-VIEW_TIMER, RESEND_TIMER, DEADLINE_TIMER, STATUS_TIMER, CATCHUP_TIMER, CLOCK_TIMER = (
-    "view",
-    "resend",
-    "deadline",
-    "status",
-    "catchup",
-    "clock",
-)
 
 
 @dataclass(frozen=True, slots=True)

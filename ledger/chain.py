@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, TypeVar
 
+from ledger.aggregation import AggregationTask, aggregation_task, awaiting_aggregate
 from ledger.blocks import (
     PROTOCOL_VERSION,
     Block,
@@ -27,7 +28,7 @@ from ledger.entries import ELECTION, MEMBERS, Election, Member
 from ledger.errors import CorruptStore, InvalidBlock, InvalidBytes, InvalidCertificate, InvalidTransaction
 from ledger.execution import Rules, apply_transaction, begin_block, end_block, next_nonce
 from ledger.genesis import Genesis, found
-from ledger.requests import AggregationTask, aggregation_task, awaiting_aggregate, next_deadline
+from ledger.requests import next_deadline
 from ledger.state import BlockContext, State
 from ledger.state_tree import StateProof, StateTree
 from ledger.store import Store, WriteBatch

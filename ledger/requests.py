@@ -5,35 +5,29 @@ update whether it holds it; AGGREGATING waits for a leader's aggregate, which pa
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ledger.anchors import anchor_totals, records_under
 from ledger.entries import (
-    ELECTION,
     FINAL_STAGES,
     OPEN_REQUESTS,
     REQUESTS_OPEN_MAX,
     REQUESTS_PER_MEMBER_MAX,
-    Election,
     Fate,
     OpenRequests,
     Participant,
     Provider,
-    Receipt,
-    ReceiptLine,
     Request,
     Round,
-    Seat,
     Stage,
     Standing,
-    receipt_key,
     request_key,
     round_key,
     standing_key,
 )
 from ledger.errors import InvalidTransaction
-from ledger.reputation import after_absence, after_delivery, data_credit, score
 from ledger.rewards import deposit, reward, withdraw
+from ledger.settlement import judge, move_reputations, pay, put_receipt, with_earnings
 from ledger.state import BlockContext, State
 from ledger.transactions import (
     AggregateRound,
@@ -44,10 +38,9 @@ from ledger.transactions import (
     JoinRequest,
     PublishRequest,
     ReportAccuracy,
-    UpdateScore,
     Verdict,
 )
-from ledger.types import AMOUNT_MAX, BLOB_BYTES_MAX, MICRO, Hash32, OrgId
+from ledger.types import BLOB_BYTES_MAX, Hash32, OrgId
 
 # Rounds in a row that too few delivered; then the requester gets its escrow back instead of waiting for ever.
 VOID_ROUNDS_MAX = 3
@@ -211,10 +204,10 @@ def aggregate(state: State, context: BlockContext, sender: OrgId, body: Aggregat
     if body.model_bytes > 4 * request.terms.parameters + BLOB_OVERHEAD_BYTES_MAX:
         raise InvalidTransaction("blob", f"{body.model_bytes} bytes for {request.terms.parameters} parameters")
     qualities = {score_.provider: score_.quality for score_ in body.scores}
-    paid = _pay(state, request, delivered)
-    accuracy = _judge(current)
-    _move_reputations(state, context, current, qualities, paid)
-    _put_receipt(state, context, body.request, current, accuracy, body.model, qualities, paid)
+    paid = pay(state, request, delivered)
+    accuracy = judge(current)
+    move_reputations(state, context, current, qualities, paid)
+    put_receipt(state, context, body.request, current, accuracy, body.model, qualities, paid)
     request = replace(
         request,
         escrow=request.escrow - sum(paid.values()),
@@ -252,7 +245,7 @@ def cancel(state: State, context: BlockContext, sender: OrgId, body: CancelReque
                 raise InvalidTransaction("cancelled", f"it is cancelled, round {current.number} is settled first")
             state.put(request_key(body.request), replace(request, ending=True))
             return
-        _put_receipt(state, context, body.request, current, _judge(current), b"", {}, {})
+        put_receipt(state, context, body.request, current, judge(current), b"", {}, {})
     finish(state, body.request, request, Stage.CANCELLED, CANCELLED)
 
 
@@ -268,81 +261,6 @@ def next_deadline(state: State) -> int | None:
     """Block time in ms at which something falls due by itself; None when nothing will."""
     requests = (state.need(Request, request_key(each)) for each in state.need(OpenRequests, OPEN_REQUESTS).ids)
     return min((request.deadline for request in requests if request.deadline), default=None)
-
-
-def awaiting_aggregate(state: State) -> list[tuple[Hash32, Request, Round]]:
-    """Requests whose round is closed and waits for a leader's aggregate."""
-    return _in_stage(state, Stage.AGGREGATING)
-
-
-def _in_stage(state: State, stage: Stage) -> list[tuple[Hash32, Request, Round]]:
-    found = []
-    for request_id in state.need(OpenRequests, OPEN_REQUESTS).ids:
-        request = state.need(Request, request_key(request_id))
-        if request.stage is stage:
-            found.append((Hash32(request_id), request, state.need(Round, round_key(request_id))))
-    return found
-
-
-@dataclass(frozen=True, slots=True)
-class Contribution:
-    """One agreed update and the records it counts for."""
-
-    org: OrgId
-    blob: Hash32
-    weight: int
-
-
-@dataclass(frozen=True, slots=True)
-class AggregationTask:
-    """All that a round's aggregate depends on: equal tasks give equal bytes on every machine (DESIGN D4)."""
-
-    request: Hash32
-    round: int
-    attempt: int
-    base_model: Hash32
-    contributions: tuple[Contribution, ...]
-    aggregation: str
-    parameters: int
-    scale_bits: int
-    limit: int
-
-
-@dataclass(frozen=True, slots=True)
-class AggregationResult:
-    """`model`: digest of the aggregate's blob, `model_bytes` its length; `scores` by contribution, in millionths."""
-
-    model: Hash32
-    model_bytes: int
-    scores: tuple[tuple[OrgId, int], ...]
-
-
-def aggregation_task(request_id: bytes, request: Request, current: Round, *, foreseen: bool = False) -> AggregationTask:
-    """What a closed round's aggregate is computed from; `foreseen`: as if all that is announced will count."""
-    counted = {Fate.DELIVERED, Fate.ANNOUNCED} if foreseen else {Fate.DELIVERED}
-    parts = [part for part in current.participants if part.fate in counted]
-    terms = request.terms
-    return AggregationTask(
-        Hash32(request_id),
-        current.number,
-        current.attempt,
-        Hash32(current.base_model),
-        tuple(Contribution(OrgId(part.org), Hash32(part.blob), part.weight) for part in parts),
-        terms.aggregation,
-        terms.parameters,
-        terms.scale_bits,
-        terms.limit,
-    )
-
-
-def aggregate_transaction_body(task: AggregationTask, result: AggregationResult) -> AggregateRound:
-    scores = tuple(UpdateScore(org, quality) for org, quality in result.scores)
-    return AggregateRound(task.request, task.round, task.attempt, result.model, result.model_bytes, scores)
-
-
-def awaiting_attestation(state: State) -> list[tuple[Hash32, Request, Round]]:
-    """Requests whose announcements are closed and that wait for the committee's word."""
-    return _in_stage(state, Stage.ATTESTING)
 
 
 def finish(state: State, request_id: bytes, request: Request, stage: Stage, outcome: str) -> None:
@@ -425,8 +343,8 @@ def _close_round(state: State, context: BlockContext, request_id: bytes, request
         deadline = context.time + AGGREGATION_MS_MAX
         state.put(request_key(request_id), replace(request, stage=Stage.AGGREGATING, deadline=deadline))
         return
-    _move_reputations(state, context, current, {}, {})
-    _put_receipt(state, context, request_id, current, _judge(current), b"", {}, {})
+    move_reputations(state, context, current, {}, {})
+    put_receipt(state, context, request_id, current, judge(current), b"", {}, {})
     request = replace(request, void_rounds=request.void_rounds + 1)
     if request.void_rounds >= VOID_ROUNDS_MAX:
         stage = Stage.DONE if request.model_round else Stage.FAILED
@@ -468,11 +386,11 @@ def _nobody_aggregated(state: State, context: BlockContext, request_id: Hash32, 
     impossible terms would be free work; reputations stay, for nobody knows how good it was.
     """
     current = state.need(Round, round_key(request_id))
-    paid = _pay(state, request, [part for part in current.participants if part.fate is Fate.DELIVERED])
+    paid = pay(state, request, [part for part in current.participants if part.fate is Fate.DELIVERED])
     for org, amount in paid.items():
         standing = state.need(Standing, standing_key(org))
-        state.put(standing_key(org), _earned(standing, amount))
-    _put_receipt(state, context, request_id, current, _judge(current), b"", {}, paid)
+        state.put(standing_key(org), with_earnings(standing, amount))
+    put_receipt(state, context, request_id, current, judge(current), b"", {}, paid)
     spent = sum(paid.values())
     request = replace(request, escrow=request.escrow - spent, paid=request.paid + spent)
     stage = Stage.DONE if request.model_round else Stage.FAILED
@@ -503,84 +421,6 @@ def _attested(part: Participant, sender: OrgId, verdict: Verdict, context: Block
     if refused > committee.faults:
         return replace(part, fate=Fate.REFUSED, reason=verdict.name.lower().replace("_", " "))
     return part
-
-
-# --- what a closed round leaves ---
-
-
-def _pay(state: State, request: Request, delivered: Sequence[Participant]) -> dict[bytes, int]:
-    paid = {}
-    for part in delivered:
-        paid[part.org] = reward(part.weight, request.terms.price)
-        deposit(state, part.org, paid[part.org])
-    assert sum(paid.values()) <= request.escrow, "invitations promised more than the escrow"
-    return paid
-
-
-def _judge(current: Round) -> int:
-    """Accuracy of the model the round began with, in millionths, weighted by test records; 0 when nobody tested."""
-    measured = [(part.accuracy, part.tested_records) for part in current.participants if part.fate is Fate.DELIVERED]
-    measured.append((current.requester_accuracy, current.requester_tested))
-    tested = sum(records for _, records in measured)
-    return sum(accuracy * records for accuracy, records in measured) // tested if tested else 0
-
-
-def _move_reputations(
-    state: State, context: BlockContext, current: Round, qualities: dict[bytes, int], paid: dict[bytes, int]
-) -> None:
-    sizes = [part.weight for part in current.participants if part.fate is Fate.DELIVERED]
-    seated = {seat.org for seat in _seats(state)}
-    for part in current.participants:
-        standing = state.need(Standing, standing_key(part.org))
-        if part.org in paid:
-            duty = MICRO // 2 if part.org not in seated else MICRO * (part.org in current.attested_by)
-            earned = score(qualities[part.org], data_credit(part.weight, sizes), duty)
-            standing = _earned(standing, paid[part.org])
-            standing = replace(standing, reputation=after_delivery(standing.reputation, earned))
-        elif part.fate not in (Fate.DECLINED, Fate.DELIVERED):
-            missed = standing.rounds_missed + 1
-            standing = replace(standing, reputation=after_absence(standing.reputation), rounds_missed=missed)
-        state.put(standing_key(part.org), standing)
-
-
-def _earned(standing: Standing, amount: int) -> Standing:
-    # Tokens go round, so what one member ever earned may pass all that there are.
-    earned = min(standing.tokens_earned + amount, AMOUNT_MAX)
-    return replace(standing, rounds_delivered=standing.rounds_delivered + 1, tokens_earned=earned)
-
-
-def _seats(state: State) -> tuple[Seat, ...]:
-    return state.need(Election, ELECTION).seats
-
-
-def _put_receipt(
-    state: State,
-    context: BlockContext,
-    request_id: bytes,
-    current: Round,
-    accuracy: int,
-    model: bytes,
-    qualities: dict[bytes, int],
-    paid: dict[bytes, int],
-) -> None:
-    lines = tuple(
-        ReceiptLine(
-            part.org,
-            part.fate,
-            part.reason,
-            part.blob,
-            part.periods,
-            part.weight,
-            qualities.get(part.org, 0),
-            paid.get(part.org, 0),
-        )
-        for part in current.participants
-    )
-    number, attempt = current.number, current.attempt
-    receipt = Receipt(
-        request_id, number, attempt, context.height, current.base_model, accuracy, model, context.author, lines
-    )
-    state.put(receipt_key(request_id, number, attempt), receipt)
 
 
 # --- looking things up, with a clear refusal ---

@@ -12,8 +12,9 @@ import trio
 
 from fl.aggregate import Aggregated, AggregateError, aggregate_blobs
 from fl.fixed_point import InvalidVector, limit_in_steps
+from ledger.aggregation import AggregationResult, AggregationTask
 from ledger.entries import Request, Round, request_key, round_key
-from ledger.requests import BLOB_OVERHEAD_BYTES_MAX, AggregationResult, AggregationTask
+from ledger.requests import BLOB_OVERHEAD_BYTES_MAX
 from ledger.types import BLOB_BYTES_MAX, OrgId
 from node.network.blob_exchange import BlobUnavailable
 from node.network.blob_store import NoSpaceForBlob

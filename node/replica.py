@@ -14,8 +14,7 @@ from pathlib import Path
 
 import trio
 
-from consensus.messages import Transactions, encode_message, fit_transactions, parse_message
-from consensus.replica import (
+from consensus.effects import (
     CancelTimer,
     Committed,
     Compute,
@@ -25,15 +24,16 @@ from consensus.replica import (
     Halt,
     Persist,
     Refused,
-    Replica,
     SetTimer,
     Transmit,
     VoteFrom,
 )
+from consensus.messages import Transactions, encode_message, fit_transactions, parse_message
+from consensus.replica import Replica
+from ledger.aggregation import AggregationResult, AggregationTask
 from ledger.blocks import FinalBlock
 from ledger.chain import Outcome
 from ledger.errors import InvalidBytes, InvalidTransaction
-from ledger.requests import AggregationResult, AggregationTask
 from ledger.transactions import Body, Transaction
 from ledger.types import Hash32, OrgId
 from node.disk import publish_file

@@ -11,10 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from consensus.events import Timing
-from consensus.journal import JournalRecord
-from consensus.messages import Message, VoteMessage
-from consensus.replica import (
+from consensus.effects import (
     CancelTimer,
     Committed,
     Compute,
@@ -24,11 +21,14 @@ from consensus.replica import (
     Halt,
     Persist,
     Refused,
-    Replica,
-    ReplicaSettings,
     SetTimer,
     Transmit,
 )
+from consensus.events import Timing
+from consensus.journal import JournalRecord
+from consensus.messages import Message, VoteMessage
+from consensus.replica import Replica, ReplicaSettings
+from ledger.aggregation import AggregationResult, AggregationTask
 from ledger.blocks import FinalBlock
 from ledger.certificates import Committee, Vote, VoteKind, check_certificate, contradicts
 from ledger.chain import Chain, Outcome
@@ -38,7 +38,6 @@ from ledger.errors import InvalidTransaction
 from ledger.genesis import Genesis, GenesisMember, LeagueParameters
 from ledger.keys import KeyPair
 from ledger.memory_store import MemoryStore
-from ledger.requests import AggregationResult, AggregationTask
 from ledger.rewards import supply, tokens_in_circulation
 from ledger.transactions import (
     AnchorRecords,

@@ -6,6 +6,7 @@ No network and no consensus: every member signs what the rules would let it sign
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ledger.aggregation import aggregation_task, awaiting_aggregate
 from ledger.blocks import Block, FinalBlock
 from ledger.certificates import Certificate, Committee, Equivocation, Subject, VoteKind, cast, certify
 from ledger.chain import Chain, Trial
@@ -27,7 +28,6 @@ from ledger.entries import (
 from ledger.genesis import Genesis, GenesisMember, LeagueParameters
 from ledger.keys import KeyPair
 from ledger.memory_store import MemoryStore
-from ledger.requests import aggregation_task, awaiting_aggregate
 from ledger.rewards import supply, tokens_in_circulation
 from ledger.store import Store
 from ledger.transactions import (

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import trio
 
+from ledger.aggregation import AggregationResult, aggregate_transaction_body, aggregation_task, awaiting_aggregate
 from ledger.blocks import Block, FinalBlock
 from ledger.certificates import Subject, VoteKind, cast, certify
 from ledger.chain import Chain
@@ -12,7 +13,6 @@ from ledger.errors import InvalidTransaction
 from ledger.genesis import Genesis, GenesisMember, LeagueParameters
 from ledger.keys import KeyPair
 from ledger.memory_store import MemoryStore
-from ledger.requests import AggregationResult, aggregate_transaction_body, aggregation_task, awaiting_aggregate
 from ledger.transactions import Body, Transaction, sign_transaction
 from ledger.types import Hash32, OrgId
 

@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+from consensus.effects import Compute, Effect, SetTimer, Transmit
 from consensus.events import Timing
 from consensus.messages import Message, Transactions, VoteMessage
-from consensus.replica import Compute, Effect, Replica, ReplicaSettings, SetTimer, Transmit
+from consensus.replica import Replica, ReplicaSettings
+from ledger.aggregation import AggregationResult, AggregationTask
 from ledger.blocks import FinalBlock
 from ledger.certificates import Subject, VoteKind
 from ledger.chain import Chain
@@ -17,7 +19,6 @@ from ledger.codec import digest
 from ledger.entries import Request, request_key
 from ledger.keys import KeyPair
 from ledger.memory_store import MemoryStore
-from ledger.requests import AggregationResult, AggregationTask
 from ledger.transactions import (
     AnnounceUpdate,
     Attestation,

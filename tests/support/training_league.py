@@ -7,8 +7,8 @@ from typing import Any
 
 import trio
 
+from ledger.aggregation import AggregationResult, aggregation_task, awaiting_aggregate
 from ledger.entries import Request, request_key
-from ledger.requests import AggregationResult, aggregation_task, awaiting_aggregate
 from ledger.transactions import AnchorRecords
 from ledger.types import Hash32
 from node.aggregation import Aggregation

@@ -8,8 +8,8 @@ import trio.testing
 
 from fl.aggregate import AggregateError, aggregate_blobs
 from fl.fixed_point import InvalidVector, limit_in_steps
+from ledger.aggregation import AggregationTask, Contribution, aggregation_task
 from ledger.entries import Receipt, Request, Stage, receipt_key, request_key
-from ledger.requests import AggregationTask, Contribution, aggregation_task
 from ledger.transactions import Attestation, AttestBlobs, Verdict
 from node import aggregation
 from node.aggregation import Aggregation

@@ -4,22 +4,15 @@ from dataclasses import replace
 
 import pytest
 
+from consensus.effects import CLOCK_TIMER, STATUS_TIMER, VIEW_TIMER, Disagreement, Persist, Refused
 from consensus.messages import (
     Proposal,
     Transactions,
     VoteMessage,
 )
-from consensus.replica import (
-    CLOCK_TIMER,
-    STATUS_TIMER,
-    VIEW_TIMER,
-    Disagreement,
-    Persist,
-    Refused,
-)
+from ledger.aggregation import aggregation_task, awaiting_aggregate
 from ledger.entries import Stage
 from ledger.errors import InvalidTransaction
-from ledger.requests import aggregation_task, awaiting_aggregate
 from ledger.transactions import (
     AggregateRound,
     Transaction,

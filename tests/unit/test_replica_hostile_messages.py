@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from consensus.effects import CATCHUP_TIMER, RESEND_TIMER, STATUS_TIMER, VIEW_TIMER, Halt
 from consensus.messages import (
     Blocks,
     BlocksRequest,
@@ -22,7 +23,6 @@ from consensus.messages import (
     encode_message,
     parse_message,
 )
-from consensus.replica import CATCHUP_TIMER, RESEND_TIMER, STATUS_TIMER, VIEW_TIMER, Halt
 from ledger.codec import digest
 from ledger.errors import InvalidBytes
 from ledger.types import AMOUNT_MAX

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from consensus.early import EARLY_PER_SENDER_MAX
+from consensus.effects import STATUS_TIMER, VIEW_TIMER, Dropped, Halt, Persist, Refused
 from consensus.messages import (
     Blocks,
     BlocksRequest,
@@ -11,14 +12,6 @@ from consensus.messages import (
     Status,
     Transactions,
     VoteMessage,
-)
-from consensus.replica import (
-    STATUS_TIMER,
-    VIEW_TIMER,
-    Dropped,
-    Halt,
-    Persist,
-    Refused,
 )
 from ledger.blocks import FinalBlock
 from ledger.certificates import Subject, VoteKind, cast, certify

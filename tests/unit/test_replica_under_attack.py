@@ -7,6 +7,7 @@ import pytest
 from consensus import replica as replica_module
 from consensus.catchup import CatchUp
 from consensus.early import EARLY_PER_SENDER_MAX, EarlyMessages
+from consensus.effects import STATUS_TIMER, VIEW_TIMER
 from consensus.messages import (
     Blocks,
     BlocksRequest,
@@ -17,7 +18,6 @@ from consensus.messages import (
     Transactions,
     VoteMessage,
 )
-from consensus.replica import STATUS_TIMER, VIEW_TIMER
 from consensus.serving import BURST_BYTES, BYTES_PER_S, ServingBudget
 from ledger.certificates import Subject, VoteKind, cast
 from ledger.codec import encode

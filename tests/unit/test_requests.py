@@ -5,11 +5,12 @@ from dataclasses import replace
 import pytest
 
 from ledger import requests as rules
+from ledger.aggregation import aggregation_task, awaiting_aggregate
 from ledger.codec import digest
 from ledger.entries import REQUESTS_PER_MEMBER_MAX, Stage
 from ledger.errors import InvalidTransaction
 from ledger.keys import KeyPair
-from ledger.requests import STAGES_ALLOWED, aggregation_task, awaiting_aggregate
+from ledger.requests import STAGES_ALLOWED
 from ledger.transactions import (
     AggregateRound,
     AnnounceUpdate,
