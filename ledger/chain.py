@@ -4,7 +4,7 @@ Validity is a pure function of a block and its parent's state (DESIGN D6). Wheth
 is right is readiness, and is somebody else's business.
 
 Rows: `S`+key state entry, `N`+hash tree node, `B`+height final block, `I`+id height, `T`+id place, `C`+height its
-committee, `M` head.
+committee, `M` head, `V` layout.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +25,14 @@ from ledger.certificates import Certificate, Committee, VoteKind, check_certific
 from ledger.codec import Range, Size, decode, encode
 from ledger.election import committee_of, leader_order
 from ledger.entries import ELECTION, MEMBERS, Election, Member
-from ledger.errors import CorruptStore, InvalidBlock, InvalidBytes, InvalidCertificate, InvalidTransaction
+from ledger.errors import (
+    CorruptStore,
+    InvalidBlock,
+    InvalidBytes,
+    InvalidCertificate,
+    InvalidTransaction,
+    StoreOfAnotherVersion,
+)
 from ledger.execution import Rules, apply_transaction, begin_block, end_block, next_nonce
 from ledger.genesis import Genesis, found
 from ledger.requests import next_deadline
@@ -38,6 +45,8 @@ from ledger.types import AMOUNT_MAX, BLOCK_BYTES_MAX, BLOCK_TRANSACTIONS_MAX, ZE
 T = TypeVar("T")
 
 HEAD = b"M"
+# How rows and entries are laid out; one more whenever an older program could not read them, or this one not older rows.
+LAYOUT_KEY, LAYOUT = b"V", 1
 # Outcomes of blocks that were checked and not yet appended: one per view of a height is more than enough.
 OUTCOMES_KEPT_MAX = 8
 
@@ -74,7 +83,8 @@ class Chain:
         """Open the chain in `store`, founding it when the store is empty.
 
         `check_signature` raises InvalidTransaction; the default verifies, a mempool may pass one that remembers what it
-        has verified. Raises CorruptStore when the store holds another league's chain.
+        has verified. Raises CorruptStore when the store holds another league's chain, StoreOfAnotherVersion when
+        another version of Hanse wrote it.
         """
         self.store = store
         self.genesis = genesis
@@ -307,12 +317,19 @@ class Chain:
         committee = self.genesis.committee
         outcome = Outcome(update.root, committee, (), changes, update.new_nodes, update.stale)
         batch = WriteBatch()
+        batch.put(LAYOUT_KEY, _row(LAYOUT))
         batch.put(b"C" + _row(1), encode(committee))
         head = Head(0, self.chain_id, self.genesis.time, update.root, self.chain_id)
         self._write_state(batch, head, outcome)
         return head
 
     def _opened(self, stored: bytes) -> Head:
+        layout = int.from_bytes(self.store.get(LAYOUT_KEY) or b"", "big")
+        if layout != LAYOUT:
+            raise StoreOfAnotherVersion(
+                f"the ledger in the store has layout {layout or 'none'}, this version of Hanse reads layout {LAYOUT}: "
+                "start the version that wrote it, or begin with an empty folder and catch up from the others"
+            )
         try:
             head = decode(Head, stored)
         except InvalidBytes as error:

@@ -40,5 +40,9 @@ class StoreLocked(StoreUnavailable):
     """Another process holds the store's directory."""
 
 
+class StoreOfAnotherVersion(StoreUnavailable):
+    """The store was written by a version of Hanse that lays it out otherwise. It is whole; that version can read it."""
+
+
 class StoreFull(StoreUnavailable):
     """No room on the operator's disk. What was written before is safe; free space, then start the daemon again."""

@@ -20,7 +20,7 @@ from consensus.events import Timing
 from consensus.intake import SignatureMemory
 from consensus.replica import Replica, ReplicaSettings
 from ledger.chain import Chain
-from ledger.errors import CorruptStore, InvalidGenesis, StoreLocked, StoreUnavailable
+from ledger.errors import CorruptStore, InvalidGenesis, StoreLocked, StoreOfAnotherVersion, StoreUnavailable
 from ledger.genesis import Genesis, genesis_from_json
 from ledger.keys import KeyPair
 from node.config import Config
@@ -38,6 +38,15 @@ from node.start_errors import BadStart
 
 log = logging.getLogger(__name__)
 
+# What is wrong with what the operator gave, and not with what runs.
+OPERATORS_TO_MEND = (
+    BadStart,
+    InvalidGenesis,
+    StoreLocked,
+    StoreOfAnotherVersion,
+    RecordStoreError,
+    CannotListen,
+)
 EXIT_OK, EXIT_CONFIGURATION, EXIT_BROKEN = 0, 3, 70
 
 
@@ -56,7 +65,7 @@ def run_daemon(config: Config, key: KeyPair) -> int:
 
 def _explain(error: BaseException) -> int:
     """One line for the operator and an exit code for the supervisor; what is a fault of ours goes on upwards."""
-    if isinstance(error, BadStart | InvalidGenesis | StoreLocked | RecordStoreError | CannotListen):
+    if isinstance(error, OPERATORS_TO_MEND):
         print(f"hanse: {error}", file=sys.stderr)
         return EXIT_CONFIGURATION
     if isinstance(error, Halted | CorruptStore | StoreUnavailable | OSError):

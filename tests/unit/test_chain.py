@@ -7,10 +7,17 @@ import pytest
 
 from ledger.blocks import Block, FinalBlock, nullified_root, transactions_root
 from ledger.certificates import VoteKind
-from ledger.chain import HEAD, Chain
+from ledger.chain import HEAD, LAYOUT_KEY, Chain
 from ledger.codec import digest, encode
 from ledger.entries import Member, member_key
-from ledger.errors import CorruptStore, InvalidBlock, InvalidBytes, InvalidCertificate, InvalidTransaction
+from ledger.errors import (
+    CorruptStore,
+    InvalidBlock,
+    InvalidBytes,
+    InvalidCertificate,
+    InvalidTransaction,
+    StoreOfAnotherVersion,
+)
 from ledger.memory_store import MemoryStore
 from ledger.store import WriteBatch
 from ledger.transactions import PublishRequest, Setting, Transfer, sign_transaction
@@ -321,6 +328,17 @@ def test_a_quorum_that_signs_an_invalid_block_is_not_followed():
 
 
 # --- opening
+
+
+@pytest.mark.parametrize("layout", [None, (2).to_bytes(8, "big")])
+def test_a_store_that_another_version_wrote_is_said_to_be_that_and_left_alone(layout: bytes | None):
+    league = League(4)
+    league.commit()
+    league.store.write(WriteBatch({LAYOUT_KEY: layout}))
+    before = rows(league.store)
+    with pytest.raises(StoreOfAnotherVersion, match="start the version that wrote it"):
+        league.reopened()
+    assert rows(league.store) == before
 
 
 def test_a_store_of_another_league_is_not_opened():
