@@ -4,6 +4,7 @@ Order of coming up: the ledger from disk, then the local interface (within a sec
 that needs it, then data, anchoring and training. Nothing is decided here.
 """
 
+import errno
 import functools
 import importlib
 import logging
@@ -65,7 +66,8 @@ def run_daemon(config: Config, key: KeyPair) -> int:
 
 def _explain(error: BaseException) -> int:
     """One line for the operator and an exit code for the supervisor; what is a fault of ours goes on upwards."""
-    if isinstance(error, OPERATORS_TO_MEND):
+    taken = isinstance(error, OSError) and error.errno in (errno.EADDRINUSE, errno.EADDRNOTAVAIL)
+    if taken or isinstance(error, OPERATORS_TO_MEND):
         print(f"hanse: {error}", file=sys.stderr)
         return EXIT_CONFIGURATION
     if isinstance(error, Halted | CorruptStore | StoreUnavailable | OSError):

@@ -4,6 +4,7 @@ Nodes share nothing but the loopback network: each has its own folder, key, ledg
 """
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -25,6 +26,9 @@ from node.rpc.client import NodeUnreachable, RpcClient
 FOUNDER_TOKENS = 10_000_000
 LOOK_EVERY_S = 0.05
 LOG_TAIL_BYTES = 4_000
+# Registered ports that few programs use, and no system of ours draws for outgoing connections.
+PORTS = range(20_000, 30_000)
+_given: set[int] = set()
 
 
 class LeagueFailed(Exception):
@@ -205,12 +209,29 @@ class DevLeague:
 
 
 def free_ports(count: int) -> list[int]:
-    """Loopback ports that nobody has now."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+    """Loopback ports that nobody listens on, each given once by this process.
+
+    Below those that the system draws for outgoing connections: one of these may take a port between our look and the
+    start of the node that is to listen there.
+    """
+    found: list[int] = []
+    for port in random.sample(PORTS, len(PORTS)):
+        if len(found) == count:
+            break
+        if port not in _given and _is_free(port):
+            found.append(port)
+            _given.add(port)
+    if len(found) < count:
+        raise LeagueFailed(f"{len(found)} free ports from {PORTS.start} to {PORTS.stop - 1}, want {count}")
+    return found
+
+
+def _is_free(port: int) -> bool:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
 
 
 def _prepare(folder: Path, plan: NodePlan, port: int) -> DevNode:

@@ -1,12 +1,12 @@
 """Members that come late, die, stop or are reached by their second address: the link comes back, nothing is lost."""
 
 import signal
-import socket
 from dataclasses import replace
 
 import pytest
 import trio
 
+from node.devnet.league import free_ports
 from node.network.addresses import peer_id
 from node.network.libp2p_transport import open_transport
 from node.network.transport import PeerUnreachable, RequestTimedOut
@@ -25,12 +25,6 @@ from tests.support.peer_process import peer_process
 BOB = key_of("bob").org
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def last_error(node):
     (status,) = node.peers()
     return status.last_error
@@ -38,7 +32,7 @@ def last_error(node):
 
 @pytest.mark.trio
 async def test_a_bootstrap_member_that_starts_late_is_found(monkeypatch):
-    port = free_port()
+    port = free_ports(1)[0]
     bootstrap = f"/ip4/127.0.0.1/tcp/{port}/p2p/{peer_id(BOB)}"
     async with open_transport(config_of("alice", bootstrap=(bootstrap,))) as alice:
         alice.set_members({BOB: ()})
@@ -59,7 +53,7 @@ async def test_a_bootstrap_member_that_starts_late_is_found(monkeypatch):
 
 @pytest.mark.trio
 async def test_a_dead_first_address_does_not_hide_the_good_second_one():
-    dead = f"/ip4/127.0.0.1/tcp/{free_port()}"
+    dead = f"/ip4/127.0.0.1/tcp/{free_ports(1)[0]}"
     async with league("libp2p", "alice", "bob", meet=False) as (alice, bob):
         bob.set_members({alice.me: ()})
         alice.set_members({bob.me: (dead, bob.listening[0])})
@@ -88,7 +82,7 @@ async def test_dialling_somebody_mute_is_bounded(words, nursery):
 
 @pytest.mark.trio
 async def test_a_killed_member_is_noticed_and_found_again_and_gets_what_was_posted_meanwhile():
-    port = free_port()
+    port = free_ports(1)[0]
     async with open_transport(config_of("alice")) as alice:
         with peer_process("bob", {"alice": ""}, port) as bob:
             alice.set_members({BOB: (bob.address,)})
