@@ -3,8 +3,7 @@
 Validity is a pure function of a block and its parent's state (DESIGN D6). Whether a block is *timely* or its aggregate
 is right is readiness, and is somebody else's business.
 
-Rows: `S`+key state entry, `N`+hash tree node, `B`+height final block, `I`+id height, `T`+id place, `C`+height its
-committee, `M` head, `V` layout.
+Rows: `S`+key state entry, `N`+hash tree node, `M` head, `V` layout; those of blocks and headers are in `chain_rows.py`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,9 +21,10 @@ from ledger.blocks import (
     transactions_root,
 )
 from ledger.certificates import Certificate, Committee, VoteKind, check_certificate
+from ledger.chain_rows import COMMITTEE, ChainRows, Held, height_key, put_block
 from ledger.codec import Range, Size, decode, encode
 from ledger.election import committee_of, leader_order
-from ledger.entries import ELECTION, MEMBERS, Election, Member
+from ledger.entries import ELECTION, MEMBERS, Election, Member, member_key
 from ledger.errors import (
     CorruptStore,
     InvalidBlock,
@@ -40,13 +40,13 @@ from ledger.state import BlockContext, State
 from ledger.state_tree import StateProof, StateTree
 from ledger.store import Store, WriteBatch
 from ledger.transactions import AggregateRound, Transaction
-from ledger.types import AMOUNT_MAX, BLOCK_BYTES_MAX, BLOCK_TRANSACTIONS_MAX, ZERO_HASH, Hash32, OrgId
+from ledger.types import AMOUNT_MAX, BLOCK_BYTES_MAX, BLOCK_TRANSACTIONS_MAX, ZERO_HASH, Hash32, NodeKey, OrgId
 
 T = TypeVar("T")
 
 HEAD = b"M"
 # How rows and entries are laid out; one more whenever an older program could not read them, or this one not older rows.
-LAYOUT_KEY, LAYOUT = b"V", 1
+LAYOUT_KEY, LAYOUT = b"V", 2
 # Outcomes of blocks that were checked and not yet appended: one per view of a height is more than enough.
 OUTCOMES_KEPT_MAX = 8
 
@@ -90,6 +90,7 @@ class Chain:
         self.genesis = genesis
         self.chain_id = genesis.chain_id
         self._rules = Rules(genesis.parameters)
+        self._rows = ChainRows(store)
         self._check_signature = check_signature or (lambda transaction: transaction.check_signature(self.chain_id))
         self._outcomes: dict[bytes, tuple[Block, Outcome]] = {}
         stored = store.get(HEAD)
@@ -120,28 +121,26 @@ class Chain:
         """The head's header; None at height 0, where there is no block."""
         return self.header(self.height)
 
+    @property
+    def held(self) -> Held:
+        """From which heights on the store has headers, and whole blocks: pruning and snapshots leave older ones out."""
+        return self._rows.held()
+
     def final_block(self, height: int) -> FinalBlock | None:
-        """The block of a height with its certificate; None beyond the head and at height 0."""
-        row = self.store.get(b"B" + _row(height)) if height > 0 else None
-        try:
-            return None if row is None else decode(FinalBlock, row)
-        except InvalidBytes as error:
-            raise CorruptStore(f"block {height} in the store is damaged: {error}") from None
+        """A block with its certificate; None below `held.first_block`, beyond the head and at height 0."""
+        return self._rows.final_block(height)
 
     block = final_block
 
     def header(self, height: int) -> Header | None:
-        final = self.final_block(height)
-        return None if final is None else final.block.header
+        return self._rows.header(height)
 
     def height_of(self, block_id: bytes) -> int | None:
-        row = self.store.get(b"I" + block_id)
-        return None if row is None else int.from_bytes(row, "big")
+        return self._rows.height_of(block_id)
 
     def find_transaction(self, transaction_id: bytes) -> tuple[int, int] | None:
-        """Height and index of a final transaction."""
-        row = self.store.get(b"T" + transaction_id)
-        return None if row is None else (int.from_bytes(row[:8], "big"), int.from_bytes(row[8:], "big"))
+        """Height and index of a final transaction, when its block is held."""
+        return self._rows.find_transaction(transaction_id)
 
     def value(self, key: bytes) -> bytes | None:
         """The state's bytes under a key at the head."""
@@ -167,26 +166,35 @@ class Chain:
         """Who votes on the next height."""
         return committee_of(self._election)
 
-    def leaders(self) -> tuple[OrgId, ...]:
+    def leaders(self) -> tuple[NodeKey, ...]:
         """leader(view) of the next height is this at view mod n."""
         return leader_order(self._election)
 
     def committee_at(self, height: int) -> Committee | None:
         """Who voted, or votes, on a height up to the next."""
-        row = self.store.get(b"C" + _row(height)) if height > 0 else None
-        try:
-            return None if row is None else decode(Committee, row)
-        except InvalidBytes as error:
-            raise CorruptStore(f"the committee of height {height} in the store is damaged: {error}") from None
+        return self._rows.committee_at(height)
 
     def final_header(self, height: int) -> FinalHeader | None:
-        final, committee = self.final_block(height), self.committee_at(height)
-        if final is None or committee is None:
-            return None
-        return FinalHeader(final.block.header, final.certificate, committee)
+        """What a light client needs of a height; None below `held.first_header`, beyond the head and at height 0."""
+        return self._rows.final_header(height)
+
+    def committee_changes(self, after: int, up_to: int) -> Iterator[FinalHeader]:
+        """Headers of heights in after+1 .. up_to that hand over to another committee, ascending.
+
+        Those from height 1 on are there whatever else is dropped: they lead from the genesis to every later header.
+        """
+        return self._rows.committee_changes(after, up_to)
 
     def members(self) -> list[tuple[OrgId, Member]]:
         return [(OrgId(org), member) for org, member in self.scan(Member, MEMBERS)]
+
+    def org_of(self, key: bytes) -> OrgId | None:
+        """The organisation that signs with `key` now; None when no member does."""
+        return OrgId(key) if self.read(Member, member_key(key)) else None
+
+    def key_of(self, org: bytes) -> NodeKey | None:
+        """The key that a member signs with now; None for somebody who is no member."""
+        return NodeKey(org) if self.read(Member, member_key(org)) else None
 
     def next_nonce(self, org: OrgId | bytes) -> int:
         return next_nonce(self.state(), org)
@@ -197,7 +205,7 @@ class Chain:
 
     # --- building and checking ---
 
-    def trial(self, author: OrgId, time: int, nullified: Sequence[Certificate] = ()) -> "Trial":
+    def trial(self, author: NodeKey, time: int, nullified: Sequence[Certificate] = ()) -> "Trial":
         """An empty block on the head to try transactions on."""
         return Trial(self, author, time, tuple(nullified))
 
@@ -212,7 +220,7 @@ class Chain:
         if len(block.encoded) > BLOCK_BYTES_MAX:
             raise InvalidBlock(f"{len(block.encoded)} bytes, at most {BLOCK_BYTES_MAX}")
         self._check_nullified(block)
-        trial = self.trial(OrgId(header.author), header.time, block.nullified)
+        trial = self.trial(NodeKey(header.author), header.time, block.nullified)
         for at, transaction in enumerate(block.transactions):
             try:
                 self._check_signature(transaction)
@@ -252,12 +260,7 @@ class Chain:
             check_certificate(self.chain_id, self.committee(), certificate)
         outcome = self.check(block)
         batch = WriteBatch()
-        row = _row(block.height)
-        batch.put(b"B" + row, encode(final))
-        batch.put(b"I" + block.id, row)
-        for at, transaction in enumerate(block.transactions):
-            batch.put(b"T" + transaction.id, row + at.to_bytes(4, "big"))
-        batch.put(b"C" + _row(block.height + 1), encode(outcome.next_committee))
+        put_block(batch, final, self.committee(), outcome.next_committee)
         head = Head(block.height, block.id, block.header.time, outcome.state_root, self.chain_id)
         self._write_state(batch, head, outcome)
         self._outcomes.clear()
@@ -317,8 +320,8 @@ class Chain:
         committee = self.genesis.committee
         outcome = Outcome(update.root, committee, (), changes, update.new_nodes, update.stale)
         batch = WriteBatch()
-        batch.put(LAYOUT_KEY, _row(LAYOUT))
-        batch.put(b"C" + _row(1), encode(committee))
+        batch.put(LAYOUT_KEY, height_key(LAYOUT))
+        batch.put(COMMITTEE + height_key(1), encode(committee))
         head = Head(0, self.chain_id, self.genesis.time, update.root, self.chain_id)
         self._write_state(batch, head, outcome)
         return head
@@ -355,7 +358,7 @@ class Chain:
 class Trial:
     """A block in the making: transactions are tried one by one; those that are refused leave no trace."""
 
-    def __init__(self, chain: Chain, author: OrgId, time: int, nullified: tuple[Certificate, ...]) -> None:
+    def __init__(self, chain: Chain, author: NodeKey, time: int, nullified: tuple[Certificate, ...]) -> None:
         self._chain = chain
         self._author = author
         self._time = time
@@ -363,7 +366,7 @@ class Trial:
         self._applied: list[Transaction] = []
         self._claims: list[tuple[AggregationTask, AggregateRound]] = []
         self.state = chain.state()
-        self.context = BlockContext(chain.chain_id, chain.height + 1, time, author, chain.committee())
+        self.context = BlockContext(chain.chain_id, chain.height + 1, time, OrgId(author), chain.committee())
         begin_block(self.state, self.context, nullified)
 
     def apply(self, transaction: Transaction) -> None:
@@ -422,10 +425,6 @@ class Trial:
         block = Block(header, self._nullified, transactions)
         self._chain.remember(block, outcome)
         return block
-
-
-def _row(height: int) -> bytes:
-    return height.to_bytes(8, "big")
 
 
 def _short(value: object) -> str:

@@ -11,7 +11,7 @@ from ledger.certificates import Certificate, Committee
 from ledger.entries import ELECTION, MEMBERS, Election, Member, Seat, Standing, standing_key
 from ledger.reputation import after_missed_view
 from ledger.state import BlockContext, State
-from ledger.types import COMMITTEE_MAX, OrgId
+from ledger.types import COMMITTEE_MAX, NodeKey, OrgId
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +54,13 @@ def reseat(current: Sequence[Seat], candidates: Sequence[Candidacy]) -> tuple[Se
     )
 
 
-def leader_order(election: Election) -> tuple[OrgId, ...]:
+def leader_order(election: Election) -> tuple[NodeKey, ...]:
     """leader(view) is this order at view mod n: who has not led this epoch, who led longest ago, the skipped."""
     fresh = [seat for seat in election.seats if not seat.led and seat.org not in election.skipped]
     done = [seat for seat in election.seats if seat.led and seat.org not in election.skipped]
     fresh.sort(key=lambda seat: (-seat.reputation, seat.last_led, seat.org))
     done.sort(key=lambda seat: (seat.last_led, seat.org))
-    return tuple(OrgId(seat.org) for seat in fresh + done) + tuple(OrgId(org) for org in election.skipped)
+    return tuple(NodeKey(seat.org) for seat in fresh + done) + tuple(NodeKey(org) for org in election.skipped)
 
 
 def committee_of(election: Election) -> Committee:

@@ -12,7 +12,7 @@ from nacl.signing import SigningKey, VerifyKey
 
 from ledger.codec import digest
 from ledger.errors import InvalidBytes
-from ledger.types import Hash32, OrgId, Signature
+from ledger.types import Hash32, NodeKey, OrgId, Signature
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,11 @@ class KeyPair:
         if len(seed) != 32:
             raise ValueError(f"an Ed25519 seed has 32 bytes, got {len(seed)}")
         return cls(seed, OrgId(bytes(SigningKey(seed).verify_key)))
+
+    @property
+    def public(self) -> NodeKey:
+        """The public key: what a node is addressed by and what its votes and transactions are checked with."""
+        return NodeKey(self.org)
 
     def sign(self, chain_id: Hash32, kind: str, message: bytes) -> Signature:
         """Sign `message` as a `kind` of this chain: a signature for one chain or kind is none for another."""
@@ -46,10 +51,10 @@ def sign_bytes(chain_id: Hash32, kind: str, message: bytes) -> bytes:
     return digest(f"hanse/sign/{kind}", chain_id + message)
 
 
-def verify(org: OrgId, signature: bytes, chain_id: Hash32, kind: str, message: bytes) -> bool:
-    """Whether `signature` is `org`'s over `message`. Damaged keys and signatures are simply False."""
+def verify(key: bytes, signature: bytes, chain_id: Hash32, kind: str, message: bytes) -> bool:
+    """Whether `signature` is `key`'s over `message`. Damaged keys and signatures are simply False."""
     try:
-        VerifyKey(org).verify(sign_bytes(chain_id, kind, message), signature)
+        VerifyKey(key).verify(sign_bytes(chain_id, kind, message), signature)
     except (CryptoError, ValueError, TypeError):
         return False
     return True

@@ -6,7 +6,13 @@ Hash32 = NewType("Hash32", bytes)
 """A SHA-256 digest, 32 bytes."""
 
 OrgId = NewType("OrgId", bytes)
-"""An organisation: its raw Ed25519 public key, 32 bytes (RFC 8032). It is its libp2p identity too."""
+"""An organisation for life: the raw Ed25519 public key of its identity, 32 bytes (RFC 8032)."""
+
+NodeKey = NewType("NodeKey", bytes)
+"""What an organisation's node signs with and is addressed by (libp2p): a raw Ed25519 public key, 32 bytes.
+
+It may be rotated; which key is whose is on the ledger. An organisation that keeps no cold identity apart has one key,
+and then both names are the same bytes."""
 
 Signature = NewType("Signature", bytes)
 """An Ed25519 signature, 64 bytes."""

@@ -77,13 +77,14 @@ def committee_changes(chain: ChainView, height: int) -> tuple[FinalHeader, ...]:
 
     Of each committee the last header it signed is taken: what came and went between is left out.
     """
-    committees = [_need(chain.committee_at(each), each).hash for each in range(1, height + 1)]
-    last = {committee: each for each, committee in enumerate(committees, start=1)}
+    last = {final.header.committee: final for final in chain.committee_changes(0, height - 1)}
+    wanted = _need(chain.committee_at(height), height).hash
     changes: list[FinalHeader] = []
-    at = last[committees[0]] if committees else height
-    while at < height:
-        changes.append(_need(chain.final_header(at), at))
-        at = last[committees[at]]
+    at = next(iter(last), wanted)
+    while at != wanted:
+        change = last[at]
+        changes.append(change)
+        at = change.header.next_committee
     return tuple(changes)
 
 

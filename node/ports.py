@@ -12,7 +12,7 @@ from ledger.certificates import Committee
 from ledger.keys import KeyPair
 from ledger.state_tree import StateProof
 from ledger.transactions import Body, Transaction
-from ledger.types import Hash32, OrgId
+from ledger.types import Hash32, NodeKey, OrgId
 
 T = TypeVar("T")
 
@@ -42,17 +42,28 @@ class ChainView(Protocol):
 
     def final_header(self, height: int) -> FinalHeader | None: ...
 
+    def committee_changes(self, after: int, up_to: int) -> Iterator[FinalHeader]: ...
+
     def committee(self) -> Committee:
         """Who votes on the height after the head."""
 
     def committee_at(self, height: int) -> Committee | None: ...
 
+    def org_of(self, key: bytes) -> OrgId | None:
+        """The organisation that signs with `key` now."""
+
+    def key_of(self, org: bytes) -> NodeKey | None:
+        """The key that a member's node signs with now, which is where it is found in the network."""
+
 
 class Ledger(Protocol):
-    """The node's own way to read the ledger and to speak on it."""
+    """The node's own way to read the ledger and to speak on it. `key` signs, `org` is whom it signs for."""
 
     @property
     def key(self) -> KeyPair: ...
+
+    @property
+    def org(self) -> OrgId: ...
 
     @property
     def chain(self) -> ChainView: ...
@@ -78,8 +89,8 @@ class Blobs(Protocol):
     async def put(self, data: bytes) -> Hash32:
         """Keep the bytes, on the disk when this returns; their digest. Raises NoSpaceForBlob."""
 
-    async def fetch(self, digest: bytes, bytes_max: int, sources: Sequence[OrgId]) -> None:
-        """Have the blob here, from the first of these members that serves it. At once when it is here already.
+    async def fetch(self, digest: bytes, bytes_max: int, sources: Sequence[NodeKey]) -> None:
+        """Have the blob here, from the first of these nodes that serves it. At once when it is here already.
 
         Raises BlobUnavailable when none did now, or it is larger than `bytes_max`; NoSpaceForBlob.
         """

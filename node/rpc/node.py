@@ -10,14 +10,15 @@ from typing import Any, Protocol, TypeVar
 
 from ledger.blocks import FinalBlock, FinalHeader, Header
 from ledger.certificates import Committee
+from ledger.chain_rows import Held
 from ledger.entries import MEMBERS, Member, member_key
 from ledger.genesis import Genesis
 from ledger.keys import KeyPair
 from ledger.state_tree import StateProof
 from ledger.transactions import Body, Transaction
-from ledger.types import Hash32, OrgId
+from ledger.types import Hash32, NodeKey, OrgId
 from node.events import Subscription
-from node.network.addresses import org_of_peer_id
+from node.network.addresses import key_of_peer_id
 from node.network.transport import PeerStatus
 from node.rpc.settings import RpcSettings
 from node.rpc.views import unhex
@@ -55,9 +56,14 @@ class ChainView(Protocol):
     def value(self, key: bytes) -> bytes | None: ...
     def prove(self, key: bytes) -> StateProof: ...
     def committee(self) -> Committee: ...
-    def leaders(self) -> tuple[OrgId, ...]: ...
+    def leaders(self) -> tuple[NodeKey, ...]: ...
+    def org_of(self, key: bytes) -> OrgId | None: ...
+    def key_of(self, org: bytes) -> NodeKey | None: ...
     def committee_at(self, height: int) -> Committee | None: ...
     def final_header(self, height: int) -> FinalHeader | None: ...
+    def committee_changes(self, after: int, up_to: int) -> Iterator[FinalHeader]: ...
+    @property
+    def held(self) -> Held: ...
 
 
 class Consensus(Protocol):
@@ -68,7 +74,7 @@ class Consensus(Protocol):
     @property
     def view(self) -> int: ...
     @property
-    def leader(self) -> OrgId | None: ...
+    def leader(self) -> NodeKey | None: ...
     @property
     def active(self) -> bool: ...
     @property
@@ -89,6 +95,8 @@ class Services(Protocol):
     @property
     def key(self) -> KeyPair: ...
     @property
+    def org(self) -> OrgId: ...
+    @property
     def chain(self) -> ChainView: ...
     @property
     def transport(self) -> Peers | None: ...
@@ -103,7 +111,7 @@ class Services(Protocol):
     @property
     def trainer(self) -> Any: ...
 
-    def next_nonce(self, org: OrgId) -> int: ...
+    def next_nonce(self, key: NodeKey) -> int: ...
     async def submit(self, transaction: Transaction) -> None: ...
     async def submit_own(self, body: Body) -> Transaction: ...
     async def wait_final(self, tx_id: Hash32) -> tuple[int, int]: ...
@@ -128,7 +136,7 @@ class Node:
 
     @property
     def org(self) -> OrgId:
-        return self.services.key.org
+        return self.services.org
 
     def resolve_org(self, text: str) -> OrgId:
         """The organisation that hex, a peer id or a member's name (when only one bears it) means. Raises ValueError."""
@@ -137,7 +145,9 @@ class Node:
         if len(text) == 64:
             return OrgId(unhex(text))
         if text.startswith("12D3Koo"):
-            return org_of_peer_id(text)
+            key = key_of_peer_id(text)
+            # A key that no member signs with may be that of an organisation which keeps only one.
+            return self.chain.org_of(key) or OrgId(key)
         bearers = [org for org, member in self.chain.scan(Member, MEMBERS) if member.name == text]
         if len(bearers) != 1:
             found = f"{len(bearers)} members have the name" if bearers else "no member has the name"
@@ -148,6 +158,15 @@ class Node:
         """A member's name; None for somebody who is no member."""
         member = self.chain.read(Member, member_key(org))
         return member.name if member else None
+
+    def signer(self, key: bytes) -> dict[str, str | None]:
+        """Who votes, leads or is connected: organisation and name (of a stranger the key is all we know)."""
+        org = self.chain.org_of(key)
+        return {"org": (org or key).hex(), "name": self.name_of(org) if org else None}
+
+    def key_of(self, org: bytes) -> NodeKey:
+        """Where an organisation's node is found; of one that is no member, the key that is its name."""
+        return self.chain.key_of(org) or NodeKey(org)
 
     def head(self) -> dict[str, Any]:
         """Which ledger an answer is about; every answer of ledger data carries it as `head`."""
