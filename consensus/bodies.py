@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from ledger.blocks import Block, nullified_root, transactions_root
-from ledger.types import Hash32, OrgId
+from ledger.types import Hash32, NodeKey
 
 # Asked at once for a missing body. Of a quorum at least f + 1 correct members hold it; the next re-send asks two more.
 HOLDERS_ASKED = 2
@@ -71,7 +71,7 @@ class Bodies:
         self._fetches[block_id] = 0
         return True
 
-    def next_holders(self, block_id: Hash32, holders: Iterable[OrgId]) -> tuple[OrgId, ...]:
+    def next_holders(self, block_id: Hash32, holders: Iterable[NodeKey]) -> tuple[NodeKey, ...]:
         """Whom to ask this time: a few of `holders`, others at every call until all were asked."""
         everyone = list(dict.fromkeys(holders))
         begin = self._fetches.get(block_id, 0)

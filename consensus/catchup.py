@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from consensus.messages import BLOCKS_PER_MESSAGE_MAX
 from ledger.blocks import FinalBlock
-from ledger.types import OrgId
+from ledger.types import NodeKey
 
 # Ranges ahead of the head that are asked for or wait in memory: at most 4 frames of 4 MB.
 RANGES_MAX = 4
@@ -24,7 +24,7 @@ REST_MS_MAX = 300_000
 class Ask:
     """Send `BlocksRequest(from_height, count)` to the peer."""
 
-    peer: OrgId
+    peer: NodeKey
     from_height: int
     count: int
 
@@ -46,10 +46,10 @@ class _Range:
 
     first: int
     count: int
-    peer: OrgId | None = None
+    peer: NodeKey | None = None
     asked_ms: int = 0
     blocks: list[FinalBlock] = field(default_factory=list)
-    served_by: OrgId | None = None
+    served_by: NodeKey | None = None
 
 
 class CatchUp:
@@ -57,9 +57,9 @@ class CatchUp:
 
     def __init__(self, head: int) -> None:
         self._head = head
-        self._peers: dict[OrgId, _Peer] = {}
+        self._peers: dict[NodeKey, _Peer] = {}
         self._ranges: list[_Range] = []
-        self._served: dict[int, OrgId] = {}  # who served a block that was handed out and not judged yet
+        self._served: dict[int, NodeKey] = {}  # who served a block that was handed out and not judged yet
 
     @property
     def target(self) -> int:
@@ -79,7 +79,7 @@ class CatchUp:
         claims = sorted((peer.height for peer in self._peers.values()), reverse=True)
         return max(claims[min(liars, len(claims) - 1)] - self._head, 0) if claims else 0
 
-    def peer_at(self, peer: OrgId, height: int) -> None:
+    def peer_at(self, peer: NodeKey, height: int) -> None:
         """A peer says that its newest final block has this height."""
         known = self._peers.get(peer)
         if known is None:
@@ -87,7 +87,7 @@ class CatchUp:
         else:
             known.height = height
 
-    def peer_gone(self, peer: OrgId) -> None:
+    def peer_gone(self, peer: NodeKey) -> None:
         """The connection closed: what was asked of it is asked of others at once."""
         self._peers.pop(peer, None)
         for each in self._ranges:
@@ -113,7 +113,7 @@ class CatchUp:
             asks.append(Ask(peer, each.first, count))
         return asks
 
-    def received(self, peer: OrgId, blocks: Sequence[FinalBlock], now_ms: int) -> None:
+    def received(self, peer: NodeKey, blocks: Sequence[FinalBlock], now_ms: int) -> None:
         """A peer's answer. Blocks that were not asked of it, or are out of order, are dropped and the peer rests."""
         asked = next((each for each in self._ranges if each.peer == peer), None)
         if asked is None:
@@ -159,7 +159,7 @@ class CatchUp:
             kept.append(each)
         self._ranges = kept
 
-    def rejected(self, height: int, now_ms: int) -> OrgId | None:
+    def rejected(self, height: int, now_ms: int) -> NodeKey | None:
         """A block that was taken does not verify: everything not yet appended is asked for again, of others.
 
         Returns who served it.
@@ -181,7 +181,7 @@ class CatchUp:
             self._ranges.append(_Range(first, count))
             first += count
 
-    def _choose(self, height: int, now_ms: int) -> OrgId | None:
+    def _choose(self, height: int, now_ms: int) -> NodeKey | None:
         """An idle peer that claims the height: the one that failed least lately, then the lowest id."""
         busy = {each.peer for each in self._ranges}
         able = [
@@ -191,6 +191,6 @@ class CatchUp:
         ]
         return min(able)[1] if able else None
 
-    def _rest(self, peer: OrgId, now_ms: int) -> None:
+    def _rest(self, peer: NodeKey, now_ms: int) -> None:
         if peer in self._peers:
             self._peers[peer].rest(now_ms)

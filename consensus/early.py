@@ -1,7 +1,7 @@
 """What comes for the next height before the last block does: kept a moment, a bounded share for each sender."""
 
 from consensus.messages import CertificateMessage, Proposal, VoteMessage
-from ledger.types import OrgId
+from ledger.types import NodeKey
 
 # A view's proposal, its sender's votes and the certificates it passes on, twice over. What is left out is sent again.
 EARLY_PER_SENDER_MAX = 16
@@ -12,14 +12,14 @@ class EarlyMessages:
     a body of 4 MB is the one thing among them that is large."""
 
     def __init__(self) -> None:
-        self._kept: list[tuple[OrgId, Proposal | VoteMessage | CertificateMessage]] = []
-        self._counts: dict[OrgId, int] = {}
-        self._proposers: set[OrgId] = set()
+        self._kept: list[tuple[NodeKey, Proposal | VoteMessage | CertificateMessage]] = []
+        self._counts: dict[NodeKey, int] = {}
+        self._proposers: set[NodeKey] = set()
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def add(self, sender: OrgId, message: Proposal | VoteMessage | CertificateMessage) -> None:
+    def add(self, sender: NodeKey, message: Proposal | VoteMessage | CertificateMessage) -> None:
         """Keep it if the sender's share allows."""
         if self._counts.get(sender, 0) >= EARLY_PER_SENDER_MAX:
             return
@@ -30,7 +30,7 @@ class EarlyMessages:
         self._counts[sender] = self._counts.get(sender, 0) + 1
         self._kept.append((sender, message))
 
-    def take(self) -> list[tuple[OrgId, Proposal | VoteMessage | CertificateMessage]]:
+    def take(self) -> list[tuple[NodeKey, Proposal | VoteMessage | CertificateMessage]]:
         """All of it in the order in which it came; nothing is kept."""
         kept, self._kept = self._kept, []
         self._counts.clear()

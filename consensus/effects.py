@@ -12,7 +12,7 @@ from ledger.blocks import FinalBlock
 from ledger.chain import Outcome
 from ledger.errors import InvalidTransaction
 from ledger.transactions import Transaction
-from ledger.types import OrgId
+from ledger.types import NodeKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Persist:
 class Transmit:
     """To one member, or to all that are connected when `to` is None."""
 
-    to: OrgId | None
+    to: NodeKey | None
     message: Message
 
 
@@ -70,7 +70,7 @@ class Dropped:
 class Refused:
     """A peer sent something provably wrong."""
 
-    sender: OrgId
+    sender: NodeKey
     reason: str
 
 
@@ -79,7 +79,7 @@ class Disagreement:
     """A proposed aggregate is not what this member computed from the same blobs: it does not vote for it."""
 
     task: AggregationTask
-    author: OrgId
+    author: NodeKey
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from consensus.messages import Message, Proposal
 from ledger.blocks import Block
 from ledger.certificates import Certificate, Committee, Equivocation, Vote
 from ledger.keys import KeyPair
-from ledger.types import Hash32, OrgId
+from ledger.types import Hash32, NodeKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class HeightSetup:
     chain_id: Hash32
     height: int
     committee: Committee
-    leaders: tuple[OrgId, ...]
+    leaders: tuple[NodeKey, ...]
     parent: Hash32
     key: KeyPair | None = field(repr=False)
     timing: Timing
@@ -64,13 +64,13 @@ class WorkArrived:
 
 @dataclass(frozen=True, slots=True)
 class ProposalReceived:
-    sender: OrgId
+    sender: NodeKey
     proposal: Proposal
 
 
 @dataclass(frozen=True, slots=True)
 class VoteReceived:
-    sender: OrgId
+    sender: NodeKey
     vote: Vote
 
 
@@ -78,7 +78,7 @@ class VoteReceived:
 class CertificateReceived:
     """Of a `Decided` message the driver passes on the certificate first, then the block as a `BodyReceived`."""
 
-    sender: OrgId
+    sender: NodeKey
     certificate: Certificate
 
 
@@ -154,7 +154,7 @@ class Broadcast:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    to: OrgId
+    to: NodeKey
     message: Message
 
 
@@ -178,7 +178,7 @@ class FetchBody:
     """Ask each of `holders` with a `BodyRequest`. Comes again, with other holders, until the body is here."""
 
     block_id: Hash32
-    holders: tuple[OrgId, ...]
+    holders: tuple[NodeKey, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +215,7 @@ class Report:
 class Refused:
     """What `sender` sent is provably wrong, not just late: drop it and count it against them."""
 
-    sender: OrgId
+    sender: NodeKey
     reason: str
 
 

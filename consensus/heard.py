@@ -13,7 +13,7 @@ from consensus.votes import SignatureChecks, VoteBox, vote_shape_error, votes_of
 from ledger.blocks import NULLIFIED_MAX
 from ledger.certificates import Certificate, Subject, Vote, VoteKind
 from ledger.errors import InvalidCertificate
-from ledger.types import OrgId
+from ledger.types import NodeKey
 
 # The W of rule 2: how far ahead of our own view votes are kept. Re-sends bring back what comes earlier than that.
 VIEWS_AHEAD_MAX = 4
@@ -26,14 +26,14 @@ class Heard:
     """`awake`: members that were heard to take part (rule 5). `seat`: our own, None for who only watches."""
 
     def __init__(
-        self, setup: HeightSetup, seat: OrgId | None, checks: SignatureChecks, proofs: Proofs, out: Outbox
+        self, setup: HeightSetup, seat: NodeKey | None, checks: SignatureChecks, proofs: Proofs, out: Outbox
     ) -> None:
         self._setup, self._seat, self._checks, self._proofs, self._out = setup, seat, checks, proofs, out
         self.box = VoteBox(setup.committee)
         self.evidence = EvidenceFinder()
         self.awake: set[bytes] = set()
 
-    def vote(self, sender: OrgId, vote: Vote, view: int) -> None:
+    def vote(self, sender: NodeKey, vote: Vote, view: int) -> None:
         """A vote arrived while we are in `view`. The cheap questions first, the signature last."""
         subject = vote.subject
         if subject.height != self._setup.height:
@@ -61,7 +61,7 @@ class Heard:
             return subject.view not in self._proofs.nullified
         return subject.view >= view
 
-    def certificate(self, sender: OrgId, certificate: Certificate) -> None:
+    def certificate(self, sender: NodeKey, certificate: Certificate) -> None:
         """A certificate arrived: one that is known costs nothing, another is verified whole."""
         subject = certificate.subject
         if subject.height != self._setup.height or subject.view > LAST_VIEW:

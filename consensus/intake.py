@@ -26,7 +26,7 @@ from ledger.transactions import (
     SkipNonce,
     Transaction,
 )
-from ledger.types import BLOCK_BYTES_MAX, BLOCK_TRANSACTIONS_MAX, Hash32, OrgId
+from ledger.types import BLOCK_BYTES_MAX, BLOCK_TRANSACTIONS_MAX, Hash32, NodeKey
 
 # Signatures remembered as good: the pool twice over, 128 bytes each.
 SIGNATURES_KEPT_MAX = 40_000
@@ -78,7 +78,7 @@ class Intake:
         """Whether a transaction waits that the head's state accepts."""
         return self._runnable > 0
 
-    def next_nonce(self, org: OrgId, body: Body | None = None) -> int:
+    def next_nonce(self, org: NodeKey, body: Body | None = None) -> int:
         """The nonce that a new transaction of `org` (saying `body`) must bear, those that wait counted in.
 
         What is parked here may be final elsewhere: of two statements with one nonce, one is lost. So only a duty takes
@@ -91,16 +91,16 @@ class Intake:
             nonce = self.pool.next_nonce(org, nonce + 1)
         return nonce
 
-    def gap(self, org: OrgId) -> int | None:
+    def gap(self, org: NodeKey) -> int | None:
         """The nonce that is missing in the pool while later ones of `org` wait for it; None when nothing waits so."""
         head = self._chain.next_nonce(org)
         return self.pool.next_nonce(org, head) if self.pool.has_gap(org, head) else None
 
-    def is_refused_duty(self, org: OrgId, nonce: int) -> bool:
+    def is_refused_duty(self, org: NodeKey, nonce: int) -> bool:
         """Whether a duty with this nonce was refused by the head and is only parked."""
         return any(each.nonce == nonce and isinstance(each.body, Duty) for each in self._parked_of(org))
 
-    def _parked_of(self, org: OrgId) -> list[Transaction]:
+    def _parked_of(self, org: NodeKey) -> list[Transaction]:
         return [each for each, _ in self._parked.values() if each.sender == org]
 
     def submit(self, transaction: Transaction) -> bool:
@@ -109,7 +109,7 @@ class Intake:
         self._refuse_aggregates(transaction)
         if not self._add(transaction):
             return False
-        refused = self._run(OrgId(transaction.sender))
+        refused = self._run(NodeKey(transaction.sender))
         for each, error in refused:
             if each.id == transaction.id:
                 self.pool.drop(each.id)
@@ -129,7 +129,7 @@ class Intake:
                 return False
         except InvalidTransaction:
             return False
-        for each, _ in self._run(OrgId(transaction.sender)):
+        for each, _ in self._run(NodeKey(transaction.sender)):
             if self._is_member(each.sender):
                 self._park(each)
             else:
@@ -185,7 +185,7 @@ class Intake:
 
     def _losers(self, final: Sequence[Transaction]) -> list[Transaction]:
         """What waits with a nonce that another transaction of the same sender has used."""
-        rivals = [(each, self.pool.waiting(OrgId(each.sender), each.nonce)) for each in final]
+        rivals = [(each, self.pool.waiting(NodeKey(each.sender), each.nonce)) for each in final]
         return [waiting for each, waiting in rivals if waiting is not None and waiting.id != each.id]
 
     def _fresh_trial(self, now_ms: int) -> Trial:
@@ -201,7 +201,7 @@ class Intake:
         code = "nonce" if admission in (Admission.STALE, Admission.NONCE_TAKEN, Admission.GAP_TOO_WIDE) else "full"
         raise InvalidTransaction(code, f"nonce {transaction.nonce}: {admission.value}")
 
-    def _run(self, sender: OrgId) -> list[tuple[Transaction, InvalidTransaction]]:
+    def _run(self, sender: NodeKey) -> list[tuple[Transaction, InvalidTransaction]]:
         """Try on the trial what of this sender can run now; a refusal ends its run."""
         while True:
             following = self.pool.waiting(sender, next_nonce(self._trial.state, sender))

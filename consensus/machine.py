@@ -46,7 +46,7 @@ from consensus.votes import SignatureChecks, voters_of
 from ledger.blocks import Block, FinalBlock
 from ledger.certificates import Certificate, Subject, Vote, VoteKind, cast, vote_is_signed
 from ledger.errors import InvalidBlock, InvalidCertificate
-from ledger.types import ZERO_HASH, Hash32, OrgId
+from ledger.types import ZERO_HASH, Hash32, NodeKey
 
 # Own finalize votes sent again, newest first. Rule 13 needs the one of the proof's notarization, which is among them.
 FINALIZES_RESENT_MAX = 4
@@ -74,7 +74,7 @@ class HeightMachine:
         self.setup = setup
         self.decided: FinalBlock | None = None
         key, committee = setup.key, setup.committee
-        self._seat = key.org if key is not None and key.org in committee.members else None
+        self._seat = key.public if key is not None and key.public in committee.members else None
         self._signs = self._seat is not None and setup.may_vote
         self._sign = sign or (partial(cast, key, setup.chain_id) if key is not None else None)
         self._checks = SignatureChecks(verify or partial(vote_is_signed, setup.chain_id))
@@ -113,7 +113,7 @@ class HeightMachine:
             or len(self._heard.awake) > self.setup.committee.faults
         )
 
-    def leader(self, view: int) -> OrgId:
+    def leader(self, view: int) -> NodeKey:
         return self.setup.leaders[view % len(self.setup.leaders)]
 
     def body(self, block_id: Hash32) -> Block | None:
@@ -171,7 +171,7 @@ class HeightMachine:
             self._resend()
         self._out.now(SetResend(self.setup.timing.resend_ms))
 
-    def _hear_proposal(self, sender: OrgId, proposal: Proposal) -> None:
+    def _hear_proposal(self, sender: NodeKey, proposal: Proposal) -> None:
         subject = proposal.subject
         if subject.height != self.setup.height or subject.view > LAST_VIEW:
             return
@@ -404,7 +404,7 @@ class HeightMachine:
         return [block_id for block_id in dict.fromkeys(wanted) if self._bodies.get(block_id) is None]
 
     def _fetch(self, block_id: Hash32) -> FetchBody:
-        holders: list[OrgId] = []
+        holders: list[NodeKey] = []
         for certificate in (*self._proofs.notarized.values(), self._proofs.final):
             if certificate is not None and certificate.subject.block == block_id:
                 holders.extend(voter for voter in voters_of(certificate) if voter != self._seat)

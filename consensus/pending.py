@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from ledger.transactions import Transaction
-from ledger.types import Hash32, OrgId
+from ledger.types import Hash32, NodeKey
 
 # Five full blocks; what a league of 256 submits in the worst minute of its history.
 POOL_COUNT_MAX = 20_000
@@ -76,7 +76,7 @@ class PendingTransactions:
     ) -> None:
         self._count_max, self._bytes_max = count_max, bytes_max
         self._sender_count_max, self._sender_bytes_max, self._gap_max = sender_count_max, sender_bytes_max, gap_max
-        self._queues: dict[OrgId, _Queue] = {}
+        self._queues: dict[NodeKey, _Queue] = {}
         self._by_id: dict[Hash32, Transaction] = {}
         self._bytes = 0
         self._arrivals = 0
@@ -98,26 +98,26 @@ class PendingTransactions:
     def get(self, transaction_id: Hash32) -> Transaction | None:
         return self._by_id.get(transaction_id)
 
-    def waiting(self, sender: OrgId, nonce: int) -> Transaction | None:
+    def waiting(self, sender: NodeKey, nonce: int) -> Transaction | None:
         """The transaction of a sender that waits with a nonce."""
         queue = self._queues.get(sender)
         return None if queue is None else queue.by_nonce.get(nonce)
 
-    def next_nonce(self, sender: OrgId, next_nonce: int) -> int:
+    def next_nonce(self, sender: NodeKey, next_nonce: int) -> int:
         """The nonce a new transaction of `sender` should bear, given the ledger's next one."""
         queue = self._queues.get(sender)
         while queue is not None and next_nonce in queue.by_nonce:
             next_nonce += 1
         return next_nonce
 
-    def has_gap(self, sender: OrgId, next_nonce: int) -> bool:
+    def has_gap(self, sender: NodeKey, next_nonce: int) -> bool:
         """Whether something of `sender` waits that cannot run before a transaction which is not here."""
         queue = self._queues.get(sender)
         return queue is not None and max(queue.by_nonce, default=-1) >= self.next_nonce(sender, next_nonce)
 
     def add(self, transaction: Transaction, next_nonce: int) -> Admission:
         """Let a checked transaction wait. `next_nonce`: its sender's on the ledger now."""
-        sender, nonce = OrgId(transaction.sender), transaction.nonce
+        sender, nonce = NodeKey(transaction.sender), transaction.nonce
         if transaction.id in self._by_id:
             return Admission.KNOWN
         if nonce < next_nonce:
@@ -143,13 +143,13 @@ class PendingTransactions:
         self._bytes += size
         return Admission.ADDED
 
-    def ready(self, next_nonce: Callable[[OrgId], int], bytes_max: int, count_max: int) -> list[Transaction]:
+    def ready(self, next_nonce: Callable[[NodeKey], int], bytes_max: int, count_max: int) -> list[Transaction]:
         """What can run now, in order: one of each sender in turn, whose first has waited longest first.
 
         Nonces of a sender run on from `next_nonce(sender)` without a gap. A transaction too long for what is left of
         `bytes_max` ends its sender's turn, not the others'.
         """
-        runs: list[tuple[int, OrgId, Iterator[Transaction]]] = []
+        runs: list[tuple[int, NodeKey, Iterator[Transaction]]] = []
         for sender, queue in self._queues.items():
             first = next_nonce(sender)
             if first in queue.by_nonce:
@@ -170,9 +170,9 @@ class PendingTransactions:
 
     def remove_final(self, transactions: Iterable[Transaction]) -> None:
         """Transactions of a final block: they go, and with them what bears the same or a lower nonce."""
-        last: dict[OrgId, int] = {}
+        last: dict[NodeKey, int] = {}
         for transaction in transactions:
-            sender = OrgId(transaction.sender)
+            sender = NodeKey(transaction.sender)
             last[sender] = max(transaction.nonce, last.get(sender, -1))
         for sender, used in last.items():
             for nonce in [each for each in self._queues.get(sender, _Queue()).by_nonce if each <= used]:
@@ -182,9 +182,9 @@ class PendingTransactions:
         """A transaction that turned out not to be valid any more. Unknown ids are fine."""
         transaction = self._by_id.get(transaction_id)
         if transaction is not None:
-            self._remove(OrgId(transaction.sender), transaction.nonce)
+            self._remove(NodeKey(transaction.sender), transaction.nonce)
 
-    def _make_room(self, sender: OrgId, nonce: int, size: int) -> bool:
+    def _make_room(self, sender: NodeKey, nonce: int, size: int) -> bool:
         """Evict until the newcomer fits; see the class for the rule. False, and nothing evicted beyond it, if not."""
         while len(self._by_id) >= self._count_max or self._bytes + size > self._bytes_max:
             if not self._queues:
@@ -198,7 +198,7 @@ class PendingTransactions:
             self._remove(largest, max(self._queues[largest].by_nonce))
         return True
 
-    def _remove(self, sender: OrgId, nonce: int) -> None:
+    def _remove(self, sender: NodeKey, nonce: int) -> None:
         queue = self._queues[sender]
         transaction = queue.take(nonce)
         if not queue.by_nonce:

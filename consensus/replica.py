@@ -89,7 +89,7 @@ from ledger.errors import InvalidBlock, InvalidCertificate, InvalidTransaction
 from ledger.keys import KeyPair
 from ledger.transactions import Body as TransactionBody
 from ledger.transactions import ReportEquivocation, ReportForDuty, SkipNonce, Transaction, sign_transaction
-from ledger.types import Hash32, OrgId
+from ledger.types import Hash32, NodeKey
 
 # Aggregates known at a time; a league works on few rounds at once.
 AGGREGATES_KEPT_MAX = 64
@@ -141,7 +141,7 @@ class Replica:
         self._catchup = CatchUp(self.chain.height)
         self._duty_reported = -1
         self._gap: int | None = None
-        self._heads: dict[OrgId, int] = {}
+        self._heads: dict[NodeKey, int] = {}
         self._told: deque[tuple[HeightMachine, machine_events.Event]] = deque()
         self._telling = False
         self._previous: HeightMachine | None = None
@@ -151,8 +151,8 @@ class Replica:
     # --- looking in
 
     @property
-    def me(self) -> OrgId | None:
-        return self._key.org if self._key else None
+    def me(self) -> NodeKey | None:
+        return self._key.public if self._key else None
 
     @property
     def machine(self) -> HeightMachine:
@@ -175,7 +175,7 @@ class Replica:
         self._effects.append(SetTimer(STATUS_TIMER, STATUS_MS, jitter=True))
         return self._end()
 
-    def receive(self, sender: OrgId, message: Message, now_ms: int) -> list[Effect]:
+    def receive(self, sender: NodeKey, message: Message, now_ms: int) -> list[Effect]:
         """A member's message."""
         self._begin(now_ms)
         match message:
@@ -214,11 +214,11 @@ class Replica:
     def submit_own(self, body: TransactionBody, now_ms: int) -> tuple[list[Effect], Transaction]:
         """Sign with the own key and the next nonce, and submit. Raises InvalidTransaction."""
         assert self._key is not None, "an observer has nothing to sign with"
-        nonce = self.intake.next_nonce(self._key.org, body)
+        nonce = self.intake.next_nonce(self._key.public, body)
         transaction = sign_transaction(self._key, self.chain.chain_id, nonce, body)
         return self.submit(transaction, now_ms), transaction
 
-    def connected(self, peer: OrgId, now_ms: int) -> list[Effect]:
+    def connected(self, peer: NodeKey, now_ms: int) -> list[Effect]:
         """A member is there: it is told where we are, and what waits."""
         self._begin(now_ms)
         self._status(peer)
@@ -226,7 +226,7 @@ class Replica:
             self._send(peer, message)
         return self._end()
 
-    def disconnected(self, peer: OrgId, now_ms: int) -> list[Effect]:
+    def disconnected(self, peer: NodeKey, now_ms: int) -> list[Effect]:
         self._begin(now_ms)
         self._catchup.peer_gone(peer)
         self._ask_blocks()
@@ -332,7 +332,7 @@ class Replica:
     def _build(self, view: int, nullified: tuple[Certificate, ...]) -> Block | None:
         """A block of all that can run and all aggregates that are due; None when there is nothing to say in view 0."""
         assert self._key is not None
-        trial = self.chain.trial(self._key.org, max(self.chain.head_time + 1, self._now), nullified)
+        trial = self.chain.trial(self._key.public, max(self.chain.head_time + 1, self._now), nullified)
         worth_making = view > 0 or self._deadline_is_due()
         shown_bytes = sum(len(encode(certificate)) for certificate in nullified)
         chosen = self.intake.choose(shown_bytes + AGGREGATE_BYTES_MAX * len(awaiting_aggregate(trial.state)))
@@ -352,7 +352,7 @@ class Replica:
         try:
             self.chain.check(block)
         except InvalidBlock as error:
-            self._effects.append(Refused(OrgId(block.header.author), f"block {block.height}: {error}"))
+            self._effects.append(Refused(NodeKey(block.header.author), f"block {block.height}: {error}"))
             self._tell(BlockChecked(block.id, valid=False))
             return
         self._tell(BlockChecked(block.id, valid=True))
@@ -379,7 +379,7 @@ class Replica:
                 return False
             if aggregate_transaction_body(task, result) != body:
                 self._unready.pop(block.id, None)
-                self._effects.append(Disagreement(task, OrgId(block.header.author)))
+                self._effects.append(Disagreement(task, NodeKey(block.header.author)))
                 return False
         return True
 
@@ -427,7 +427,7 @@ class Replica:
 
     # --- messages
 
-    def _consensus_message(self, sender: OrgId, message: Proposal | VoteMessage | CertificateMessage) -> None:
+    def _consensus_message(self, sender: NodeKey, message: Proposal | VoteMessage | CertificateMessage) -> None:
         match message:
             case Proposal(subject=subject):
                 event: machine_events.Event = ProposalReceived(sender, message)
@@ -449,7 +449,7 @@ class Replica:
             self._from_the_future(sender, subject.height, message)
 
     def _from_the_future(
-        self, sender: OrgId, height: int, message: Proposal | VoteMessage | CertificateMessage
+        self, sender: NodeKey, height: int, message: Proposal | VoteMessage | CertificateMessage
     ) -> None:
         """Keep what the next height will need; further ahead only says that we are behind."""
         if height == self._machine.setup.height + 1:
@@ -458,7 +458,7 @@ class Replica:
         # The block may be on its way as votes: it is asked for only when it has not come a moment later.
         self._effects.append(SetTimer(CATCHUP_TIMER, self._settings.timing.resend_ms))
 
-    def _decided_elsewhere(self, sender: OrgId, final: FinalBlock) -> None:
+    def _decided_elsewhere(self, sender: NodeKey, final: FinalBlock) -> None:
         height = self._machine.setup.height
         if final.block.height == height:
             self._tell(CertificateReceived(sender, final.certificate))
@@ -468,7 +468,7 @@ class Replica:
             self._catchup.peer_at(sender, final.block.height)
             self._ask_blocks()
 
-    def _serve_body(self, sender: OrgId, height: int, block_id: Hash32) -> None:
+    def _serve_body(self, sender: NodeKey, height: int, block_id: Hash32) -> None:
         if not self._serving.allows(sender, self._now):
             return
         if height == self._machine.setup.height:
@@ -480,18 +480,18 @@ class Replica:
             if final is not None:
                 self._serve(sender, Decided(final), [final.block])
 
-    def _serve_blocks(self, sender: OrgId, first: int, count: int) -> None:
+    def _serve_blocks(self, sender: NodeKey, first: int, count: int) -> None:
         if not self._serving.allows(sender, self._now):
             return
         finals = (self.chain.final_block(height) for height in range(first, min(first + count, self.chain.height + 1)))
         answer = fit_blocks(final for final in finals if final is not None)
         self._serve(sender, answer, [final.block for final in answer.blocks])
 
-    def _serve(self, peer: OrgId, answer: Message, blocks: Sequence[Block]) -> None:
+    def _serve(self, peer: NodeKey, answer: Message, blocks: Sequence[Block]) -> None:
         self._serving.spend(peer, [len(block.encoded) for block in blocks], self._now)
         self._send(peer, answer)
 
-    def _receive_transactions(self, sender: OrgId, transactions: Sequence[Transaction]) -> None:
+    def _receive_transactions(self, sender: NodeKey, transactions: Sequence[Transaction]) -> None:
         added = False
         for transaction in transactions:
             try:
@@ -528,7 +528,7 @@ class Replica:
                     self._effects.append(Refused(culprit, f"block {final.block.height}: {error}"))
                 return
 
-    def _hear_head(self, sender: OrgId, height: int) -> None:
+    def _hear_head(self, sender: NodeKey, height: int) -> None:
         """With the disk lost: from a quorum's heads follows the first height that we cannot have voted in."""
         committee = self.chain.committee()
         if self._first_vote is not None or sender not in committee.members or height > self.chain.height:
@@ -540,7 +540,7 @@ class Replica:
         if self._first_vote is not None:
             self._effects.append(VoteFrom(self._first_vote))
 
-    def _status(self, to: OrgId | None) -> None:
+    def _status(self, to: NodeKey | None) -> None:
         self._send(to, Status(self.chain.height, self.chain.head_id, self._machine.view))
 
     # --- work
@@ -610,28 +610,28 @@ class Replica:
 
         Only when the same one is missing for a second time: it may be on its way back from those who had it.
         """
-        gap = None if self._key is None else self.intake.gap(self._key.org)
+        gap = None if self._key is None else self.intake.gap(self._key.public)
         if self._key is not None and gap is not None and gap == self._gap:
-            org = self._key.org
-            waiting = {each.nonce for each in self.intake.pool if each.sender == org}
+            me = self._key.public
+            waiting = {each.nonce for each in self.intake.pool if each.sender == me}
             self._submit_duty(SkipNonce(), gap)
             # What was signed on top of it can be tried now. What of that is refused goes with it at once: a dozen
             # statements of one mistake, each let go after two looks, would hold up the next one for a minute.
-            while (gap := self.intake.gap(org)) in waiting:
+            while (gap := self.intake.gap(me)) in waiting:
                 waiting.remove(gap)
                 self._submit_duty(SkipNonce(), gap)
         self._gap = gap
 
     def _skip_refused_duty(self) -> None:
         """A duty that the new head has no use for must not hold up what we signed after it."""
-        gap = None if self._key is None else self.intake.gap(self._key.org)
-        if self._key is not None and gap is not None and self.intake.is_refused_duty(self._key.org, gap):
+        gap = None if self._key is None else self.intake.gap(self._key.public)
+        if self._key is not None and gap is not None and self.intake.is_refused_duty(self._key.public, gap):
             self._submit_duty(SkipNonce(), gap)
 
     def _submit_duty(self, body: TransactionBody, nonce: int | None = None) -> None:
         if self._key is None:
             return
-        nonce = self.intake.next_nonce(self._key.org, body) if nonce is None else nonce
+        nonce = self.intake.next_nonce(self._key.public, body) if nonce is None else nonce
         transaction = sign_transaction(self._key, self.chain.chain_id, nonce, body)
         try:
             self.intake.submit(transaction)
@@ -645,7 +645,7 @@ class Replica:
     def _begin(self, now_ms: int) -> None:
         self._now = now_ms
 
-    def _send(self, to: OrgId | None, message: Message) -> None:
+    def _send(self, to: NodeKey | None, message: Message) -> None:
         if self.halted is None:
             self._effects.append(Transmit(to, message))
 

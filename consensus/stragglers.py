@@ -2,7 +2,7 @@
 
 from consensus.messages import CertificateMessage, Proposal, VoteMessage
 from ledger.certificates import Subject, VoteKind
-from ledger.types import OrgId
+from ledger.types import NodeKey
 
 # Different things remembered of one sender: what one re-send consists of. Past that the memory starts anew, which only
 # makes a straggler wait for its next re-send.
@@ -18,9 +18,9 @@ class Stragglers:
     """
 
     def __init__(self) -> None:
-        self._heard: dict[OrgId, set[tuple[type, Subject]]] = {}
+        self._heard: dict[NodeKey, set[tuple[type, Subject]]] = {}
 
-    def deserves_answer(self, sender: OrgId, message: Proposal | VoteMessage | CertificateMessage) -> bool:
+    def deserves_answer(self, sender: NodeKey, message: Proposal | VoteMessage | CertificateMessage) -> bool:
         match message:
             case Proposal(subject=subject):
                 pass

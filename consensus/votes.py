@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from ledger.certificates import Certificate, Committee, Vote, VoteKind, certify, check_certificate_shape
 from ledger.errors import InvalidCertificate
-from ledger.types import ZERO_HASH, OrgId
+from ledger.types import ZERO_HASH, NodeKey
 
 # Signatures remembered as good: all votes of 31 members in 128 views. Past that we check again: only time is lost.
 SIGNATURES_REMEMBERED_MAX = 16_384
@@ -85,8 +85,8 @@ def votes_of(certificate: Certificate) -> Iterator[Vote]:
         yield Vote(certificate.subject, signed.voter, signed.signature)
 
 
-def voters_of(certificate: Certificate) -> tuple[OrgId, ...]:
-    return tuple(OrgId(signed.voter) for signed in certificate.signatures)
+def voters_of(certificate: Certificate) -> tuple[NodeKey, ...]:
+    return tuple(NodeKey(signed.voter) for signed in certificate.signatures)
 
 
 def vote_shape_error(committee: Committee, vote: Vote) -> str | None:

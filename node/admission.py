@@ -13,9 +13,8 @@ from ledger.codec import Range, Size, decode, encode
 from ledger.entries import LEAGUE, Candidate, League, candidate_key
 from ledger.errors import InvalidBytes, InvalidTransaction
 from ledger.keys import KeyPair
-from ledger.membership import is_member
 from ledger.transactions import RegisterMember, Transaction, parse_transaction, sign_transaction
-from ledger.types import AMOUNT_MAX, TRANSACTION_BYTES_MAX, OrgId
+from ledger.types import AMOUNT_MAX, TRANSACTION_BYTES_MAX, NodeKey
 from node.network.transport import InvalidAddress, RequestRefused, Transport, TransportError
 
 log = logging.getLogger(__name__)
@@ -48,35 +47,35 @@ class Standing:
 def serve_admission(transport: Transport, chain: Chain, submit: Callable[[Transaction], None]) -> None:
     """Answer strangers. `submit` raises InvalidTransaction."""
 
-    async def register(org: OrgId, body: bytes) -> bytes:
+    async def register(key: NodeKey, body: bytes) -> bytes:
         try:
             transaction = parse_transaction(body)
-            if transaction.sender != org or not isinstance(transaction.body, RegisterMember):
+            if transaction.sender != key or not isinstance(transaction.body, RegisterMember):
                 raise InvalidTransaction("member", "a stranger may only register itself")
             submit(transaction)
         except (InvalidTransaction, InvalidBytes) as error:
             raise RequestRefused(getattr(error, "code", "bytes"), str(error)) from None
         return transaction.id
 
-    async def standing(org: OrgId, _: bytes) -> bytes:
-        return encode(standing_of(chain, org))
+    async def standing(key: NodeKey, _: bytes) -> bytes:
+        return encode(standing_of(chain, key))
 
     transport.serve(REGISTER, register, body_bytes_max=TRANSACTION_BYTES_MAX, concurrent_per_peer=1, strangers=True)
     transport.serve(STANDING, standing, body_bytes_max=1, concurrent_per_peer=1, strangers=True)
 
 
-def standing_of(chain: Chain, org: OrgId) -> Standing:
-    candidate = chain.read(Candidate, candidate_key(org))
+def standing_of(chain: Chain, key: NodeKey) -> Standing:
+    candidate = chain.read(Candidate, candidate_key(key))
     league = chain.read(League, LEAGUE)
     assert league is not None, "every state has a league"
     return Standing(
         chain_id=chain.chain_id,
         height=chain.height,
-        member=is_member(chain.state(), org),
+        member=chain.org_of(key) is not None,
         candidate=candidate is not None,
         approvals=len(candidate.approvals) if candidate else 0,
         members=league.members,
-        nonce=chain.next_nonce(org),
+        nonce=chain.next_nonce(key),
     )
 
 

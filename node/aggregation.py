@@ -15,11 +15,11 @@ from fl.fixed_point import InvalidVector, limit_in_steps
 from ledger.aggregation import AggregationResult, AggregationTask
 from ledger.entries import Request, Round, request_key, round_key
 from ledger.requests import BLOB_OVERHEAD_BYTES_MAX
-from ledger.types import BLOB_BYTES_MAX, OrgId
+from ledger.types import BLOB_BYTES_MAX, NodeKey
 from node.network.blob_exchange import BlobUnavailable
 from node.network.blob_store import NoSpaceForBlob
 from node.ports import Blobs, ChainView
-from node.rounds import model_holders
+from node.rounds import keys_of, model_holders
 
 log = structlog.get_logger(__name__)
 
@@ -34,7 +34,7 @@ RETRY_S = 0.5
 class Aggregation:
     """Computes each aggregate once, however many ask for it, and stores the model's blob."""
 
-    def __init__(self, chain: ChainView, blobs: Blobs, me: OrgId) -> None:
+    def __init__(self, chain: ChainView, blobs: Blobs, me: NodeKey) -> None:
         self._chain = chain
         self._blobs = blobs
         self._me = me
@@ -114,14 +114,14 @@ class Aggregation:
     async def _fetch_inputs(self, task: AggregationTask) -> None:
         """One after the other: a committee member has them already from attesting, only a late one has to fetch."""
         bytes_max = min(BLOB_BYTES_MAX, 4 * task.parameters + BLOB_OVERHEAD_BYTES_MAX)
-        committee = [OrgId(org) for org in self._chain.committee().members]
+        committee = [NodeKey(key) for key in self._chain.committee().members]
         request = self._chain.read(Request, request_key(task.request))
         holders = committee if request is None else model_holders(self._chain, request, self._me)
-        wanted: list[tuple[bytes, Sequence[OrgId]]] = [
+        wanted: list[tuple[bytes, Sequence[NodeKey]]] = [
             (task.base_model, holders),
-            *((each.blob, [each.org, *committee]) for each in task.contributions),
+            *((each.blob, [*keys_of(self._chain, [each.org]), *committee]) for each in task.contributions),
         ]
         for blob, sources in wanted:
             if not self._blobs.has(blob):
-                others = [org for org in dict.fromkeys(sources) if org != self._me]
+                others = [key for key in dict.fromkeys(sources) if key != self._me]
                 await self._blobs.fetch(blob, bytes_max, others)

@@ -57,7 +57,8 @@ class Anchorer:
         self._store = store
         self._notify = notify
         self._close_due = close_due
-        self._me = ledger.key.org
+        self._me = ledger.org
+        self._key = ledger.key.public
         self._wakeup = Wakeup()
         self._sent_at: dict[int, float] = {}
         self._told: set[int] = set()
@@ -144,7 +145,7 @@ class Anchorer:
         return {
             transaction.body.period
             for transaction in self._ledger.pending_transactions()
-            if transaction.sender == self._me and isinstance(transaction.body, AnchorRecords)
+            if transaction.sender == self._key and isinstance(transaction.body, AnchorRecords)
         }
 
     def _tell_trouble(self, reason: str) -> None:

@@ -15,11 +15,11 @@ from fl.fixed_point import Bytes, InvalidVector, limit_in_steps, unpack
 from ledger.entries import Fate, Participant, Stage
 from ledger.errors import InvalidTransaction
 from ledger.transactions import AnnounceUpdate, Attestation, AttestBlobs, RequestTerms, Verdict
-from ledger.types import OrgId
+from ledger.types import NodeKey
 from node.network.blob_exchange import BlobUnavailable
 from node.network.blob_store import NoSpaceForBlob
 from node.ports import Blobs, Ledger
-from node.rounds import RoundId, RoundInWork, blob_bytes_max, participant, rounds_in_work
+from node.rounds import RoundId, RoundInWork, blob_bytes_max, keys_of, participant, rounds_in_work
 from node.wakeup import Wakeup
 
 log = structlog.get_logger(__name__)
@@ -63,7 +63,8 @@ class Attester:
     def __init__(self, ledger: Ledger, blobs: Blobs) -> None:
         self._ledger = ledger
         self._blobs = blobs
-        self._me = ledger.key.org
+        self._me = ledger.org
+        self._key = ledger.key.public
         self._wakeup = Wakeup()
         self._watches: dict[RoundId, _Watch] = {}
         self._fetches = trio.CapacityLimiter(FETCHES_MAX)
@@ -80,7 +81,7 @@ class Attester:
 
     async def _look(self, nursery: trio.Nursery) -> float:
         """Start what should be fetched, attest what is due; returns after how many seconds to look again."""
-        seated = self._me in self._ledger.chain.committee().members
+        seated = self._key in self._ledger.chain.committee().members
         works = [work for work in rounds_in_work(self._ledger.chain) if seated and work.request.stage in WATCHED]
         self._watches = {work.id: self._watches.get(work.id) or _Watch() for work in works}
         again_s = RESEND_S
@@ -107,20 +108,22 @@ class Attester:
             body = transaction.body
             if not isinstance(body, AnnounceUpdate) or (body.request, body.round, body.attempt) != work.id:
                 continue
-            part_of = participant(work.round, transaction.sender)
+            org = self._ledger.chain.org_of(transaction.sender)
+            part_of = participant(work.round, org) if org is not None else None
             # Not yet checked by any rule: only what an invited provider may still announce is worth fetching.
             if (
                 part_of is not None
                 and part_of.fate is Fate.MISSING
                 and body.blob_bytes <= blob_bytes_max(work.request.terms)
-                and watch.foreseen.setdefault(transaction.sender, body.blob) == body.blob
+                and watch.foreseen.setdefault(part_of.org, body.blob) == body.blob
             ):
-                yield Announced(work.id, transaction.sender, body.blob), body.blob_bytes
+                yield Announced(work.id, part_of.org, body.blob), body.blob_bytes
 
     async def _check(self, watch: _Watch, announced: Announced, bytes_max: int, work: RoundInWork) -> None:
         """Fetch one blob until it is here or the round is over, then judge it."""
-        sources = [OrgId(announced.provider), *(OrgId(org) for org in self._ledger.chain.committee().members)]
-        sources = [org for org in dict.fromkeys(sources) if org != self._me]
+        chain = self._ledger.chain
+        sources = [*keys_of(chain, [announced.provider]), *map(NodeKey, chain.committee().members)]
+        sources = [key for key in dict.fromkeys(sources) if key != self._key]
         try:
             while self._watches.get(announced.round) is watch:
                 try:
@@ -183,7 +186,7 @@ class Attester:
         for transaction in self._ledger.pending_transactions():
             body = transaction.body
             if (
-                transaction.sender == self._me
+                transaction.sender == self._key
                 and isinstance(body, AttestBlobs)
                 and (body.request, body.round, body.attempt) == round_id
             ):

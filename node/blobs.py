@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import trio
 
 from fl.fixed_point import Bytes
-from ledger.types import Hash32, OrgId
+from ledger.types import Hash32, NodeKey
 from node.network.blob_exchange import BlobExchange, BlobUnavailable
 from node.network.blob_store import BlobStore, MissingBlob
 
@@ -36,7 +36,7 @@ class NodeBlobs:
     async def put(self, data: bytes) -> Hash32:
         return await trio.to_thread.run_sync(self.store.put, data)
 
-    async def fetch(self, digest: bytes, bytes_max: int, sources: Sequence[OrgId]) -> None:
+    async def fetch(self, digest: bytes, bytes_max: int, sources: Sequence[NodeKey]) -> None:
         if digest in self.store:
             return
         await self.exchange.fetch(Hash32(digest), sources, size_max=bytes_max)

@@ -7,7 +7,7 @@ import ipaddress
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from node.identity import KeyFileError, read_passphrase_file, stored_org
+from node.identity import KeyFileError, read_passphrase_file, stored_key
 from node.network.addresses import Address, parse_address
 from node.network.transport import InvalidAddress
 
@@ -31,7 +31,7 @@ def contradictions(config: "Config") -> Iterator[str]:
 def missing_files(config: "Config") -> Iterator[str]:
     """Files that a start needs and that are not there or not readable; `hanse config check` names them all."""
     try:
-        stored_org(config.key.file)
+        stored_key(config.key.file)
     except KeyFileError as error:
         yield f"[key] file: {error}; `hanse keys new` makes one"
     if not config.genesis.file.is_file():

@@ -11,9 +11,9 @@ import stat
 from pathlib import Path
 
 from ledger.keys import KeyPair
-from ledger.types import OrgId
+from ledger.types import NodeKey
 from node.disk import publish_file
-from node.network.addresses import org_of_peer_id, peer_id
+from node.network.addresses import key_of_peer_id, peer_id
 from node.network.transport import InvalidAddress
 from node.pkcs8 import InvalidKeyBytes, WrongPassphrase, key_pem, seed_from_pem
 
@@ -22,13 +22,12 @@ __all__ = [
     "WrongPassphrase",
     "change_passphrase",
     "create_key",
+    "key_from_text",
     "load_key",
-    "org_from_peer_id",
-    "org_from_text",
     "peer_id",
     "read_passphrase_file",
     "short_name",
-    "stored_org",
+    "stored_key",
 ]
 
 # A key file is some 300 bytes; anything longer is another file given by mistake.
@@ -70,17 +69,17 @@ def load_key(path: Path, passphrase: str | None = None) -> KeyPair:
         raise WrongPassphrase(f"{path}: {error}") from None
     except InvalidKeyBytes as error:
         raise KeyFileError(f"{path}: {error}") from None
-    named = _named_org(path, text)
-    if named is not None and named != key.org:
+    named = _named_key(path, text)
+    if named is not None and named != key.public:
         raise KeyFileError(
-            f"{path}: holds the key of {peer_id(key.org)} but says {peer_id(named)}: the file is damaged"
+            f"{path}: holds the key of {peer_id(key.public)} but says {peer_id(named)}: the file is damaged"
         )
     return key
 
 
-def stored_org(path: Path) -> OrgId | None:
-    """Whose key `path` says it holds, read without the passphrase; None when a plain PEM file says nothing."""
-    return _named_org(path, _read_private(path, KEY_FILE_BYTES_MAX, "key"))
+def stored_key(path: Path) -> NodeKey | None:
+    """Which key `path` says it holds, read without the passphrase; None when a plain PEM file says nothing."""
+    return _named_key(path, _read_private(path, KEY_FILE_BYTES_MAX, "key"))
 
 
 def change_passphrase(path: Path, old: str | None, new: str | None) -> KeyPair:
@@ -109,27 +108,22 @@ def read_passphrase_file(path: Path) -> str:
     return passphrase
 
 
-def org_from_peer_id(text: str) -> OrgId:
-    """The organisation that `12D3KooW…` names; raises ValueError (InvalidAddress) for anything else."""
-    return org_of_peer_id(text)
-
-
-def org_from_text(text: str) -> OrgId:
-    """The organisation that a peer id or 64 hex digits name; raises ValueError, saying what is wanted."""
+def key_from_text(text: str) -> NodeKey:
+    """The public key that a peer id (12D3KooW…) or 64 hex digits name; raises ValueError, saying what is wanted."""
     if len(text) == 64:
         try:
-            return OrgId(bytes.fromhex(text))
+            return NodeKey(bytes.fromhex(text))
         except ValueError:
             pass
     try:
-        return org_of_peer_id(text)
+        return key_of_peer_id(text)
     except InvalidAddress:
-        raise ValueError(f"{text[:80]!r} names no organisation: want a peer id (12D3KooW…) or 64 hex digits") from None
+        raise ValueError(f"{text[:80]!r} names no key: want a peer id (12D3KooW…) or 64 hex digits") from None
 
 
-def short_name(org: OrgId) -> str:
+def short_name(key: NodeKey) -> str:
     """Eight characters for tables: the end of the peer id, since the beginning is the same for everybody."""
-    return peer_id(org)[-8:]
+    return peer_id(key)[-8:]
 
 
 def _check_passphrase(passphrase: str | None) -> None:
@@ -140,15 +134,15 @@ def _check_passphrase(passphrase: str | None) -> None:
 
 
 def _file_bytes(key: KeyPair, passphrase: str | None) -> bytes:
-    return f"{_NAME_LINE}{peer_id(key.org)}\n".encode() + key_pem(key.seed, passphrase)
+    return f"{_NAME_LINE}{peer_id(key.public)}\n".encode() + key_pem(key.seed, passphrase)
 
 
-def _named_org(path: Path, text: bytes) -> OrgId | None:
+def _named_key(path: Path, text: bytes) -> NodeKey | None:
     line = text.split(b"\n", 1)[0].decode(errors="replace").strip()
     if not line.startswith(_NAME_LINE):
         return None
     try:
-        return org_of_peer_id(line.removeprefix(_NAME_LINE))
+        return key_of_peer_id(line.removeprefix(_NAME_LINE))
     except InvalidAddress:
         raise KeyFileError(f"{path}: its first line names no peer id: the file is damaged") from None
 

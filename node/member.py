@@ -16,6 +16,7 @@ from ledger.blocks import FinalBlock
 from ledger.chain import Chain, Outcome
 from ledger.entries import MEMBERS
 from ledger.keys import KeyPair
+from ledger.types import NodeKey
 from node.admission import NotAdmitted, serve_admission
 from node.aggregation import Aggregation
 from node.anchoring import Anchorer
@@ -65,7 +66,7 @@ async def _run_parts(services: NodeServices, transport: Transport, journal: Jour
     data_dir = config.node.data_dir
     blob_store = BlobStore(data_dir / "blobs", config.storage.blob_bytes_max)
     services.blobs = blobs = NodeBlobs(blob_store, BlobExchange(transport, blob_store))
-    book = AddressBook(data_dir / "addresses", chain.chain_id, [org for org, _ in chain.members()])
+    book = AddressBook(data_dir / "addresses", chain.chain_id, [key for key, _ in member_nodes(chain)])
     addresses = AddressExchange(transport, book)
     services.announced = addresses_to_announce(config.network.announce, transport.listening)
     worker = WorkerSettings(config.training.threads, config.training.nice, config.training.idle_exit_s)
@@ -82,7 +83,7 @@ async def _run_parts(services: NodeServices, transport: Transport, journal: Jour
         services.trainer = TrainerDesk(trainer)
         anchorer = Anchorer(services, services.records, notify) if services.records else None
         members = Members(chain, key, addresses, transport, services)
-        figures = BlockFigures(metrics, chain, key.org)
+        figures = BlockFigures(metrics, chain, services.org)
 
         def committed(final: FinalBlock, outcome: Outcome) -> None:
             tell_block(services.events, chain, final, outcome)
@@ -93,7 +94,7 @@ async def _run_parts(services: NodeServices, transport: Transport, journal: Jour
                 if part is not None:
                     part.wake()
 
-        aggregation = Aggregation(chain, blobs, key.org)
+        aggregation = Aggregation(chain, blobs, key.public)
         compute = aggregation.compute_while_wanted
         driver = ReplicaDriver(
             services.replica, journal, transport, metrics, data_dir, compute, committed, heard=attester.wake
@@ -132,11 +133,11 @@ class Members:
 
     def look(self) -> None:
         """Members admit and dial each other; an outsider waits to be dialled by those who let it in."""
-        members = dict(self._chain.members())
-        if self._inside or self._key.org in members:
+        members = dict(member_nodes(self._chain))
+        if self._inside or self._key.public in members:
             if not self._inside:
                 self._enter()
-            self._addresses.set_members({org: member.addresses for org, member in members.items()})
+            self._addresses.set_members(members)
         else:
             self._transport.set_members(dict.fromkeys(members, ()))
 
@@ -155,9 +156,18 @@ class Members:
 
     def _enter(self) -> None:
         self._inside = True
-        if self._key.org in dict(self._chain.members()):
-            self._addresses.set_members({org: member.addresses for org, member in self._chain.members()})
+        members = dict(member_nodes(self._chain))
+        if self._key.public in members:
+            self._addresses.set_members(members)
             self._addresses.announce(self._key, self._services.announced, now_ms())
+
+
+def member_nodes(chain: Chain) -> Iterator[tuple[NodeKey, tuple[str, ...]]]:
+    """The node key of every member, and the addresses that the ledger has of it."""
+    for org, member in chain.members():
+        key = chain.key_of(org)
+        if key is not None:
+            yield key, member.addresses
 
 
 # --- coming up

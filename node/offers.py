@@ -83,7 +83,7 @@ class Offers:
             if now is None or now.stage not in TAKING_OFFERS:
                 return False
             try:
-                holders = model_holders(shop.ledger.chain, now, shop.me)
+                holders = model_holders(shop.ledger.chain, now, shop.key)
                 await shop.blobs.fetch(now.model, blob_bytes_max(now.terms), holders)
                 model = shop.blobs.view(now.model)
                 break

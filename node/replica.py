@@ -35,7 +35,7 @@ from ledger.blocks import FinalBlock
 from ledger.chain import Outcome
 from ledger.errors import InvalidBytes, InvalidTransaction
 from ledger.transactions import Body, Transaction
-from ledger.types import Hash32, OrgId
+from ledger.types import Hash32, NodeKey
 from node.disk import publish_file
 from node.journal_file import JournalFile
 from node.metrics import Metrics
@@ -87,7 +87,7 @@ class ReplicaDriver:
         self._gossip: list[Transaction] = []
         self._gossip_bell = trio.Event()
         self._computing: set[AggregationTask] = set()
-        self._complaints: dict[OrgId, int] = {}
+        self._complaints: dict[NodeKey, int] = {}
         self._nursery: trio.Nursery | None = None
         self._broken: BaseException | None = None
         self._broke = trio.Event()
@@ -205,7 +205,7 @@ class ReplicaDriver:
         else:
             self._do(partial(self.replica.aggregate_computed, task, result, now_ms()))
 
-    def _peer_changed(self, org: OrgId, connected: bool) -> None:
+    def _peer_changed(self, org: NodeKey, connected: bool) -> None:
         step = self.replica.connected if connected else self.replica.disconnected
         self._do(partial(step, org, now_ms()))
 
@@ -311,7 +311,7 @@ class ReplicaDriver:
         for event in self._waiting.pop(transaction_id, ()):
             event.set()
 
-    def _complain(self, sender: OrgId, reason: str) -> None:
+    def _complain(self, sender: NodeKey, reason: str) -> None:
         count = self._complaints[sender] = self._complaints.get(sender, 0) + 1
         if count <= COMPLAINTS_LOGGED_MAX:
             log.warning("refused from %s: %s", sender.hex()[:16], reason)

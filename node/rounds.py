@@ -1,12 +1,12 @@
 """Reading a round off the ledger: what is in work, who takes part, which blobs it is made of. Decides nothing."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from ledger.entries import OPEN_REQUESTS, OpenRequests, Participant, Request, Round, request_key, round_key
 from ledger.requests import BLOB_OVERHEAD_BYTES_MAX
 from ledger.transactions import RequestTerms, Setting
-from ledger.types import Hash32, OrgId
+from ledger.types import Hash32, NodeKey, OrgId
 from node.ports import ChainView
 
 
@@ -53,10 +53,16 @@ def settings_dict(settings: Sequence[Setting]) -> dict[str, str]:
     return {setting.name: setting.value for setting in settings}
 
 
-def model_holders(chain: ChainView, request: Request, me: OrgId) -> list[OrgId]:
+def model_holders(chain: ChainView, request: Request, me: NodeKey) -> list[NodeKey]:
     """Whom to ask for a request's global model: the requester, who made the first, and those who computed the rest."""
-    committee = [OrgId(org) for org in chain.committee().members]
-    providers = [OrgId(provider.org) for provider in request.providers]
-    first = [OrgId(request.requester)] if request.model_round == 0 else []
-    ordered = [*first, *committee, OrgId(request.requester), *providers]
-    return [org for org in dict.fromkeys(ordered) if org != me]
+    committee = chain.committee().members
+    requester = keys_of(chain, [request.requester])
+    providers = keys_of(chain, [provider.org for provider in request.providers])
+    first = requester if request.model_round == 0 else []
+    ordered = [*first, *map(NodeKey, committee), *requester, *providers]
+    return [key for key in dict.fromkeys(ordered) if key != me]
+
+
+def keys_of(chain: ChainView, orgs: Iterable[bytes]) -> list[NodeKey]:
+    """Where these organisations' nodes are found; those that are in the league no more are left out."""
+    return [key for org in orgs if (key := chain.key_of(org)) is not None]

@@ -14,9 +14,8 @@ from consensus.replica import Replica
 from ledger.chain import Chain
 from ledger.errors import InvalidTransaction
 from ledger.keys import KeyPair
-from ledger.membership import is_member
 from ledger.transactions import Body, RegisterMember, Setting, Transaction
-from ledger.types import Hash32, OrgId
+from ledger.types import Hash32, NodeKey, OrgId
 from node.admission import NotAdmitted, Standing, ask_standing, ask_to_register
 from node.config import Config
 from node.events import EventHub, Subscription
@@ -39,7 +38,7 @@ class ConsensusStatus:
 
     height: int
     view: int
-    leader: OrgId | None
+    leader: NodeKey | None
     active: bool
     seconds_in_height: float
     synced: bool
@@ -81,15 +80,20 @@ class NodeServices:
         return self.replica.chain
 
     @property
+    def org(self) -> OrgId:
+        """Whom this node signs for."""
+        return self.chain.org_of(self.key.public) or self.key.org
+
+    @property
     def pending(self) -> Iterator[Transaction]:
         return iter(self.replica.intake.pool)
 
     def pending_transactions(self) -> Iterator[Transaction]:
         return self.pending
 
-    def next_nonce(self, org: OrgId) -> int:
-        """What a new transaction of `org` must bear, those that wait counted in."""
-        return self.replica.intake.next_nonce(org)
+    def next_nonce(self, key: NodeKey) -> int:
+        """What a new transaction signed with `key` must bear, those that wait counted in."""
+        return self.replica.intake.next_nonce(key)
 
     async def submit(self, transaction: Transaction) -> None:
         """Raises InvalidTransaction with the reason."""
@@ -97,7 +101,7 @@ class NodeServices:
 
     async def submit_own(self, body: Body) -> Transaction:
         """Sign and submit. An outsider's registration goes to a bootstrap peer, for nobody else would hear it."""
-        if isinstance(body, RegisterMember) and not is_member(self.chain.state(), self.key.org):
+        if isinstance(body, RegisterMember) and self.chain.org_of(self.key.public) is not None:
             return await self.register(body.name, body.addresses)
         return self._running().submit_own(body)
 

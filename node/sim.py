@@ -52,7 +52,7 @@ from ledger.transactions import (
     Transfer,
     Verdict,
 )
-from ledger.types import Hash32, OrgId
+from ledger.types import Hash32, NodeKey
 
 START_MS = 1_700_000_000_000
 # A run that is not over by then never will be: an hour of virtual time after the last fault.
@@ -112,15 +112,15 @@ class Simulation:
         self._sequence = 0
         self._agenda: list[tuple[int, int, Callable[[], None]]] = []
         keys = [KeyPair.from_seed(digest("sim", bytes([member]))) for member in range(members)]
-        keys.sort(key=lambda key: key.org)
+        keys.sort(key=lambda key: key.public)
         founders = tuple(GenesisMember(key.org, f"factory {at}", (), 1_000_000) for at, key in enumerate(keys))
         self.genesis = Genesis("simulated", START_MS, founders, LeagueParameters())
-        self.nodes = {key.org: SimNode(key) for key in keys}
-        self._groups: dict[OrgId, int] = {}
+        self.nodes = {key.public: SimNode(key) for key in keys}
+        self._groups: dict[NodeKey, int] = {}
         self._decided: dict[int, tuple[bytes, bytes]] = {}
         self._final: dict[bytes, int] = {}
         self._submitted: list[bytes] = []
-        self._said: dict[tuple[OrgId, int, int], dict[VoteKind, Vote]] = {}
+        self._said: dict[tuple[NodeKey, int, int], dict[VoteKind, Vote]] = {}
         self._requests = requests
         self.messages = self.crashes = 0
         for org in self.nodes:
@@ -182,7 +182,7 @@ class Simulation:
 
     # --- replicas
 
-    def _boot(self, org: OrgId) -> None:
+    def _boot(self, org: NodeKey) -> None:
         node = self.nodes[org]
         node.life += 1
         node.timers.clear()
@@ -204,13 +204,13 @@ class Simulation:
         """What a restarted member finds of the height in work."""
         return [record for written, record in node.journal if written == height]
 
-    def _meet(self, one: OrgId, other: OrgId) -> None:
+    def _meet(self, one: NodeKey, other: NodeKey) -> None:
         for here, there in ((one, other), (other, one)):
             replica = self.nodes[here].replica
             if replica is not None:
                 self._carry_out(here, replica.connected(there, self._clock()))
 
-    def _carry_out(self, org: OrgId, effects: list[Effect]) -> None:
+    def _carry_out(self, org: NodeKey, effects: list[Effect]) -> None:
         node = self.nodes[org]
         life = node.life
         for effect in effects:
@@ -245,7 +245,7 @@ class Simulation:
                 case Halt(reason):
                     self._fail(f"halted: {reason}")
 
-    def _computed(self, org: OrgId, task: AggregationTask) -> Callable[[], None]:
+    def _computed(self, org: NodeKey, task: AggregationTask) -> Callable[[], None]:
         def deliver() -> None:
             replica = self.nodes[org].replica
             if replica is not None:
@@ -256,7 +256,7 @@ class Simulation:
 
         return deliver
 
-    def _set_timer(self, org: OrgId, name: str, delay_ms: int, jitter: bool) -> None:
+    def _set_timer(self, org: NodeKey, name: str, delay_ms: int, jitter: bool) -> None:
         node = self.nodes[org]
         delay = int(delay_ms * self._random.uniform(0.75, 1.25)) if jitter else delay_ms
         due = self._now + max(1, delay)
@@ -271,7 +271,7 @@ class Simulation:
 
     # --- the network and its faults
 
-    def _transmit(self, sender: OrgId, receiver: OrgId, message: Message) -> None:
+    def _transmit(self, sender: NodeKey, receiver: NodeKey, message: Message) -> None:
         self.messages += 1
         faulty = self._now < self.faults.until_ms
         if not self._linked(sender, receiver) or (faulty and self._random.random() < self.faults.loss):
@@ -284,7 +284,7 @@ class Simulation:
 
         self._at(self._now + self._random.randint(*self.faults.delay_ms), deliver)
 
-    def _linked(self, one: OrgId, other: OrgId) -> bool:
+    def _linked(self, one: NodeKey, other: NodeKey) -> bool:
         return self._groups.get(one, 0) == self._groups.get(other, 0)
 
     def _partition(self) -> None:
@@ -294,7 +294,7 @@ class Simulation:
     def _crash_someone(self) -> None:
         self._crash(self._random.choice(list(self.nodes)))
 
-    def _crash(self, org: OrgId) -> None:
+    def _crash(self, org: NodeKey) -> None:
         node = self.nodes[org]
         if node.replica is None:
             return
@@ -312,7 +312,7 @@ class Simulation:
 
     # --- what the organisations want
 
-    def _submit(self, org: OrgId, body: Body) -> bool:
+    def _submit(self, org: NodeKey, body: Body) -> bool:
         """Whether it was taken; counted as submitted only then."""
         replica = self.nodes[org].replica
         if replica is None:
@@ -335,7 +335,7 @@ class Simulation:
         else:
             self._submit(sender, Transfer(receiver, self._random.randrange(1, 100), ""))
 
-    def _submit_unpromised(self, org: OrgId, body: Body) -> None:
+    def _submit_unpromised(self, org: NodeKey, body: Body) -> None:
         if self._submit(org, body):
             self._submitted.pop()
 
@@ -354,7 +354,7 @@ class Simulation:
         if all(anchored) and self._request_seen_by(replica) is None:
             self._submit(publisher, PublishRequest(_terms(len(self.nodes))))
 
-    def _do_duties(self, org: OrgId) -> None:
+    def _do_duties(self, org: NodeKey) -> None:
         """Join, announce and attest as a daemon would, from the committed state alone."""
         replica = self.nodes[org].replica
         found = self._request_seen_by(replica) if replica else None
@@ -398,7 +398,7 @@ class Simulation:
 
     # --- invariants
 
-    def _check_said(self, org: OrgId, message: Message) -> None:
+    def _check_said(self, org: NodeKey, message: Message) -> None:
         """Nobody here lies, so nobody may contradict a vote it sent, not even across a crash (simplex rule 14)."""
         if not isinstance(message, VoteMessage) or message.vote.voter != org:
             return
@@ -408,7 +408,7 @@ class Simulation:
             self._fail(f"{org.hex()[:8]} contradicts itself at height {subject.height}, view {subject.view}")
         said[subject.kind] = vote
 
-    def _check_final(self, org: OrgId, final: FinalBlock, outcome: Outcome) -> None:
+    def _check_final(self, org: NodeKey, final: FinalBlock, outcome: Outcome) -> None:
         replica = self.nodes[org].replica
         assert replica is not None
         chain, block = replica.chain, final.block
@@ -443,7 +443,7 @@ class Simulation:
         self._sequence += 1
         heapq.heappush(self._agenda, (time, self._sequence, action))
 
-    def _after(self, delay: int, org: OrgId, action: Callable[[], None]) -> None:
+    def _after(self, delay: int, org: NodeKey, action: Callable[[], None]) -> None:
         """Unless the replica crashes before."""
         life = self.nodes[org].life
 

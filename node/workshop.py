@@ -14,7 +14,7 @@ import trio
 from ledger.entries import Anchor, AnchorTotals, Request, anchor_key, anchor_totals_key
 from ledger.errors import InvalidTransaction
 from ledger.transactions import PERIODS_PER_UPDATE_MAX, Body, Setting
-from ledger.types import OrgId
+from ledger.types import NodeKey, OrgId
 from node.model_export import ModelShelf
 from node.network.blob_exchange import BlobUnavailable
 from node.ports import Blobs, Ledger
@@ -71,7 +71,12 @@ class Workshop:
 
     @property
     def me(self) -> OrgId:
-        return self.ledger.key.org
+        return self.ledger.org
+
+    @property
+    def key(self) -> NodeKey:
+        """What this node signs with and is found by."""
+        return self.ledger.key.public
 
     def provides(self, request: Request) -> bool:
         """Whether this node has offered its data to the request."""
@@ -96,7 +101,7 @@ class Workshop:
     def is_pending(self, body: Body) -> bool:
         """Whether we have said this and it waits to become final."""
         return any(
-            transaction.sender == self.me and transaction.body == body
+            transaction.sender == self.key and transaction.body == body
             for transaction in self.ledger.pending_transactions()
         )
 
@@ -114,7 +119,7 @@ class Workshop:
         pause_s = RETRY_FIRST_S
         while not self.blobs.has(digest):
             try:
-                holders = model_holders(self.ledger.chain, request, self.me)
+                holders = model_holders(self.ledger.chain, request, self.key)
                 await self.blobs.fetch(digest, blob_bytes_max(request.terms), holders)
             except BlobUnavailable as error:
                 log.info("model_unavailable", blob=digest.hex()[:16], reason=str(error))

@@ -40,18 +40,18 @@ def genesis() -> None:
 def member(config_path: str, as_json: bool, balance: int) -> None:
     """Print the line of this node that `genesis create --member` takes."""
     from node.config_check import dialable
-    from node.identity import load_key, peer_id, stored_org
+    from node.identity import load_key, peer_id, stored_key
 
     config = read_config(config_path)
     if ":" in config.node.name:
         raise CliError(Exit.CONFIGURATION, f"[node] name is {config.node.name!r}, want one without a colon")
-    org = stored_org(config.key.file) or load_key(config.key.file).org
+    key = stored_key(config.key.file) or load_key(config.key.file).public
     addresses = list(config.network.announce or dialable(config.network.listen))
     if as_json:
-        shown = {"name": config.node.name, "peer_id": peer_id(org), "addresses": addresses, "balance": balance}
+        shown = {"name": config.node.name, "peer_id": peer_id(key), "addresses": addresses, "balance": balance}
         print_json(shown)
         return
-    click.echo(f"{config.node.name}:{peer_id(org)}:{','.join(addresses)}:{balance}")
+    click.echo(f"{config.node.name}:{peer_id(key)}:{','.join(addresses)}:{balance}")
     if not addresses:
         click.echo("no address: [network] listen names no place that others can dial; set announce", err=True)
 
@@ -98,7 +98,7 @@ def create(name: str, members: tuple[str, ...], time_ms: int | None, output: Pat
 def _founder(text: str) -> "GenesisMember":
     """`name:peer id:addresses:balance`; the addresses may hold colons themselves (ip6)."""
     from ledger.genesis import GenesisMember
-    from node.identity import org_from_text
+    from node.identity import key_from_text
     from node.network.addresses import parse_address
 
     name, _, rest = text.partition(":")
@@ -107,15 +107,15 @@ def _founder(text: str) -> "GenesisMember":
     if not name or not peer or not balance.isascii() or not balance.isdigit():
         raise CliError(Exit.USAGE, f"--member {text!r}, want NAME:PEERID:ADDRESSES:BALANCE")
     try:
-        org = org_from_text(peer)
+        key = key_from_text(peer)
         addresses = tuple(listed.split(",")) if listed else ()
         for each in addresses:
             address = parse_address(each)
-            if address.org not in (None, org):
+            if address.org not in (None, key):
                 raise ValueError(f"{each} names another peer")
     except ValueError as error:
         raise CliError(Exit.USAGE, f"--member {name}: {error}") from None
-    return GenesisMember(org, name, addresses, int(balance))
+    return GenesisMember(key, name, addresses, int(balance))
 
 
 @genesis.command(examples=("hanse genesis show genesis.json", "hanse genesis show genesis.json --json"))
@@ -134,9 +134,9 @@ def show(path: Path, as_json: bool) -> None:
         return
     moment = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(read.time / 1000))
     print_fields({"league": read.name, "chain id": read.chain_id.hex(), "time": moment})
-    from ledger.types import OrgId
+    from ledger.types import NodeKey
 
-    rows = [(m.name, peer_id(OrgId(m.org)), m.balance, " ".join(m.addresses)) for m in read.members]
+    rows = [(m.name, peer_id(NodeKey(m.org)), m.balance, " ".join(m.addresses)) for m in read.members]
     print_table("Founders", ("name", "peer id", "tokens", "addresses"), rows)
 
 

@@ -46,7 +46,7 @@ def init(folder: Path, as_json: bool, **options: Any) -> None:
     from node.config import parse_config
     from node.config_template import config_template
     from node.disk import publish_file
-    from node.identity import create_key, org_from_peer_id, peer_id, stored_org
+    from node.identity import create_key, peer_id, stored_key
     from node.journal_file import JournalFile
 
     config_path = folder / CONFIG_FILE
@@ -61,18 +61,17 @@ def init(folder: Path, as_json: bool, **options: Any) -> None:
     key_path = config.key.file
     # A key without a configuration is what an init leaves that was interrupted: it is this node's key.
     if key_path.exists():
-        org = stored_org(key_path)
+        key = stored_key(key_path)
     else:
-        org = create_key(key_path, passphrase).org
+        key = create_key(key_path, passphrase).public
         # A new key has never voted; without this the node would ask the others first, lest it contradict itself.
         JournalFile(folder / "journal").close()
-    if org is None:
+    if key is None:
         raise CliError(Exit.CONFIGURATION, f"{key_path}: is there already and is not a key that hanse made")
-    assert org_from_peer_id(peer_id(org)) == org
     if genesis is not None:
         shutil.copyfile(genesis, config.genesis.file)
     publish_file(config_path, text.encode(), replace=False)
-    _say(folder, peer_id(org), genesis is not None, passphrase is not None, as_json)
+    _say(folder, peer_id(key), genesis is not None, passphrase is not None, as_json)
 
 
 def _new_passphrase(options: dict[str, Any]) -> str | None:

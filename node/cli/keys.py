@@ -26,13 +26,13 @@ def keys() -> None:
 @passphrase_options
 def show(config_path: str, as_json: bool, passphrase_file: Path | None, passphrase_fd: int | None) -> None:
     """Print the peer id and the public key. Needs no passphrase, and checks the key when one is given."""
-    from node.identity import load_key, peer_id, short_name, stored_org
+    from node.identity import load_key, peer_id, short_name, stored_key
 
     path = read_config(config_path).key.file
     passphrase = given_passphrase(passphrase_file, passphrase_fd)
-    org = load_key(path, passphrase).org if passphrase is not None else stored_org(path) or load_key(path).org
+    key = load_key(path, passphrase).public if passphrase is not None else stored_key(path) or load_key(path).public
     encrypted = b"ENCRYPTED PRIVATE KEY" in path.read_bytes()
-    shown = {"peer_id": peer_id(org), "org": org.hex(), "short": short_name(org), "file": str(path)}
+    shown = {"peer_id": peer_id(key), "org": key.hex(), "short": short_name(key), "file": str(path)}
     if as_json:
         print_json({**shown, "encrypted": encrypted})
     else:
@@ -52,7 +52,7 @@ def new(path: Path, ask: bool, passphrase_file: Path | None, passphrase_fd: int 
     if ask and passphrase is not None:
         raise CliError(Exit.USAGE, "--passphrase asks at the terminal; give it, or a file, or a descriptor")
     key = create_key(path, ask_passphrase("New passphrase", twice=True) if ask else passphrase)
-    shown = {"peer_id": peer_id(key.org), "org": key.org.hex(), "file": str(path.absolute())}
+    shown = {"peer_id": peer_id(key.public), "org": key.public.hex(), "file": str(path.absolute())}
     if as_json:
         print_json(shown)
     else:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ledger.genesis import Genesis, GenesisMember, LeagueParameters, genesis_to_json
-from ledger.types import OrgId
+from ledger.types import NodeKey, OrgId
 from node.config_template import config_template
 from node.identity import create_key, peer_id
 from node.journal_file import JournalFile
@@ -54,6 +54,7 @@ class DevNode:
     plan: NodePlan
     folder: Path
     org: OrgId
+    key: NodeKey
     address: str
     process: subprocess.Popen[bytes] | None = None
     _client: RpcClient | None = None
@@ -64,7 +65,7 @@ class DevNode:
 
     @property
     def multiaddr(self) -> str:
-        return f"{self.address}/p2p/{peer_id(self.org)}"
+        return f"{self.address}/p2p/{peer_id(self.key)}"
 
     @property
     def log(self) -> Path:
@@ -238,7 +239,7 @@ def _prepare(folder: Path, plan: NodePlan, port: int) -> DevNode:
     folder.mkdir(parents=True, mode=0o700)
     key = create_key(folder / "key.pem")
     JournalFile(folder / "journal").close()
-    return DevNode(plan, folder, key.org, f"/ip4/127.0.0.1/tcp/{port}")
+    return DevNode(plan, folder, key.org, key.public, f"/ip4/127.0.0.1/tcp/{port}")
 
 
 def _config(node: DevNode, bootstrap: Sequence[str]) -> dict[str, dict[str, Any]]:

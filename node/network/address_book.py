@@ -15,7 +15,7 @@ from typing import Annotated
 from ledger.codec import Range, Size, decode, encode
 from ledger.errors import InvalidBytes
 from ledger.keys import KeyPair, verify
-from ledger.types import MEMBERS_MAX, Hash32, OrgId, Signature
+from ledger.types import MEMBERS_MAX, Hash32, NodeKey, Signature
 from node.network.addresses import ADDRESS_CHARS_MAX, Address, parse_address
 from node.network.durable_file import replace_file
 
@@ -32,7 +32,7 @@ AddressText = Annotated[str, Size(1, ADDRESS_CHARS_MAX)]
 class AddressClaim:
     """What a member signs. Of two claims the one with the higher sequence holds; time in ms makes a good one."""
 
-    org: Annotated[OrgId, Size(32, 32)]
+    org: Annotated[NodeKey, Size(32, 32)]
     sequence: Annotated[int, Range(0, 2**62)]
     addresses: Annotated[tuple[AddressText, ...], Size(0, ADDRESSES_PER_RECORD_MAX)]
 
@@ -53,11 +53,11 @@ class AddressRecords:
 class AddressBook:
     """The newest record of every member, in `path`."""
 
-    def __init__(self, path: Path, chain_id: Hash32, members: Iterable[OrgId]) -> None:
+    def __init__(self, path: Path, chain_id: Hash32, members: Iterable[NodeKey]) -> None:
         self.path = path
         self._chain_id = chain_id
         self._members = frozenset(members)
-        self._records: dict[OrgId, AddressRecord] = {}
+        self._records: dict[NodeKey, AddressRecord] = {}
         if path.exists():
             try:
                 self.take(path.read_bytes())
@@ -65,7 +65,7 @@ class AddressBook:
                 # Only what others told us and will tell again: no reason to stop a factory.
                 log.warning("%s is damaged (%s) and starts empty", path, error)
 
-    def set_members(self, members: Iterable[OrgId]) -> None:
+    def set_members(self, members: Iterable[NodeKey]) -> None:
         """Keep the records of these only."""
         self._members = frozenset(members)
         gone = self._records.keys() - self._members
@@ -75,14 +75,14 @@ class AddressBook:
             self.save()
 
     @property
-    def members(self) -> frozenset[OrgId]:
+    def members(self) -> frozenset[NodeKey]:
         return self._members
 
-    def addresses(self, org: OrgId) -> tuple[str, ...]:
+    def addresses(self, org: NodeKey) -> tuple[str, ...]:
         record = self._records.get(org)
         return () if record is None else record.claim.addresses
 
-    def sequence(self, org: OrgId) -> int:
+    def sequence(self, org: NodeKey) -> int:
         """The sequence of the record of `org`, -1 without one. Our own next one must be higher."""
         record = self._records.get(org)
         return -1 if record is None else record.claim.sequence
@@ -91,17 +91,17 @@ class AddressBook:
         """Sign and keep our own record. Raises InvalidAddress, and ValueError when `sequence` is not higher."""
         for text in addresses:
             parse_address(text)
-        if sequence <= self.sequence(key.org):
-            raise ValueError(f"sequence {sequence}, want more than {self.sequence(key.org)}")
-        claim = AddressClaim(key.org, sequence, addresses)
-        self._records[key.org] = AddressRecord(claim, key.sign(self._chain_id, SIGNED_KIND, encode(claim)))
+        if sequence <= self.sequence(key.public):
+            raise ValueError(f"sequence {sequence}, want more than {self.sequence(key.public)}")
+        claim = AddressClaim(key.public, sequence, addresses)
+        self._records[key.public] = AddressRecord(claim, key.sign(self._chain_id, SIGNED_KIND, encode(claim)))
         self.save()
 
     def records(self) -> bytes:
         """All records, for others."""
         return encode(AddressRecords(tuple(self._records[org] for org in sorted(self._records))))
 
-    def take(self, data: bytes) -> set[OrgId]:
+    def take(self, data: bytes) -> set[NodeKey]:
         """Take what somebody tells; the members whose addresses changed. Raises InvalidBytes.
 
         Records of others than members, older ones and wrongly signed ones are left out.

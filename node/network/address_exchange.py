@@ -9,7 +9,7 @@ import trio
 
 from ledger.errors import InvalidBytes
 from ledger.keys import KeyPair
-from ledger.types import MEMBERS_MAX, OrgId
+from ledger.types import MEMBERS_MAX, NodeKey
 from node.network.address_book import AddressBook
 from node.network.durable_file import replace_file
 from node.network.transport import RequestRefused, Transport, TransportError
@@ -32,13 +32,13 @@ class AddressExchange:
     def __init__(self, transport: Transport, book: AddressBook) -> None:
         self._transport = transport
         self._book = book
-        self._registered: dict[OrgId, tuple[str, ...]] = {}
-        self._send, self._receive = trio.open_memory_channel[OrgId](_QUEUED_MAX)
+        self._registered: dict[NodeKey, tuple[str, ...]] = {}
+        self._send, self._receive = trio.open_memory_channel[NodeKey](_QUEUED_MAX)
         self._saving = trio.Lock()
         transport.serve(KIND, self._answer, body_bytes_max=RECORDS_BYTES_MAX, concurrent_per_peer=1)
         transport.watch_peers(self._peer_changed)
 
-    def set_members(self, members: Mapping[OrgId, tuple[str, ...]]) -> None:
+    def set_members(self, members: Mapping[NodeKey, tuple[str, ...]]) -> None:
         """The members by the ledger, with the addresses it has of them: admit and dial them, drop all others."""
         self._registered = dict(members)
         self._book.set_members(members)
@@ -46,17 +46,17 @@ class AddressExchange:
 
     def announce(self, key: KeyPair, addresses: tuple[str, ...], now_ms: int) -> None:
         """Publish our own addresses. `now_ms`: the wall clock; a clock that was set back does no harm."""
-        sequence = max(now_ms, self._book.sequence(key.org) + 1)
+        sequence = max(now_ms, self._book.sequence(key.public) + 1)
         self._book.announce(key, addresses, sequence)
 
     def _redial(self) -> None:
         self._transport.set_members({org: self._addresses(org) for org in sorted(self._book.members)})
 
-    def _addresses(self, org: OrgId) -> tuple[str, ...]:
+    def _addresses(self, org: NodeKey) -> tuple[str, ...]:
         """What the member signed last, then what it gave when it registered: it may have moved since."""
         return tuple(dict.fromkeys((*self._book.addresses(org), *self._registered.get(org, ()))))
 
-    def _peer_changed(self, org: OrgId, connected: bool) -> None:
+    def _peer_changed(self, org: NodeKey, connected: bool) -> None:
         if connected:
             try:
                 self._send.send_nowait(org)
@@ -74,7 +74,7 @@ class AddressExchange:
             except (TransportError, InvalidBytes) as error:
                 log.debug("no addresses from %s: %s", org.hex()[:16], error)
 
-    async def _next(self) -> OrgId | None:
+    async def _next(self) -> NodeKey | None:
         """Who just came up, else now and then somebody who is up."""
         try:
             with trio.fail_after(_SWAP_EVERY_S * random.uniform(0.75, 1.25)):
@@ -83,7 +83,7 @@ class AddressExchange:
             up = [peer.org for peer in self._transport.peers() if peer.connected]
             return random.choice(up) if up else None
 
-    async def _answer(self, org: OrgId, body: bytes) -> bytes:
+    async def _answer(self, org: NodeKey, body: bytes) -> bytes:
         ours = self._book.records()
         try:
             await self._take(body)

@@ -1,14 +1,14 @@
 """Peer ids and multiaddrs as text, without libp2p: what configurations, genesis files and address records hold.
 
 A peer id is the libp2p one of an Ed25519 key: base58 of 00 24 08 01 12 20 and the 32 bytes of the public key
-(libp2p peer-ids specification: an identity multihash of the protobuf of the key), so it is the OrgId, spelt otherwise.
+(libp2p peer-ids specification: an identity multihash of the protobuf of the key): the NodeKey, spelt otherwise.
 """
 
 import ipaddress
 import re
 from dataclasses import dataclass
 
-from ledger.types import OrgId
+from ledger.types import NodeKey
 from node.network.transport import InvalidAddress
 
 PEER_ID_PREFIX = bytes.fromhex("002408011220")
@@ -24,7 +24,7 @@ class Address:
     family: str
     host: str
     port: int
-    org: OrgId | None = None
+    org: NodeKey | None = None
 
     def __str__(self) -> str:
         end = "" if self.org is None else f"/p2p/{peer_id(self.org)}"
@@ -36,9 +36,9 @@ class Address:
         return Address(self.family, self.host, self.port)
 
 
-def peer_id(org: OrgId) -> str:
-    """`12D3KooW…`, the libp2p name of an organisation's key."""
-    raw = PEER_ID_PREFIX + org
+def peer_id(key: NodeKey) -> str:
+    """`12D3KooW…`, the libp2p name of a node's key."""
+    raw = PEER_ID_PREFIX + key
     number = int.from_bytes(raw, "big")
     digits = ""
     while number:
@@ -48,8 +48,8 @@ def peer_id(org: OrgId) -> str:
     return "1" * (len(raw) - len(raw.lstrip(b"\0"))) + digits
 
 
-def org_of_peer_id(text: str) -> OrgId:
-    """The organisation a peer id names; raises InvalidAddress for anything but an Ed25519 peer id."""
+def key_of_peer_id(text: str) -> NodeKey:
+    """The key a peer id names; raises InvalidAddress for anything but an Ed25519 peer id."""
     number = 0
     for letter in text[:64]:
         at = _BASE58.find(letter)
@@ -59,7 +59,7 @@ def org_of_peer_id(text: str) -> OrgId:
     raw = b"\0" * (len(text) - len(text.lstrip("1"))) + number.to_bytes((number.bit_length() + 7) // 8, "big")
     if len(raw) != 38 or not raw.startswith(PEER_ID_PREFIX):
         raise InvalidAddress(f"peer id {text[:64]!r}: want that of an Ed25519 key, it starts with 12D3KooW")
-    return OrgId(raw[len(PEER_ID_PREFIX) :])
+    return NodeKey(raw[len(PEER_ID_PREFIX) :])
 
 
 def parse_address(text: str) -> Address:
@@ -77,7 +77,7 @@ def parse_address(text: str) -> Address:
     if len(parts) == 7:
         if parts[5] != "p2p":
             raise InvalidAddress(f"{text!r}: {parts[5]!r} where p2p was due")
-        org = org_of_peer_id(parts[6])
+        org = key_of_peer_id(parts[6])
     return Address(family, host, int(port_text), org)
 
 

@@ -16,7 +16,7 @@ import trio
 
 from ledger.codec import Range, Size, decode, encode
 from ledger.errors import InvalidBytes
-from ledger.types import BLOB_BYTES_MAX, Hash32, OrgId
+from ledger.types import BLOB_BYTES_MAX, Hash32, NodeKey
 from node.network.blob_pieces import pack_piece, unpack_piece
 from node.network.blob_store import BlobStore, InvalidBlob, MissingBlob, PartialBlob
 from node.network.transport import Channel, RequestRefused, RequestTimedOut, Transport, TransportError
@@ -73,7 +73,7 @@ class BlobExchange:
     async def fetch(
         self,
         digest: Hash32,
-        sources: Sequence[OrgId],
+        sources: Sequence[NodeKey],
         size_max: int = BLOB_BYTES_MAX,
         progress: Progress | None = None,
     ) -> None:
@@ -93,9 +93,11 @@ class BlobExchange:
             if not lock.statistics().tasks_waiting and not lock.locked():
                 self._under_way.pop(digest, None)
 
-    async def _fetch(self, digest: Hash32, sources: Sequence[OrgId], size_max: int, progress: Progress | None) -> None:
-        answers: dict[OrgId, str] = {}
-        liars: set[OrgId] = set()
+    async def _fetch(
+        self, digest: Hash32, sources: Sequence[NodeKey], size_max: int, progress: Progress | None
+    ) -> None:
+        answers: dict[NodeKey, str] = {}
+        liars: set[NodeKey] = set()
         await trio.to_thread.run_sync(self._store.trim_partials)
         with await trio.to_thread.run_sync(self._store.resume, digest) as partial:
             for round_number in range(_ROUNDS):
@@ -121,7 +123,7 @@ class BlobExchange:
         raise BlobUnavailable(f"blob {digest.hex()[:16]}: {told or 'nobody to ask'}")
 
     async def _fetch_from(
-        self, source: OrgId, partial: PartialBlob, digest: Hash32, size_max: int, progress: Progress | None
+        self, source: NodeKey, partial: PartialBlob, digest: Hash32, size_max: int, progress: Progress | None
     ) -> None:
         async with self._transport.channel(source, KIND, _OPEN_S) as channel:
             await channel.send(encode(Wanted(digest, partial.arrived)))

@@ -4,7 +4,7 @@ from typing import Protocol
 
 import trio
 
-from ledger.types import OrgId
+from ledger.types import NodeKey
 from node.network.transport import ChannelClosed, PeerUnreachable, RequestRefused, RequestTimedOut
 from node.network.wire import FrameKind, FrameReader, InvalidFrame, frame
 
@@ -32,14 +32,14 @@ class ByteStream(Protocol):
 class FramedChannel:
     """See transport.Channel. `stall_s`: how long the peer may give or take nothing."""
 
-    def __init__(self, stream: ByteStream, peer: OrgId, stall_s: float) -> None:
+    def __init__(self, stream: ByteStream, peer: NodeKey, stall_s: float) -> None:
         self._stream = stream
         self._peer = peer
         self._stall_s = stall_s
         self._reader = FrameReader({FrameKind.DATA: 0, FrameKind.REFUSAL: REFUSAL_BYTES_MAX})
 
     @property
-    def peer(self) -> OrgId:
+    def peer(self) -> NodeKey:
         return self._peer
 
     async def send(self, body: bytes) -> None:

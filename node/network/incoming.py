@@ -7,7 +7,7 @@ from collections import deque
 
 import trio
 
-from ledger.types import OrgId
+from ledger.types import NodeKey
 from node.network.transport import Limits
 
 # The consumer's own buffer: enough that it never waits for the feeder, little enough to keep turns fair.
@@ -26,13 +26,13 @@ class Incoming:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._lanes: dict[OrgId, _Lane] = {}
+        self._lanes: dict[NodeKey, _Lane] = {}
         # Peers with something waiting, in the order of their next turn.
-        self._turns: deque[OrgId] = deque()
+        self._turns: deque[NodeKey] = deque()
         self._some = trio.Event()
-        self._send, self.channel = trio.open_memory_channel[tuple[OrgId, bytes]](_CONSUMER_BUFFER)
+        self._send, self.channel = trio.open_memory_channel[tuple[NodeKey, bytes]](_CONSUMER_BUFFER)
 
-    async def put(self, org: OrgId, message: bytes) -> None:
+    async def put(self, org: NodeKey, message: bytes) -> None:
         """Queue a message of `org`, waiting while it has too much waiting. Once it is queued there is no checkpoint."""
         lane = self._lanes.setdefault(org, _Lane())
         async with lane.room:
@@ -47,7 +47,7 @@ class Incoming:
             lane.bytes += len(message)
             self._some.set()
 
-    def forget(self, org: OrgId) -> None:
+    def forget(self, org: NodeKey) -> None:
         """Drop what a former member left."""
         lane = self._lanes.get(org)
         if lane is not None:

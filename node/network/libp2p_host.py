@@ -25,7 +25,7 @@ from libp2p.stream_muxer.muxer_multistream import MuxerMultistream
 from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX
 
 from ledger.keys import KeyPair
-from ledger.types import OrgId
+from ledger.types import NodeKey
 from node.network.addresses import PEER_ID_PREFIX, Address, parse_address
 from node.network.libp2p_repairs import BoundedYamux
 from node.network.libp2p_stream import Connection, Negotiation, Stream
@@ -49,9 +49,9 @@ class Host:
         key: KeyPair,
         limits: Limits,
         nursery: trio.Nursery,
-        admit: Callable[[OrgId], bool],
-        is_member: Callable[[OrgId], bool],
-        changed: Callable[[OrgId], None],
+        admit: Callable[[NodeKey], bool],
+        is_member: Callable[[NodeKey], bool],
+        changed: Callable[[NodeKey], None],
     ) -> None:
         pair = create_new_key_pair(key.seed)
         noise = NoiseTransport(pair, noise_privkey=create_noise_key_pair().private_key)
@@ -64,7 +64,7 @@ class Host:
         self._is_member = is_member
         self._changed = changed
         self._handshakes: dict[WireSocket, None] = {}
-        self.connections: dict[OrgId, list[Connection]] = {}
+        self.connections: dict[NodeKey, list[Connection]] = {}
 
     def handle(self, protocol: str, handler: StreamHandler) -> None:
         self._handlers[TProtocol(protocol)] = handler
@@ -73,14 +73,14 @@ class Host:
         """Accept on what `open_listeners` opened."""
         self._nursery.start_soon(trio.serve_listeners, self._accept, listeners)
 
-    def live(self, org: OrgId) -> Connection | None:
+    def live(self, org: NodeKey) -> Connection | None:
         """The newest usable connection to `org`."""
         for connection in reversed(self.connections.get(org, [])):
             if connection.started.is_set() and not connection.wire.aborted:
                 return connection
         return None
 
-    async def dial(self, address: Address, org: OrgId) -> Connection:
+    async def dial(self, address: Address, org: NodeKey) -> Connection:
         """Connect within `dial_s`; raises PeerUnreachable that says what failed."""
         try:
             with trio.fail_after(self._limits.dial_s):
@@ -115,7 +115,9 @@ class Host:
             self._handshakes.pop(wire, None)
         await connection.ended.wait()
 
-    async def _upgrade(self, wire: WireSocket, direction: Direction, place: str, expected: OrgId | None) -> Connection:
+    async def _upgrade(
+        self, wire: WireSocket, direction: Direction, place: str, expected: NodeKey | None
+    ) -> Connection:
         """Noise, then the question who may, then Yamux; the connection then lives in a task of its own."""
         done = False
         try:
@@ -243,11 +245,11 @@ async def _open_tcp(address: Address) -> trio.SocketStream:
     return await trio.open_tcp_stream(str(found[0][4][0]), address.port)
 
 
-def _org_of(peer: Any) -> OrgId:
+def _org_of(peer: Any) -> NodeKey:
     raw: bytes = peer.to_bytes()
     if len(raw) != len(PEER_ID_PREFIX) + 32 or not raw.startswith(PEER_ID_PREFIX):
         raise NotAdmitted(f"peer id {raw.hex()[:24]} is not of an Ed25519 key")
-    return OrgId(raw[len(PEER_ID_PREFIX) :])
+    return NodeKey(raw[len(PEER_ID_PREFIX) :])
 
 
 def _reason(error: BaseException) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from ledger.types import OrgId
+from ledger.types import NodeKey
 from node.network.addresses import Address, parse_address
 from node.network.channel import FramedChannel
 from node.network.incoming import Incoming
@@ -79,11 +79,11 @@ class Libp2pTransport:
         self._incoming = Incoming(config.limits)
         self._services = Services()
         self._gate = StrangerGate(config.limits)
-        self._links: dict[OrgId, MemberLink] = {}
+        self._links: dict[NodeKey, MemberLink] = {}
         self._watchers: list[PeerWatcher] = []
         self._host: Host
         self._listening: tuple[str, ...] = ()
-        self._bootstrap: dict[OrgId, list[Address]] = {}
+        self._bootstrap: dict[NodeKey, list[Address]] = {}
         for text in config.bootstrap:
             address = parse_address(text)
             if address.org is None:
@@ -99,10 +99,10 @@ class Libp2pTransport:
 
     # What the host asks.
 
-    def is_member(self, org: OrgId) -> bool:
+    def is_member(self, org: NodeKey) -> bool:
         return org in self._links
 
-    def admits(self, org: OrgId) -> bool:
+    def admits(self, org: NodeKey) -> bool:
         if org == self.me:
             return False
         if org in self._links:
@@ -110,7 +110,7 @@ class Libp2pTransport:
         strangers = {each for each in self._host.connections if each not in self._links}
         return self._gate.admit(org, strangers, trio.current_time())
 
-    def connections_changed(self, org: OrgId) -> None:
+    def connections_changed(self, org: NodeKey) -> None:
         link = self._links.get(org)
         if link is not None:
             link.changed()
@@ -118,18 +118,18 @@ class Libp2pTransport:
     # What the daemon asks: see transport.Transport.
 
     @property
-    def me(self) -> OrgId:
-        return self._config.key.org
+    def me(self) -> NodeKey:
+        return self._config.key.public
 
     @property
     def listening(self) -> tuple[str, ...]:
         return self._listening
 
     @property
-    def incoming(self) -> trio.MemoryReceiveChannel[tuple[OrgId, bytes]]:
+    def incoming(self) -> trio.MemoryReceiveChannel[tuple[NodeKey, bytes]]:
         return self._incoming.channel
 
-    def set_members(self, members: Mapping[OrgId, tuple[str, ...]]) -> None:
+    def set_members(self, members: Mapping[NodeKey, tuple[str, ...]]) -> None:
         for org in [org for org in self._links if org not in members]:
             self._links.pop(org).scope.cancel()
             self._incoming.forget(org)
@@ -153,7 +153,7 @@ class Libp2pTransport:
                 link.addresses = addresses
                 link.changed()
 
-    def _addresses(self, org: OrgId, texts: tuple[str, ...]) -> tuple[Address, ...]:
+    def _addresses(self, org: NodeKey, texts: tuple[str, ...]) -> tuple[Address, ...]:
         """Where to dial `org`: what the book says, then the bootstrap addresses of the same organisation."""
         found = []
         for text in texts:
@@ -174,11 +174,11 @@ class Libp2pTransport:
     def watch_peers(self, watcher: PeerWatcher) -> None:
         self._watchers.append(watcher)
 
-    def _tell(self, org: OrgId, connected: bool) -> None:
+    def _tell(self, org: NodeKey, connected: bool) -> None:
         for watcher in self._watchers:
             watcher(org, connected)
 
-    def post(self, to: OrgId, message: bytes) -> bool:
+    def post(self, to: NodeKey, message: bytes) -> bool:
         link = self._links.get(to)
         return link is not None and link.post(message)
 
@@ -186,7 +186,7 @@ class Libp2pTransport:
         for link in self._links.values():
             link.post(message)
 
-    async def request(self, to: OrgId, kind: str, body: bytes, timeout_s: float) -> bytes:
+    async def request(self, to: NodeKey, kind: str, body: bytes, timeout_s: float) -> bytes:
         return await self._request(self._connection(to), kind, body, timeout_s)
 
     async def request_at(self, address: str, kind: str, body: bytes, timeout_s: float) -> bytes:
@@ -214,12 +214,12 @@ class Libp2pTransport:
         return reply
 
     @asynccontextmanager
-    async def channel(self, to: OrgId, kind: str, timeout_s: float) -> AsyncIterator[Channel]:
+    async def channel(self, to: NodeKey, kind: str, timeout_s: float) -> AsyncIterator[Channel]:
         async with self._open(self._connection(to), timeout_s) as channel:
             await channel.send(kind.encode())
             yield channel
 
-    def _connection(self, to: OrgId) -> "Connection":
+    def _connection(self, to: NodeKey) -> "Connection":
         connection = self._host.live(to) if to in self._links else None
         if connection is None:
             raise PeerUnreachable(f"{to.hex()[:16]} is not connected")

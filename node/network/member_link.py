@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from ledger.types import Hash32, OrgId
+from ledger.types import Hash32, NodeKey
 from node.network.addresses import Address
 from node.network.incoming import Incoming
 from node.network.link import Inbox, Outbox, number_in, ping, pong, receiver_frames, sender_frames
@@ -35,12 +35,12 @@ class MemberLink:
 
     def __init__(
         self,
-        org: OrgId,
+        org: NodeKey,
         session: bytes,
         chain_id: Hash32,
         limits: Limits,
         incoming: Incoming,
-        told: Callable[[OrgId, bool], None],
+        told: Callable[[NodeKey, bool], None],
     ) -> None:
         self.org = org
         self.addresses: tuple[Address, ...] = ()

@@ -2,7 +2,7 @@
 
 import trio
 
-from ledger.types import OrgId
+from ledger.types import NodeKey
 from node.network.transport import PeerUnreachable
 
 # Pieces on their way; the writer then waits, as it would for a socket.
@@ -12,7 +12,7 @@ _PIPE_PIECES_MAX = 4
 class Pipe:
     """Two streams back to back. `pair`: whose, so that a cut finds it."""
 
-    def __init__(self, pair: frozenset[OrgId]) -> None:
+    def __init__(self, pair: frozenset[NodeKey]) -> None:
         self.pair = pair
         there = trio.open_memory_channel[bytes](_PIPE_PIECES_MAX)
         back = trio.open_memory_channel[bytes](_PIPE_PIECES_MAX)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import trio
 
-from ledger.types import OrgId
+from ledger.types import NodeKey
 from node.network.addresses import parse_address, peer_id
 from node.network.channel import FramedChannel
 from node.network.incoming import Incoming
@@ -30,12 +30,12 @@ from node.network.transport import (
     RequestTimedOut,
 )
 
-Fate = Callable[[OrgId, OrgId, bytes], float | None]
+Fate = Callable[[NodeKey, NodeKey, bytes], float | None]
 """(from, to, message) -> seconds until it arrives, None to lose it. libp2p links never lose or reorder while they
 are up: here it stands for links that broke and came back."""
 
 
-def _at_once(_from: OrgId, _to: OrgId, _message: bytes) -> float | None:
+def _at_once(_from: NodeKey, _to: NodeKey, _message: bytes) -> float | None:
     return 0.0
 
 
@@ -44,14 +44,14 @@ class MemoryNetwork:
     """All nodes of one test. `fate` decides about every message; `cut` names the pairs that do not reach each other."""
 
     fate: Fate = _at_once
-    nodes: dict[OrgId, "MemoryTransport"] = field(default_factory=dict)
-    cut: set[frozenset[OrgId]] = field(default_factory=set)
+    nodes: dict[NodeKey, "MemoryTransport"] = field(default_factory=dict)
+    cut: set[frozenset[NodeKey]] = field(default_factory=set)
     pipes: set[Pipe] = field(default_factory=set)
 
-    def reachable(self, one: OrgId, other: OrgId) -> bool:
+    def reachable(self, one: NodeKey, other: NodeKey) -> bool:
         return one in self.nodes and other in self.nodes and frozenset((one, other)) not in self.cut
 
-    def set_cut(self, one: OrgId, other: OrgId, cut: bool) -> None:
+    def set_cut(self, one: NodeKey, other: NodeKey, cut: bool) -> None:
         """Cut or heal the link of two nodes; both hear of it."""
         pair = frozenset((one, other))
         (self.cut.add if cut else self.cut.discard)(pair)
@@ -68,18 +68,18 @@ class MemoryNetwork:
 class MemoryTransport:
     """See transport.Transport. Made by `open_memory_transport`."""
 
-    def __init__(self, network: MemoryNetwork, org: OrgId, limits: Limits, nursery: trio.Nursery) -> None:
+    def __init__(self, network: MemoryNetwork, org: NodeKey, limits: Limits, nursery: trio.Nursery) -> None:
         self._network = network
         self._org = org
         self._limits = limits
         self._nursery = nursery
         self._incoming = Incoming(limits)
         self._services = Services()
-        self._members: dict[OrgId, _MemoryLink] = {}
+        self._members: dict[NodeKey, _MemoryLink] = {}
         self._watchers: list[PeerWatcher] = []
 
     @property
-    def me(self) -> OrgId:
+    def me(self) -> NodeKey:
         return self._org
 
     @property
@@ -87,10 +87,10 @@ class MemoryTransport:
         return (f"/ip4/127.0.0.1/tcp/1/p2p/{peer_id(self._org)}",)
 
     @property
-    def incoming(self) -> trio.MemoryReceiveChannel[tuple[OrgId, bytes]]:
+    def incoming(self) -> trio.MemoryReceiveChannel[tuple[NodeKey, bytes]]:
         return self._incoming.channel
 
-    def set_members(self, members: Mapping[OrgId, tuple[str, ...]]) -> None:
+    def set_members(self, members: Mapping[NodeKey, tuple[str, ...]]) -> None:
         for org in [org for org in self._members if org not in members]:
             link = self._members.pop(org)
             link.scope.cancel()
@@ -103,7 +103,7 @@ class MemoryTransport:
                 self._nursery.start_soon(self._carry, org, link)
         self._network.look_again()
 
-    def is_member(self, org: OrgId) -> bool:
+    def is_member(self, org: NodeKey) -> bool:
         return org in self._members
 
     def look_again(self) -> None:
@@ -116,7 +116,7 @@ class MemoryTransport:
                 link.work.set()
                 self._tell(org, up)
 
-    def _tell(self, org: OrgId, connected: bool) -> None:
+    def _tell(self, org: NodeKey, connected: bool) -> None:
         for watcher in self._watchers:
             watcher(org, connected)
 
@@ -141,7 +141,7 @@ class MemoryTransport:
     def watch_peers(self, watcher: PeerWatcher) -> None:
         self._watchers.append(watcher)
 
-    def post(self, to: OrgId, message: bytes) -> bool:
+    def post(self, to: NodeKey, message: bytes) -> bool:
         if len(message) > self._limits.message_bytes_max:
             raise ValueError(f"a message of {len(message)} bytes, want at most {self._limits.message_bytes_max}")
         link = self._members.get(to)
@@ -151,7 +151,7 @@ class MemoryTransport:
         for org in self._members:
             self.post(org, message)
 
-    async def _carry(self, org: OrgId, link: "_MemoryLink") -> None:
+    async def _carry(self, org: NodeKey, link: "_MemoryLink") -> None:
         with link.scope:
             while True:
                 while link.connected and link.waiting:
@@ -165,24 +165,24 @@ class MemoryTransport:
                 link.work = trio.Event()
                 await link.work.wait()
 
-    async def _deliver(self, org: OrgId, message: bytes) -> None:
+    async def _deliver(self, org: NodeKey, message: bytes) -> None:
         node = self._network.nodes.get(org)
         if node is not None and self._network.reachable(self._org, org) and node.is_member(self._org):
             await node.take_in(self._org, message)
 
-    async def _deliver_late(self, org: OrgId, link: "_MemoryLink", message: bytes, delay_s: float) -> None:
+    async def _deliver_late(self, org: NodeKey, link: "_MemoryLink", message: bytes, delay_s: float) -> None:
         await trio.sleep(delay_s)
         await self._deliver(org, message)
         link.flight.release()
 
-    async def take_in(self, org: OrgId, message: bytes) -> None:
+    async def take_in(self, org: NodeKey, message: bytes) -> None:
         """Called by the sender's task, which waits while too much of its messages waits here."""
         await self._incoming.put(org, message)
 
     async def feed(self) -> None:
         await self._incoming.feed()
 
-    async def request(self, to: OrgId, kind: str, body: bytes, timeout_s: float) -> bytes:
+    async def request(self, to: NodeKey, kind: str, body: bytes, timeout_s: float) -> bytes:
         if to not in self._members:
             raise PeerUnreachable(f"{to.hex()[:16]} is not connected")
         return await self._request(to, kind, body, timeout_s)
@@ -193,7 +193,7 @@ class MemoryTransport:
             raise InvalidAddress(f"{address!r}: want /p2p/<peer id> at the end")
         return await self._request(org, kind, body, timeout_s)
 
-    async def _request(self, to: OrgId, kind: str, body: bytes, timeout_s: float) -> bytes:
+    async def _request(self, to: NodeKey, kind: str, body: bytes, timeout_s: float) -> bytes:
         try:
             with trio.fail_after(timeout_s):
                 async with self._open(to) as channel:
@@ -203,7 +203,7 @@ class MemoryTransport:
         return reply
 
     @asynccontextmanager
-    async def channel(self, to: OrgId, kind: str, timeout_s: float) -> AsyncIterator[Channel]:
+    async def channel(self, to: NodeKey, kind: str, timeout_s: float) -> AsyncIterator[Channel]:
         if to not in self._members:
             raise PeerUnreachable(f"{to.hex()[:16]} is not connected")
         async with self._open(to) as channel:
@@ -211,7 +211,7 @@ class MemoryTransport:
             yield channel
 
     @asynccontextmanager
-    async def _open(self, to: OrgId) -> AsyncIterator[FramedChannel]:
+    async def _open(self, to: NodeKey) -> AsyncIterator[FramedChannel]:
         network = self._network
         if not network.reachable(self._org, to):
             raise PeerUnreachable(f"{to.hex()[:16]} is not connected")
@@ -223,11 +223,11 @@ class MemoryTransport:
         finally:
             pipe.ends[0].finish()
 
-    def start_answer(self, asker: OrgId, pipe: Pipe) -> None:
+    def start_answer(self, asker: NodeKey, pipe: Pipe) -> None:
         """Called by the asking node: serve the other end of its pipe in a task of ours."""
         self._nursery.start_soon(self._answer, asker, pipe)
 
-    async def _answer(self, asker: OrgId, pipe: Pipe) -> None:
+    async def _answer(self, asker: NodeKey, pipe: Pipe) -> None:
         try:
             await self._services.answer(FramedChannel(pipe.ends[1], asker, self._limits.stall_s), self.is_member(asker))
         finally:
@@ -253,7 +253,7 @@ class MemoryTransport:
 
 @asynccontextmanager
 async def open_memory_transport(
-    network: MemoryNetwork, org: OrgId, limits: Limits | None = None
+    network: MemoryNetwork, org: NodeKey, limits: Limits | None = None
 ) -> AsyncIterator[MemoryTransport]:
     """Put a node on `network` until the block is left."""
     async with trio.open_nursery() as nursery:

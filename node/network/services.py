@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import trio
 
-from ledger.types import OrgId
+from ledger.types import NodeKey
 from node.network.channel import FramedChannel, FrameOutOfBounds
 from node.network.transport import (
     Answer,
@@ -47,7 +47,7 @@ class Services:
 
     def __init__(self) -> None:
         self._services: dict[str, _Service] = {}
-        self._open: Counter[tuple[OrgId, str]] = Counter()
+        self._open: Counter[tuple[NodeKey, str]] = Counter()
 
     def add_channel(self, kind: str, handler: ChannelHandler, concurrent_per_peer: int, strangers: bool) -> None:
         assert kind not in self._services, f"{kind} is served already"
@@ -85,7 +85,7 @@ class Services:
                 await channel.refuse(refusals[0])
 
     @contextmanager
-    def _slot(self, peer: OrgId, kind: str, is_member: bool) -> Iterator[_Service]:
+    def _slot(self, peer: NodeKey, kind: str, is_member: bool) -> Iterator[_Service]:
         service = self._services.get(kind)
         if service is None:
             raise RequestRefused("unknown_kind", f"{kind!r} is not served here")

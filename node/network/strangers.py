@@ -1,6 +1,6 @@
 """How many peers that are no members may be connected, and how often new ones are let in. Pure: told the time."""
 
-from ledger.types import OrgId
+from ledger.types import NodeKey
 from node.network.transport import Limits
 
 
@@ -15,7 +15,7 @@ class StrangerGate:
         self._refilled_at = 0.0
         self._strangers_max = limits.strangers_max
 
-    def admit(self, org: OrgId, connected: set[OrgId], now: float) -> bool:
+    def admit(self, org: NodeKey, connected: set[NodeKey], now: float) -> bool:
         """Whether stranger `org` may connect while strangers `connected` are. Takes a token when it may."""
         self._tokens = min(self._tokens_max, self._tokens + (now - self._refilled_at) * self._per_s)
         self._refilled_at = now

@@ -13,13 +13,13 @@ from typing import Protocol
 import trio
 
 from ledger.keys import KeyPair
-from ledger.types import BLOCK_BYTES_MAX, Hash32, OrgId
+from ledger.types import BLOCK_BYTES_MAX, Hash32, NodeKey
 
-Answer = Callable[[OrgId, bytes], Awaitable[bytes]]
+Answer = Callable[[NodeKey, bytes], Awaitable[bytes]]
 """Answers one request: (who asks, body) -> reply. Raise RequestRefused to refuse with a code; any other exception
 is logged here and reaches the asker as a refusal with code "failed"."""
 
-PeerWatcher = Callable[[OrgId, bool], None]
+PeerWatcher = Callable[[NodeKey, bool], None]
 """Told (org, True) when messages to a member start to flow and (org, False) when they stop. Must not block or raise."""
 
 
@@ -64,7 +64,7 @@ class Direction(Enum):
 class PeerStatus:
     """One member as the transport sees it. Times in seconds; `since_s` is how long the present state has lasted."""
 
-    org: OrgId
+    org: NodeKey
     connected: bool
     direction: Direction | None
     address: str | None
@@ -146,7 +146,7 @@ class Channel(Protocol):
     """One exchange with one peer: frames go both ways, in order, until either side leaves."""
 
     @property
-    def peer(self) -> OrgId: ...
+    def peer(self) -> NodeKey: ...
 
     async def send(self, body: bytes) -> None:
         """Send one frame. Raises PeerUnreachable when the channel broke, RequestTimedOut when the peer stalls."""
@@ -166,24 +166,24 @@ class Transport(Protocol):
     """The network of one node. All of it is called from one trio task tree; nothing here blocks but what is async."""
 
     @property
-    def me(self) -> OrgId: ...
+    def me(self) -> NodeKey: ...
 
     @property
     def listening(self) -> tuple[str, ...]:
         """The addresses we listen on, ports filled in, with `/p2p/<our peer id>`."""
 
     @property
-    def incoming(self) -> trio.MemoryReceiveChannel[tuple[OrgId, bytes]]:
+    def incoming(self) -> trio.MemoryReceiveChannel[tuple[NodeKey, bytes]]:
         """Messages of members, each once and in the order it was posted; peers take turns."""
 
-    def set_members(self, members: Mapping[OrgId, tuple[str, ...]]) -> None:
+    def set_members(self, members: Mapping[NodeKey, tuple[str, ...]]) -> None:
         """Admit and dial exactly these (addresses may be empty: then they dial us). Others are disconnected."""
 
     def peers(self) -> list[PeerStatus]: ...
 
     def watch_peers(self, watcher: PeerWatcher) -> None: ...
 
-    def post(self, to: OrgId, message: bytes) -> bool:
+    def post(self, to: NodeKey, message: bytes) -> bool:
         """Queue a message for a member; never blocks. It is sent again after a reconnection until acknowledged.
 
         False when it cannot be on its way now: no such member, the peer is away (then it waits, and the oldest
@@ -193,13 +193,13 @@ class Transport(Protocol):
     def broadcast(self, message: bytes) -> None:
         """Post to every member but ourselves."""
 
-    async def request(self, to: OrgId, kind: str, body: bytes, timeout_s: float) -> bytes:
+    async def request(self, to: NodeKey, kind: str, body: bytes, timeout_s: float) -> bytes:
         """Ask a connected member. Raises RequestRefused, PeerUnreachable, RequestTimedOut."""
 
     async def request_at(self, address: str, kind: str, body: bytes, timeout_s: float) -> bytes:
         """Ask whoever has the key named at the end of `address`, member or not. Raises InvalidAddress too."""
 
-    def channel(self, to: OrgId, kind: str, timeout_s: float) -> AbstractAsyncContextManager[Channel]:
+    def channel(self, to: NodeKey, kind: str, timeout_s: float) -> AbstractAsyncContextManager[Channel]:
         """Open a channel to a connected member within `timeout_s`; from then on `stall_s` bounds every wait."""
 
     def serve(

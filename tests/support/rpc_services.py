@@ -93,6 +93,10 @@ class LoneServices:
     new_head: trio.Event = field(default_factory=trio.Event)
     submitted: int = 0
 
+    @property
+    def org(self) -> OrgId:
+        return self.key.org
+
     def next_nonce(self, org: OrgId) -> int:
         return self.chain.next_nonce(org) + sum(each.sender == org for each in self.pending)
 

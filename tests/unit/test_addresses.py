@@ -11,7 +11,7 @@ from ledger.errors import InvalidBytes
 from ledger.keys import KeyPair
 from ledger.types import Hash32, OrgId
 from node.network.address_book import AddressBook, AddressRecords, addresses_to_announce
-from node.network.addresses import Address, org_of_peer_id, parse_address, peer_id
+from node.network.addresses import Address, key_of_peer_id, parse_address, peer_id
 from node.network.strangers import StrangerGate
 from node.network.transport import InvalidAddress, Limits
 
@@ -23,7 +23,7 @@ PLACE = "/ip4/10.0.0.5/tcp/4001"
 @given(st.binary(min_size=32, max_size=32).map(OrgId))
 def test_a_peer_id_names_its_organisation(org):
     assert peer_id(org).startswith("12D3KooW")
-    assert org_of_peer_id(peer_id(org)) == org
+    assert key_of_peer_id(peer_id(org)) == org
 
 
 def test_peer_ids_are_those_of_libp2p():

@@ -226,6 +226,6 @@ def test_sections_become_the_settings_of_what_they_configure() -> None:
 
 
 def test_peer_of_the_examples_is_one() -> None:
-    from node.identity import org_from_peer_id
+    from node.identity import key_from_text
 
-    assert peer_id(org_from_peer_id(PEER)) == PEER
+    assert peer_id(key_from_text(PEER)) == PEER

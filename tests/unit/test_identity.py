@@ -16,13 +16,12 @@ from node.identity import (
     WrongPassphrase,
     change_passphrase,
     create_key,
+    key_from_text,
     load_key,
-    org_from_peer_id,
-    org_from_text,
     peer_id,
     read_passphrase_file,
     short_name,
-    stored_org,
+    stored_key,
 )
 from node.pkcs8 import InvalidKeyBytes, key_pem, seed_from_pem
 
@@ -40,7 +39,7 @@ def test_a_key_comes_back_as_it_was_made(tmp_path: Path, passphrase: str | None)
     path = tmp_path / "key.pem"
     made = create_key(path, passphrase)
     assert load_key(path, passphrase) == made
-    assert stored_org(path) == made.org
+    assert stored_key(path) == made.org
     assert path.stat().st_mode & 0o777 == 0o600
     assert sorted(tmp_path.iterdir()) == [path], "nothing half-written is left beside it"
 
@@ -184,7 +183,7 @@ def test_openssl_reads_what_is_written_and_writes_what_is_read(tmp_path: Path) -
     subprocess.run(command, check=True)
     theirs.chmod(0o600)
     assert load_key(theirs, "other") == made
-    assert stored_org(theirs) is None
+    assert stored_key(theirs) is None
 
 
 def test_a_passphrase_file_is_its_first_line(tmp_path: Path) -> None:
@@ -220,11 +219,11 @@ def test_a_peer_id_names_its_organisation(raw: bytes) -> None:
     org = OrgId(raw)
     text = peer_id(org)
     assert text.startswith("12D3Koo")
-    assert org_from_peer_id(text) == org_from_text(text) == org_from_text(raw.hex()) == org
+    assert key_from_text(text) == key_from_text(raw.hex()) == org
     assert text.endswith(short_name(org))
 
 
 @pytest.mark.parametrize("text", ["", "alice", "12D3KooW", "Qm" + "a" * 44, "0" * 63, "g" * 64, "12D3KooW" + "0" * 44])
 def test_what_names_no_organisation_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="want a peer id"):
-        org_from_text(text)
+        key_from_text(text)

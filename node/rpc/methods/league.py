@@ -15,7 +15,6 @@ from ledger.entries import (
     member_key,
     standing_key,
 )
-from ledger.types import OrgId
 from node.network.addresses import peer_id
 from node.rpc.errors import RpcError
 from node.rpc.method import HEX, INTEGER, OBJECT, STRING, ledger_answer, listing, method
@@ -33,11 +32,11 @@ async def committee(node: Node, *, height: Height | None = None) -> Json:
     found = node.chain.committee() if at == after else node.chain.committee_at(at)
     if found is None:
         raise RpcError("not_found", f"no committee is known for height {at}", height=node.chain.height)
-    seats = [{"org": org.hex(), "name": node.name_of(org)} for org in found.members]
+    seats = [node.signer(key) for key in found.members]
     answer = {"head": node.head(), "height": at, "committee": seats, "quorum": found.quorum, "faults": found.faults}
     answer["hash"] = found.hash.hex()
     # The order of an older height went with its state.
-    answer["leaders"] = [org.hex() for org in node.chain.leaders()] if at == after else None
+    answer["leaders"] = [node.signer(key)["org"] for key in node.chain.leaders()] if at == after else None
     return answer
 
 
@@ -70,7 +69,7 @@ async def members(node: Node, *, limit: Page = 100, offset: Count = 0) -> Json:
     """All members, and the candidates with who approved them."""
     found = list(node.chain.scan(Member, MEMBERS))
     candidates = [
-        {"org": org.hex(), "peer_id": peer_id(OrgId(org)), **to_json(candidate)}
+        {"org": org.hex(), "peer_id": peer_id(node.key_of(org)), **to_json(candidate)}
         for org, candidate in node.chain.scan(Candidate, CANDIDATES)
     ]
     shown = [_member_view(node, org, each) for org, each in found[offset : offset + limit]]
@@ -85,7 +84,7 @@ async def member(node: Node, *, org: Org) -> Json:
         if candidate is None:
             text = f"{org.hex()} is neither member nor candidate"
             raise RpcError("not_found", text, height=node.chain.height)
-        shown = {"org": org.hex(), "peer_id": peer_id(org), **to_json(candidate)}
+        shown = {"org": org.hex(), "peer_id": peer_id(node.key_of(org)), **to_json(candidate)}
         return {"head": node.head(), "status": "candidate", "member": shown}
     return {"head": node.head(), "status": "member", "member": _member_view(node, org, found)}
 
@@ -97,8 +96,8 @@ async def account(node: Node, *, org: Org | None = None) -> Json:
     """
     of = org or node.org
     found = node.chain.read(Account, account_key(of)) or Account(0, 0)
-    named = {"org": of.hex(), "peer_id": peer_id(of), "name": node.name_of(of)}
-    nonces = {"nonce": found.nonce, "next_nonce": node.services.next_nonce(of)}
+    named = {"org": of.hex(), "peer_id": peer_id(node.key_of(of)), "name": node.name_of(of)}
+    nonces = {"nonce": found.nonce, "next_nonce": node.services.next_nonce(node.key_of(of))}
     return {"head": node.head(), **named, "balance": to_json(found.balance), **nonces}
 
 
@@ -125,7 +124,7 @@ def _member_view(node: Node, org: bytes, member: Member) -> dict[str, Json]:
     standing = node.chain.read(Standing, standing_key(org)) or _NO_STANDING
     return {
         "org": org.hex(),
-        "peer_id": peer_id(OrgId(org)),
+        "peer_id": peer_id(node.key_of(org)),
         **to_json(member),
         "balance": to_json(balance.balance),
         "reputation": standing.reputation,

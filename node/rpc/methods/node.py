@@ -58,7 +58,7 @@ async def status(node: Node) -> Json:
         "head": node.head(),
         "node": {
             "org": node.org.hex(),
-            "peer_id": peer_id(node.org),
+            "peer_id": peer_id(node.services.key.public),
             "name": member.name if member else None,
             "member": member is not None,
             "version": node.version,
@@ -123,8 +123,7 @@ def _peers(node: Node) -> list[PeerStatus]:
 def _peer_view(node: Node, peer: PeerStatus) -> dict[str, Json]:
     shown = asdict(peer)
     shown["direction"] = peer.direction.value if peer.direction else None
-    shown["org"] = peer.org.hex()
-    return {**shown, "peer_id": peer_id(peer.org), "name": node.name_of(peer.org)}
+    return {**shown, **node.signer(peer.org), "peer_id": peer_id(peer.org)}
 
 
 def _records(node: Node) -> dict[str, Json] | None:
@@ -147,11 +146,12 @@ def _records(node: Node) -> dict[str, Json] | None:
 
 def _consensus(node: Node) -> dict[str, Json]:
     state = node.services.consensus_status()
+    leader = node.signer(state.leader) if state.leader else None
     return {
         "height": state.height,
         "view": state.view,
-        "leader": state.leader.hex() if state.leader else None,
-        "leader_name": node.name_of(state.leader) if state.leader else None,
+        "leader": leader["org"] if leader else None,
+        "leader_name": leader["name"] if leader else None,
         "active": state.active,
         "seconds_in_height": state.seconds_in_height,
         "synced": state.synced,

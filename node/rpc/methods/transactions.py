@@ -79,7 +79,8 @@ async def send(node: Node, *, body: JsonObject, mode: Mode = "final", timeout_s:
 
 async def pending_txs(node: Node, *, limit: Page = 20, sender: Org | None = None) -> Json:
     """Transactions that wait for a block here, in the order of their senders' nonces."""
-    waiting = [each for each in node.services.pending if sender is None or each.sender == sender]
+    key = None if sender is None else node.key_of(sender)
+    waiting = [each for each in node.services.pending if key is None or each.sender == key]
     waiting.sort(key=lambda each: (each.sender, each.nonce))
     shown = [transaction_view(each) for each in waiting[:limit]]
     return {"head": node.head(), "count": len(waiting), "transactions": shown}
@@ -88,7 +89,7 @@ async def pending_txs(node: Node, *, limit: Page = 20, sender: Org | None = None
 async def nonce(node: Node, *, org: Org | None = None) -> Json:
     """The nonce that the organisation's next transaction must carry, pending ones counted (ours when none is named)."""
     of = org or node.org
-    return {"head": node.head(), "org": of.hex(), "nonce": node.services.next_nonce(of)}
+    return {"head": node.head(), "org": of.hex(), "nonce": node.services.next_nonce(node.key_of(of))}
 
 
 Describe = Callable[[], Json]
