@@ -193,12 +193,14 @@ def test_a_union_travels_with_its_kind_and_only_its_members_do():
     [
         b"\x91" * 200_000,  # depth
         (b"\xdd\x00\x3f\x00\x00") * 1_000 + b"\xc0" * 0x3F0000,  # lists of four million, each in the last
+        b"\xdc\x10\x00" + (b"\xdc\x0f\xff" + b"\x90" * 4095) * 1000,  # four million lists, each allowed to be there
+        b"\x92\x09\x91\xdc\x00\x40" + (b"\xdc\x0f\xa0" + b"\x91\x90" * 4000) * 512,  # where blocks are due
         b"\xdd\xff\xff\xff\xff",  # a list of four thousand million
         b"\xdf\xff\xff\xff\xff",
         b"\xc6\xff\xff\xff\xff",  # bytes that do not come
         b"\xdb\xff\xff\xff\xff",
     ],
-    ids=["deep", "deep and long", "list", "map", "bytes", "text"],
+    ids=["deep", "deep and long", "many", "many inside", "list", "map", "bytes", "text"],
 )
 def test_a_bomb_costs_its_sender_only(bomb: bytes):
     tracemalloc.start()
