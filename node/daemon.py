@@ -20,7 +20,8 @@ import trio
 from consensus.events import Timing
 from consensus.intake import SignatureMemory
 from consensus.replica import Replica, ReplicaSettings
-from ledger.chain import Chain
+from ledger.chain import HEAD, Chain, Head
+from ledger.codec import decode
 from ledger.errors import CorruptStore, InvalidGenesis, StoreLocked, StoreOfAnotherVersion, StoreUnavailable
 from ledger.genesis import Genesis, genesis_from_json
 from ledger.keys import KeyPair
@@ -31,11 +32,12 @@ from node.leveldb import LevelDbStore
 from node.logs import configure_logs
 from node.metrics import Metrics
 from node.record_errors import RecordStoreError
-from node.replica import Halted, now_ms, recall_vote_from, remember_vote_from
+from node.replica import Halted, now_ms
 from node.rpc.listeners import CannotListen
 from node.rpc.server import serve_rpc
 from node.services import NodeServices
 from node.start_errors import BadStart
+from node.vote_memory import open_votes
 
 log = logging.getLogger(__name__)
 
@@ -116,19 +118,13 @@ def _read_genesis(path: Path) -> Genesis:
 def _open_disk(data_dir: Path) -> Iterator[tuple[LevelDbStore, JournalFile, int | None]]:
     """Ledger and vote journal. A journal that is missing beside a ledger, or both, means: do not vote at once."""
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    had_journal, had_ledger = (data_dir / "journal").exists(), (data_dir / "ledger").exists()
+    had_ledger = (data_dir / "ledger").exists()
     store = LevelDbStore(data_dir / "ledger")
     try:
-        if not had_journal:
-            from ledger.chain import HEAD, Head
-            from ledger.codec import decode
-
-            stored = store.get(HEAD) if had_ledger else None
-            # Only the height after the head can have been voted in; with the ledger gone too, others must be asked.
-            remember_vote_from(data_dir, decode(Head, stored).height + 2 if stored else None)
-        journal = JournalFile(data_dir / "journal")
+        stored = store.get(HEAD) if had_ledger else None
+        journal, first_vote = open_votes(data_dir, decode(Head, stored).height if stored else None)
         try:
-            yield store, journal, recall_vote_from(data_dir)
+            yield store, journal, first_vote
         finally:
             journal.close()
     finally:

@@ -5,10 +5,9 @@ magic ‖ length ‖ CRC-32 of the payload ‖ CRC-32 of these twelve bytes ‖ 
 """
 
 import logging
-import os
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from consensus.journal import JournalRecord
 from ledger.codec import Range, Size, decode, encode
 from ledger.errors import CorruptStore, InvalidBytes, StoreFull
 from ledger.types import AMOUNT_MAX
-from node.disk import sync_folder
+from node.files import AppendFile, Files, OsFiles
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +28,8 @@ _HEAD_BYTES = _HEAD.size + 4
 FRAME_BYTES_MAX = 16 * 2**20
 # Past this the file is written anew with what still counts, so that it never grows with the chain.
 REWRITE_BYTES = 8 * 2**20
+# A file that was made longer before its bytes were there ends in zeros. So few could be the end of a signature.
+TORN_ZEROS_MIN = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +49,21 @@ class JournalFile:
 
     A torn last frame, the mark of a power cut, is cut off: its write was never acknowledged. Damage before a whole
     frame raises CorruptStore: votes may have been lost, and a member that forgets its votes can be made to contradict
-    them.
+    them. A damaged last frame that no torn write looks like may hold votes that were said: `in_doubt` is called before
+    it is cut off, and must make sure that nothing is signed that could contradict them; None raises CorruptStore.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, files: Files | None = None, in_doubt: Callable[[], None] | None = None) -> None:
         self._path = path
-        existed = path.exists()
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-        if not existed:
-            os.fsync(self._file)
-            sync_folder(path.parent)
-        self._groups = self._read()
+        self._files = files or OsFiles()
+        self._in_doubt = in_doubt
+        existed = self._files.exists(path)
+        self._file = self._files.open(path)
+        self._groups = self._read() if existed else []
+        # What a killed process wrote may be read again and still not be on the disk: it counts from here on, so it
+        # must be there. A power cut after this start would else take votes that were said on the strength of it.
+        self._file.sync()
+        self._files.sync_folder(path.parent)
 
     def load(self, height: int) -> list[JournalRecord]:
         """What was recorded for a height, in order."""
@@ -68,13 +73,13 @@ class JournalFile:
         """Synced on return. Raises StoreFull or OSError; then nothing may leave that depends on it."""
         group = Group(height, tuple(records))
         frame = _frame(group)
-        end = os.lseek(self._file, 0, os.SEEK_END)
+        end = self._file.size
         try:
-            _write_all(self._file, frame)
-            os.fdatasync(self._file)
+            self._file.append(frame)
+            self._file.sync()
         except OSError as error:
             # Half a frame must not stand before a whole one.
-            os.ftruncate(self._file, end)
+            self._file.cut(end)
             raise StoreFull(
                 f"{self._path}: {len(frame)} bytes of votes could not be synced: {error.strerror}"
             ) from error
@@ -83,31 +88,39 @@ class JournalFile:
     def start_height(self, height: int) -> None:
         """Records below `height` count no more; the file is written anew when it has grown long."""
         self._groups = [group for group in self._groups if group.height >= height]
-        if os.fstat(self._file).st_size > REWRITE_BYTES:
+        if self._file.size > REWRITE_BYTES:
             self._rewrite()
 
     def close(self) -> None:
-        os.close(self._file)
+        self._file.close()
 
     def _rewrite(self) -> None:
         fresh = self._path.with_name(self._path.name + ".new")
-        file = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
         try:
-            _write_all(file, b"".join(map(_frame, self._groups)))
-            os.fsync(file)
+            file = self._write_fresh(fresh)
         except OSError as error:
-            os.close(file)
-            fresh.unlink(missing_ok=True)
+            with suppress(OSError):
+                self._files.remove(fresh)
             # The old file stays and is longer than it need be: nothing is lost.
             log.warning("%s could not be shortened: %s", self._path, error)
             return
-        os.replace(fresh, self._path)
-        sync_folder(self._path.parent)
-        os.close(self._file)
+        self._files.rename(fresh, self._path)
+        self._files.sync_folder(self._path.parent)
+        self._file.close()
         self._file = file
 
+    def _write_fresh(self, path: Path) -> AppendFile:
+        file = self._files.open(path, fresh=True)
+        try:
+            file.append(b"".join(map(_frame, self._groups)))
+            file.sync()
+        except OSError:
+            file.close()
+            raise
+        return file
+
     def _read(self) -> list[Group]:
-        data = self._path.read_bytes()
+        data = self._files.read(self._path)
         groups: list[Group] = []
         at = 0
         while at < len(data):
@@ -127,9 +140,12 @@ class JournalFile:
                 if _group_at(data, later) is not None:
                     raise CorruptStore(f"{self._path}: damaged at byte {at}, and votes stand after it at byte {later}")
             later = data.find(MAGIC, later + 1)
-        log.warning("%s: %d bytes of a torn last write are cut off", self._path, len(data) - at)
-        os.ftruncate(self._file, at)
-        os.fsync(self._file)
+        if not _is_torn(data[at:]):
+            if self._in_doubt is None:
+                raise CorruptStore(f"{self._path}: the last votes, at byte {at}, are damaged and not merely cut short")
+            self._in_doubt()
+        log.warning("%s: %d bytes of a last write that is torn are cut off", self._path, len(data) - at)
+        self._file.cut(at)
 
 
 def _frame(group: Group) -> bytes:
@@ -157,7 +173,12 @@ def _group_at(data: bytes, at: int) -> tuple[Group, int] | None:
         raise _Unreadable(f"a group of votes at byte {at} is whole and cannot be read: {error}") from None
 
 
-def _write_all(file: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(file, view) :]
+def _is_torn(rest: bytes) -> bool:
+    """Whether bytes that are no whole frame are what a power cut leaves of one: cut short, or zeros at the end."""
+    zeros = len(rest) - len(rest.rstrip(b"\0"))
+    written = rest[: len(rest) - zeros] if zeros >= TORN_ZEROS_MIN else rest
+    if len(written) < _HEAD_BYTES:
+        return MAGIC.startswith(written[: len(MAGIC)])
+    magic, length, _ = _HEAD.unpack_from(written)
+    check = int.from_bytes(written[_HEAD.size : _HEAD_BYTES], "big")
+    return magic == MAGIC and check == zlib.crc32(written[: _HEAD.size]) and len(written) < _HEAD_BYTES + int(length)

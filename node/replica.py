@@ -36,11 +36,12 @@ from ledger.chain import Outcome
 from ledger.errors import InvalidBytes, InvalidTransaction
 from ledger.transactions import Body, Transaction
 from ledger.types import Hash32, NodeKey
-from node.disk import publish_file
+from node.files import Files, OsFiles
 from node.journal_file import JournalFile
 from node.metrics import Metrics
 from node.network.transport import Transport
 from node.timers import Timers
+from node.vote_memory import remember_vote_from
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ class Halted(Exception):
 
 class ReplicaDriver:
     """`compute` gives an aggregate, None when the round is over first; `committed` hears of every final block that is
-    on disk, `heard` of every message with transactions."""
+    on disk, `heard` of every message with transactions. `clock`: milliseconds since 1970, this machine's by default."""
 
     def __init__(
         self,
@@ -71,6 +72,8 @@ class ReplicaDriver:
         compute: Callable[[AggregationTask], Awaitable[AggregationResult | None]],
         committed: Callable[[FinalBlock, Outcome], None],
         heard: Callable[[], None],
+        clock: Callable[[], int] | None = None,
+        files: Files | None = None,
     ) -> None:
         self.replica = replica
         self._journal = journal
@@ -80,6 +83,8 @@ class ReplicaDriver:
         self._compute = compute
         self._committed = committed
         self._heard = heard
+        self._clock = clock or now_ms
+        self._files = files or OsFiles()
         self._timers = Timers()
         self._waiting: dict[Hash32, list[trio.Event]] = {}
         self._outcomes: OrderedDict[Hash32, InvalidTransaction] = OrderedDict()
@@ -104,7 +109,7 @@ class ReplicaDriver:
             self._nursery = nursery
             nursery.start_soon(self._end_when_broken)
             self._transport.watch_peers(self._peer_changed)
-            self._do(lambda: self.replica.start(now_ms()))
+            self._do(lambda: self.replica.start(self._clock()))
             nursery.start_soon(self._receive)
             nursery.start_soon(self._run_timers)
             nursery.start_soon(self._send_gossip)
@@ -120,7 +125,7 @@ class ReplicaDriver:
         """Raises InvalidTransaction, and then nothing has happened."""
 
         def step() -> list[Effect]:
-            effects = self.replica.submit(transaction, now_ms())
+            effects = self.replica.submit(transaction, self._clock())
             self._note_entered(transaction)
             return effects
 
@@ -130,7 +135,7 @@ class ReplicaDriver:
         own: list[Transaction] = []
 
         def step() -> list[Effect]:
-            effects, transaction = self.replica.submit_own(body, now_ms())
+            effects, transaction = self.replica.submit_own(body, self._clock())
             self._note_entered(transaction)
             own.append(transaction)
             return effects
@@ -169,14 +174,14 @@ class ReplicaDriver:
             except InvalidBytes as error:
                 self._complain(sender, str(error))
                 continue
-            self._do(partial(self.replica.receive, sender, message, now_ms()))
+            self._do(partial(self.replica.receive, sender, message, self._clock()))
             if isinstance(message, Transactions):
                 self._heard()
 
     async def _run_timers(self) -> None:
         while True:
             name = await self._timers.next()
-            self._do(partial(self.replica.timer, name, now_ms()))
+            self._do(partial(self.replica.timer, name, self._clock()))
 
     async def _send_gossip(self) -> None:
         """Transactions that clients hand in within one turn of the loop travel in one frame."""
@@ -203,11 +208,11 @@ class ReplicaDriver:
         if result is None:
             self.replica.aggregate_failed(task)
         else:
-            self._do(partial(self.replica.aggregate_computed, task, result, now_ms()))
+            self._do(partial(self.replica.aggregate_computed, task, result, self._clock()))
 
     def _peer_changed(self, org: NodeKey, connected: bool) -> None:
         step = self.replica.connected if connected else self.replica.disconnected
-        self._do(partial(step, org, now_ms()))
+        self._do(partial(step, org, self._clock()))
 
     # --- effects
 
@@ -268,7 +273,7 @@ class ReplicaDriver:
                         task.round,
                     )
                 case VoteFrom(height):
-                    remember_vote_from(self._data_dir, height)
+                    remember_vote_from(self._data_dir, height, self._files)
                 case Halt(reason):
                     self._halt(reason)
 
@@ -292,7 +297,7 @@ class ReplicaDriver:
 
     def _mind_the_clock(self, final: FinalBlock) -> None:
         """A member whose clock is off does not vote and does not know why: tell its operator, now and then."""
-        ahead_ms = final.block.header.time - now_ms()
+        ahead_ms = final.block.header.time - self._clock()
         if abs(ahead_ms) < CLOCK_WARNING_MS or self.replica.behind > 1 or trio.current_time() < self._clock_quiet_until:
             return
         self._clock_quiet_until = trio.current_time() + CLOCK_WARNING_EVERY_S
@@ -327,25 +332,8 @@ class ReplicaDriver:
             "view": self.replica.machine.view,
         }
         path = self._data_dir / f"halt-{chain.height + 1}.json"
-        publish_file(path, (json.dumps(dump, indent=2) + "\n").encode(), mode=0o600)
+        self._files.publish(path, (json.dumps(dump, indent=2) + "\n").encode(), mode=0o600)
         raise Halted(f"{reason}; see {path}")
-
-
-VOTE_FROM = "vote-from"
-
-
-def remember_vote_from(data_dir: Path, height: int | None) -> None:
-    """From which height on a node that lost its journal may sign; None while it does not know."""
-    publish_file(data_dir / VOTE_FROM, f"{'unknown' if height is None else height}\n".encode())
-
-
-def recall_vote_from(data_dir: Path) -> int | None:
-    """0 when nothing was ever lost."""
-    path = data_dir / VOTE_FROM
-    if not path.exists():
-        return 0
-    text = path.read_text().strip()
-    return int(text) if text.isdigit() else None
 
 
 def now_ms() -> int:

@@ -84,6 +84,24 @@ def test_a_changed_byte_before_a_whole_group_stops_the_daemon(tmp_path: Path) ->
             JournalFile(path)
 
 
+def test_a_changed_byte_in_the_last_group_is_not_taken_for_a_torn_tail(tmp_path: Path) -> None:
+    """Its votes were said: cut off without a word, a restart could sign others in their place."""
+    path = tmp_path / "journal"
+    lengths = written(path)
+    data = path.read_bytes()
+    for at in range(lengths[-2], len(data), 3):
+        damaged = data[:at] + bytes([data[at] ^ 0x40]) + data[at + 1 :]
+        path.write_bytes(damaged)
+        with pytest.raises(CorruptStore):
+            JournalFile(path)
+        assert path.read_bytes() == damaged, "what may be evidence stays until somebody decides"
+        seen: list[bytes] = []
+        journal = JournalFile(path, in_doubt=lambda seen=seen: seen.append(path.read_bytes()))
+        assert seen == [damaged], "asked once, before anything is cut off"
+        assert journal.load(5) == [record for group in GROUPS[:-1] for record in group]
+        journal.close()
+
+
 def test_zeros_after_a_power_cut_are_a_torn_tail(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     lengths = written(path)
@@ -98,9 +116,22 @@ def test_a_torn_group_whose_bytes_imitate_an_empty_frame_is_still_a_torn_tail(tm
     whole = path.read_bytes()
     head = journal_file._HEAD.pack(journal_file.MAGIC, 0, 0)
     lure = head + zlib.crc32(head).to_bytes(4, "big")
-    path.write_bytes(whole + b"torn" + lure + b"torn")
+    torn = journal_file._HEAD.pack(journal_file.MAGIC, 1_000, 0)
+    path.write_bytes(whole + torn + zlib.crc32(torn).to_bytes(4, "big") + b"torn" + lure + b"torn")
     assert len(reopened(path)) == 5
     assert path.read_bytes() == whole
+
+
+def test_what_a_killed_process_left_unsynced_is_synced_before_it_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read from the page cache it looks kept; the node votes on the strength of it, and a power cut takes it."""
+    path = tmp_path / "journal"
+    written(path)
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", synced.append)
+    JournalFile(path).close()
+    assert synced
 
 
 def test_old_heights_go_and_the_newest_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
