@@ -21,7 +21,7 @@ from ledger.blocks import (
     transactions_root,
 )
 from ledger.certificates import Certificate, Committee, VoteKind, check_certificate
-from ledger.chain_rows import COMMITTEE, ChainRows, Held, height_key, put_block
+from ledger.chain_rows import COMMITTEE, ChainRows, Held, drop_blocks, height_key, put_block
 from ledger.codec import Range, Size, decode, encode
 from ledger.election import committee_of, leader_order
 from ledger.entries import ELECTION, MEMBERS, Election, Member, member_key
@@ -244,8 +244,11 @@ class Chain:
             self._outcomes.pop(next(iter(self._outcomes)))
         self._outcomes[block.id] = block, outcome
 
-    def append(self, final: FinalBlock, checked_certificate: bool = False) -> Outcome:
+    def append(self, final: FinalBlock, checked_certificate: bool = False, sync: bool = True) -> Outcome:
         """Make a final block the head: one synced batch with its certificate and everything it does.
+
+        Without `sync` a power cut may take the block back, with all after it; whoever says so calls `sync` before
+        anything leaves that rests on the block.
 
         Raises InvalidBlock, InvalidCertificate. A certificate for an invalid block is InvalidBlock too: the caller
         must take that for what it is, a broken quorum or a bug of ours (simplex rule 12).
@@ -262,11 +265,34 @@ class Chain:
         batch = WriteBatch()
         put_block(batch, final, self.committee(), outcome.next_committee)
         head = Head(block.height, block.id, block.header.time, outcome.state_root, self.chain_id)
-        self._write_state(batch, head, outcome)
+        self._write_state(batch, head, outcome, sync)
         self._outcomes.clear()
         self._head = head
         self._election = self._need_election()
         return outcome
+
+    def sync(self) -> None:
+        """The head is on the disk when this returns."""
+        self.store.write(WriteBatch({HEAD: encode(self._head)}), sync=True)
+
+    def reopen(self) -> None:
+        """Begin anew at the head that the store has now: a snapshot took the place of what was there."""
+        stored = self.store.get(HEAD)
+        if stored is None:
+            raise CorruptStore("the store that took the ledger's place has no head")
+        self._head = self._opened(stored)
+        self._outcomes.clear()
+        self._election = self._need_election()
+
+    def drop_blocks(self, below: int) -> bool:
+        """Forget the oldest blocks below a height, but not their headers; False when there was nothing to forget.
+
+        Some at a time: call again until it says so. The head's block always stays. Unsynced: at worst they are back.
+        """
+        batch = drop_blocks(self._rows, min(below, self.height))
+        if batch.changes:
+            self.store.write(batch, sync=False)
+        return bool(batch.changes)
 
     def _check_header(self, block: Block) -> None:
         header = block.header
@@ -341,7 +367,7 @@ class Chain:
             raise CorruptStore(f"the store holds chain {head.chain_id.hex()[:16]}, want {self.chain_id.hex()[:16]}")
         return head
 
-    def _write_state(self, batch: WriteBatch, head: Head, outcome: Outcome) -> None:
+    def _write_state(self, batch: WriteBatch, head: Head, outcome: Outcome, sync: bool = True) -> None:
         for key, value in outcome.changes.items():
             if value is None:
                 batch.delete(b"S" + key)
@@ -352,7 +378,7 @@ class Chain:
         for node_id, node in outcome.new_nodes.items():
             batch.put(b"N" + node_id, node)
         batch.put(HEAD, encode(head))
-        self.store.write(batch, sync=True)
+        self.store.write(batch, sync=sync)
 
 
 class Trial:

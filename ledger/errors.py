@@ -24,6 +24,14 @@ class InvalidCertificate(ValueError):
     """Votes that do not make a certificate: wrong signer, wrong count, wrong subject."""
 
 
+class InvalidProof(ValueError):
+    """A proof that does not show what it says. Its maker's fault; the text names the first step that does not hold."""
+
+
+class InvalidSnapshot(ValueError):
+    """A part of a snapshot that is not what the certified state root demands. The fault of who served it."""
+
+
 class InvalidGenesis(ValueError):
     """A genesis file that cannot start a league. The operator's fault."""
 
@@ -46,3 +54,16 @@ class StoreOfAnotherVersion(StoreUnavailable):
 
 class StoreFull(StoreUnavailable):
     """No room on the operator's disk. What was written before is safe; free space, then start the daemon again."""
+
+
+class UnknownProtocol(Exception):
+    """The league runs by a protocol that this program does not have. Nothing is lost; the operator's to mend."""
+
+    def __init__(self, version: int, from_height: int, newest: int) -> None:
+        super().__init__(
+            f"the league runs protocol {version} from height {from_height} on, this program knows protocols up to "
+            f"{newest}: install a newer one and start it with the same folder"
+        )
+        self.version = version
+        self.from_height = from_height
+        self.newest = newest

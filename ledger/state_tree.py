@@ -16,7 +16,7 @@ old versions for a while must forget a node's pending deletion as soon as a late
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Annotated
@@ -110,6 +110,13 @@ class StateTree:
             siblings.append(Hash32(sibling))
         return StateProof(tuple(siblings), None)
 
+    def children(self, node_id: bytes) -> tuple[Hash32, Hash32]:
+        """The two halves below a node that holds at least two keys."""
+        kind, left, right = _read(self.read_node, node_id)
+        if kind != _INNER:
+            raise CorruptStore(f"state node {node_id.hex()} is a leaf where the rows have several keys")
+        return Hash32(left), Hash32(right)
+
     def leaves(self) -> Iterator[StateLeaf]:
         """Every leaf in path order: to check flat rows against the tree, whole."""
         waiting: list[bytes] = [self.root]
@@ -137,6 +144,21 @@ def state_leaf(key: bytes, value: bytes) -> StateLeaf:
 def state_root(items: Mapping[bytes, bytes]) -> Hash32:
     """The root of a map given whole: for genesis, and to check flat rows against a header."""
     return StateTree(EMPTY_ROOT, lambda _: None).update(items).root
+
+
+def subtree(prefix: int, siblings: Sequence[bytes], leaves: Sequence[StateLeaf]) -> tuple[Hash32, dict[bytes, bytes]]:
+    """The root of a tree of which only one part is known, and its nodes (id → 65 bytes) in and above that part.
+
+    `prefix`: the first len(siblings) bits of every path in the part. `siblings`: what lies beside the way to it, from
+    the root down, 32 bytes each. `leaves`: all of the part, by path ascending and distinct, each with that prefix.
+    """
+    work = _Update(lambda _: None)
+    reached = work.build(len(siblings), [(leaf.path, leaf.value_hash) for leaf in leaves])
+    for depth in range(len(siblings) - 1, -1, -1):
+        sibling = siblings[depth]
+        right = prefix >> (len(siblings) - 1 - depth) & 1
+        reached = work.add(b"\x01" + (sibling + reached if right else reached + sibling))
+    return Hash32(reached), work.new_nodes
 
 
 def verify_present(root: bytes, key: bytes, value: bytes, proof: StateProof) -> bool:
