@@ -19,6 +19,8 @@ from ledger.types import AMOUNT_MAX, Hash32
 
 # A second of 8 channels at 20 kHz in float32 is 640 KB; a longer stretch is several records.
 VALUES_BYTES_MAX = 1024 * 1024
+# A record's canonical bytes: its values and some words about them.
+RECORD_BYTES_MAX = VALUES_BYTES_MAX + 4096
 DIMENSIONS_MAX = 8
 # A tree of 2^22 leaves is 256 MB of hashes while it is built; who collects more in an hour closes periods sooner.
 PERIOD_RECORDS_MAX = 2**22

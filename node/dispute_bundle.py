@@ -5,22 +5,19 @@ The rules are `ledger/disputes.py`'s, the file and its check `ledger/bundles.py`
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
-from ledger.blocks import FinalHeader
 from ledger.bundles import DisputeBundle, Statement, bundle_to_json, sign_statement
 from ledger.disputes import Finding, RecordFault, Resolution, resolve
 from ledger.entries import Anchor, anchor_key
-from ledger.errors import CorruptStore
 from ledger.keys import KeyPair
+from ledger.light_path import path_between
 from ledger.merkle import MerkleTree
 from ledger.types import Hash32
 from node.anchoring import NotAnchored
 from node.disk import publish_file
 from node.ports import ChainView
+from node.proving import proven_entry
 from node.record_store import RecordStore
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +51,12 @@ def open_dispute(chain: ChainView, store: RecordStore, key: KeyPair, period: int
     fault = _fault_of(resolution, index, kept, found)
     statement = _statement(chain, store, key, period, resolution, fault)
     named = bool(statement.anchored_leaf)
-    header = _head(chain)
     bundle = DisputeBundle(
+        path_between(chain, 0, chain.height),
         statement,
         sign_statement(key, statement),
-        anchor,
+        proven_entry(chain, anchor_key(key.org, period)),
         MerkleTree(kept).inclusion_proof(statement.index) if named else (),
-        chain.prove(anchor_key(key.org, period)),
-        header,
-        committee_changes(chain, header.header.height),
     )
     return Dispute(resolution, bundle)
 
@@ -70,22 +64,6 @@ def open_dispute(chain: ChainView, store: RecordStore, key: KeyPair, period: int
 def write_bundle(path: Path, bundle: DisputeBundle) -> None:
     """Raises OSError."""
     publish_file(path, bundle_to_json(bundle).encode())
-
-
-def committee_changes(chain: ChainView, height: int) -> tuple[FinalHeader, ...]:
-    """The shortest chain of headers from the founders' committee to the one that signed `height`.
-
-    Of each committee the last header it signed is taken: what came and went between is left out.
-    """
-    last = {final.header.committee: final for final in chain.committee_changes(0, height - 1)}
-    wanted = _need(chain.committee_at(height), height).hash
-    changes: list[FinalHeader] = []
-    at = next(iter(last), wanted)
-    while at != wanted:
-        change = last[at]
-        changes.append(change)
-        at = change.header.next_committee
-    return tuple(changes)
 
 
 def _fault_of(resolution: Resolution, index: int | None, kept: list[Hash32], found: dict[int, Hash32]) -> RecordFault:
@@ -123,13 +101,3 @@ def _statement(
         fault.expected or b"",
         resolution.found_root,
     )
-
-
-def _head(chain: ChainView) -> FinalHeader:
-    return _need(chain.final_header(chain.height), chain.height)
-
-
-def _need(found: T | None, height: int) -> T:
-    if found is None:
-        raise CorruptStore(f"the chain lacks height {height}")
-    return found

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol, TypeVar
 
 from fl.fixed_point import Bytes
-from ledger.blocks import FinalHeader, Header
+from ledger.blocks import FinalBlock, FinalHeader, Header
 from ledger.certificates import Committee
+from ledger.genesis import Genesis
 from ledger.keys import KeyPair
 from ledger.state_tree import StateProof
 from ledger.transactions import Body, Transaction
@@ -19,6 +20,9 @@ T = TypeVar("T")
 
 class ChainView(Protocol):
     """Cheap synchronous reads at the head."""
+
+    @property
+    def genesis(self) -> Genesis: ...
 
     @property
     def chain_id(self) -> Hash32: ...
@@ -37,6 +41,8 @@ class ChainView(Protocol):
     def value(self, key: bytes) -> bytes | None: ...
 
     def prove(self, key: bytes) -> StateProof: ...
+
+    def block(self, height: int) -> FinalBlock | None: ...
 
     def header(self, height: int) -> Header | None: ...
 

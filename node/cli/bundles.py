@@ -42,18 +42,28 @@ def write_bundle_file(path: Path, bundle: dict[str, Any]) -> None:
 
 def read_bundle_file(path: Path) -> "DisputeBundle":
     """Raises CliError naming the file and what is wrong in it."""
-    from ledger.bundles import FILE_BYTES_MAX, bundle_from_json
+    from ledger.bundles import bundle_from_json
     from ledger.errors import InvalidBytes
 
     try:
-        with path.open("rb") as file:
-            content = file.read(FILE_BYTES_MAX + 1)
-        return bundle_from_json(content.decode())
-    except OSError as error:
-        raise CliError(Exit.CONFIGURATION, f"{path}: {error.strerror}") from None
-    except (InvalidBytes, UnicodeDecodeError) as error:
+        return bundle_from_json(read_text(path))
+    except InvalidBytes as error:
         # A bundle that cannot be read proves nothing, whatever it was meant to prove.
         raise CliError(Exit.NOT_VERIFIED, f"{path}: {error}") from None
+
+
+def read_text(path: Path) -> str:
+    """The text of a proof's file, no more of it than a proof may have. Raises CliError, InvalidBytes."""
+    from ledger.errors import InvalidBytes
+    from ledger.proof_parts import FILE_BYTES_MAX
+
+    try:
+        with path.open("rb") as file:
+            return file.read(FILE_BYTES_MAX + 1).decode()
+    except OSError as error:
+        raise CliError(Exit.CONFIGURATION, f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise InvalidBytes(f"not UTF-8: {error.reason} at byte {error.start}") from None
 
 
 def read_genesis_file(path: Path) -> "Genesis":
@@ -68,6 +78,8 @@ def read_genesis_file(path: Path) -> "Genesis":
 
 def print_proof(bundle: "DisputeBundle") -> None:
     """The record as it lies in the store now, and what it is held against."""
+    from ledger.codec import decode
+    from ledger.entries import Anchor
     from ledger.errors import InvalidBytes
     from ledger.merkle import leaf_hash
     from ledger.records import parse_record
@@ -85,13 +97,14 @@ def print_proof(bundle: "DisputeBundle") -> None:
     if statement.anchored_leaf:
         shown["leaf anchored"] = statement.anchored_leaf.hex()
         shown["proof"] = tuple(each.hex() for each in bundle.inclusion) or "the record is alone in its period"
+    anchor, header = decode(Anchor, bundle.anchor.value or b""), bundle.path[-1].header
     print_fields(
         {
             **shown,
             "root now": statement.found_root.hex(),
-            "root anchored": bundle.anchor.root.hex(),
-            "anchored at": f"height {bundle.anchor.height}, {bundle.anchor.record_count} records",
-            "shown under": f"height {bundle.header.header.height}, state root {bundle.header.header.state_root.hex()}",
+            "root anchored": anchor.root.hex(),
+            "anchored at": f"height {anchor.height}, {anchor.record_count} records",
+            "shown under": f"height {header.height}, state root {header.state_root.hex()}",
         }
     )
 

@@ -17,9 +17,11 @@ from ledger.certificates import Equivocation, Subject, VoteKind, cast
 from ledger.disputes import Finding
 from ledger.errors import InvalidBytes
 from ledger.genesis import genesis_from_json, genesis_to_json
+from ledger.light import NO_SKIPPING
+from ledger.light_path import path_between
 from ledger.transactions import AnchorRecords, ReportEquivocation, Transfer
 from node.anchoring import NotAnchored
-from node.dispute_bundle import committee_changes, open_dispute, write_bundle
+from node.dispute_bundle import open_dispute, write_bundle
 from tests.support.factory_records import filled_store
 from tests.support.sealed_chain import SealedChain, genesis_of, key_of
 
@@ -122,20 +124,20 @@ def lived(tmp_path, sealed):
     jail(sealed, "carol")
     idle(sealed, 5)
     change(tmp_path, CHANGES[Finding.RECORD_CHANGED])
-    bundle = open_dispute(sealed.chain, store, ALICE, 2).bundle
-    assert len(bundle.changes) >= 1
-    return bundle
+    return open_dispute(sealed.chain, store, ALICE, 2).bundle
 
 
 def test_a_bundle_follows_the_committees_since_genesis(sealed, lived):
     assert verify_bundle(lived, sealed.genesis).accepted
-    assert lived.header.committee != sealed.genesis.committee
-    for at in range(len(lived.changes)):
-        without = replace(lived, changes=lived.changes[:at] + lived.changes[at + 1 :])
-        assert not verify_bundle(without, sealed.genesis).accepted
-    twice = replace(lived, changes=(lived.changes[0], *lived.changes))
-    assert not verify_bundle(twice, sealed.genesis).accepted
-    assert committee_changes(sealed.chain, 1) == ()
+    assert lived.path[-1].committee != sealed.genesis.committee
+    one_by_one = replace(lived, path=path_between(sealed.chain, 0, sealed.chain.height, NO_SKIPPING))
+    assert len(one_by_one.path) > 1
+    assert verify_bundle(one_by_one, sealed.genesis, NO_SKIPPING).accepted
+    for at in range(len(one_by_one.path)):
+        without = replace(one_by_one, path=one_by_one.path[:at] + one_by_one.path[at + 1 :])
+        assert not verify_bundle(without, sealed.genesis, NO_SKIPPING).accepted
+    backwards = replace(one_by_one, path=one_by_one.path[::-1])
+    assert not verify_bundle(backwards, sealed.genesis).accepted
 
 
 def leaves_of(plain, path=()):
@@ -181,16 +183,8 @@ def refused(text, genesis):
 def test_every_damaged_field_is_refused(sealed, lived):
     text = bundle_to_json(lived)
     assert bundle_from_json(text) == lived
-    places = [(path, value) for path, value in leaves_of(json.loads(text)) if path != ("format",)]
-    assert {path[0] for path, _ in places} == {
-        "statement",
-        "signature",
-        "anchor",
-        "inclusion",
-        "anchor_proof",
-        "header",
-        "changes",
-    }
+    places = [(path, value) for path, value in leaves_of(json.loads(text)) if path not in (("format",), ("kind",))]
+    assert {path[0] for path, _ in places} == {"path", "statement", "signature", "anchor", "inclusion"}
     for path, value in places:
         for other in damaged(value):
             plain = json.loads(text)
@@ -223,7 +217,7 @@ def test_missing_and_unknown_fields_are_refused(sealed, lived):
         assert refused(json.dumps(plain), sealed.genesis), path
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"format": "hanse-dispute-bundle-2"}', "[" * 5000])
+@pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"format": "hanse-proof-2", "kind": "dispute"}', "[" * 5000])
 def test_what_is_no_bundle_is_refused(text):
     with pytest.raises(InvalidBytes):
         bundle_from_json(text)

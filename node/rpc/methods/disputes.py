@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 
 import trio
 
-from ledger.bundles import FORMAT, DisputeBundle, bundle_from_json, bundle_to_json, verify_bundle
+from ledger.bundles import DisputeBundle, bundle_from_json, bundle_to_json, verify_bundle
 from ledger.disputes import Finding, Resolution
-from ledger.errors import InvalidBytes
+from ledger.errors import InvalidBytes, InvalidProof
+from ledger.proof_parts import FORMAT
 from node.rpc.errors import RpcError
 from node.rpc.method import BOOLEAN, HEX, INTEGER, OBJECT, STRING, answer, ledger_answer, listing, method
 from node.rpc.node import Node
@@ -95,6 +96,8 @@ async def _steadily(node: Node, look: Callable[[], T]) -> T:
             found = await trio.to_thread.run_sync(look)
         except (NotAnchored, IndexError) as error:
             raise RpcError("not_found", str(error), height=node.chain.height) from None
+        except InvalidProof as error:
+            raise RpcError("unavailable", str(error), part="proof") from None
         if node.chain.height == before:
             return found
     raise RpcError("busy", f"the head moved {ATTEMPTS_MAX} times while the records were read; ask again")
@@ -117,7 +120,7 @@ def _shown(node: Node, bundle: DisputeBundle) -> dict[str, Json]:
     return {"head": node.head(), **about, "bundle": json.loads(bundle_to_json(bundle))}
 
 
-_BUNDLE = {"type": "object", "description": f"the file form, format {FORMAT}"}
+_BUNDLE = {"type": "object", "description": f"the file form, format {FORMAT}, kind dispute"}
 _ABOUT = {"period": INTEGER, "index": INTEGER, "finding": STRING, "bundle": _BUNDLE}
 _RESOLUTION: dict[str, Json] = {
     "untouched": BOOLEAN,

@@ -71,7 +71,7 @@ async def state_get(node: Node, *, key: StateKey, prove: Flag = False) -> Json:
     `key` is such a path or the key in hex. With `prove`: the siblings under the header's state root (of presence, or of
     absence), and the header with its certificate. At height 0 the state root is the genesis's and nothing is signed.
     """
-    raw, kind = _key(node, key)
+    raw, kind = state_key(node, key)
     value = node.chain.value(raw)
     shown: dict[str, Json] = {"head": node.head(), "key": raw.hex(), "present": value is not None}
     shown["value"] = value.hex() if value is not None else None
@@ -83,7 +83,7 @@ async def state_get(node: Node, *, key: StateKey, prove: Flag = False) -> Json:
     return shown
 
 
-def _key(node: Node, text: str) -> tuple[bytes, type | None]:
+def state_key(node: Node, text: str) -> tuple[bytes, type | None]:
     """Key and entry of a path or of hex. Raises RpcError("invalid_params")."""
     name, *parts = text.split("/")
     path = PATHS.get(name)

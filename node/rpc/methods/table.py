@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 
 from node.rpc.method import Method
-from node.rpc.methods import anchors, blocks, disputes, league, node, requests, state, transactions
+from node.rpc.methods import anchors, blocks, disputes, league, node, proofs, requests, state, transactions
 
 METHODS: Mapping[str, Method] = {
     method.name: method
-    for topic in (node, blocks, transactions, league, requests, anchors, disputes, state)
+    for topic in (node, blocks, transactions, league, requests, anchors, disputes, proofs, state)
     for method in topic.METHODS
 }
