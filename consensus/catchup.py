@@ -4,7 +4,8 @@ Knows heights and peers, no sockets and no clock: times come in as milliseconds 
 right is the ledger's business; who served a wrong one is told here and asked no more.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from consensus.messages import BLOCKS_PER_MESSAGE_MAX
@@ -13,6 +14,8 @@ from ledger.types import NodeKey
 
 # Ranges ahead of the head that are asked for or wait in memory: at most 4 frames of 4 MB.
 RANGES_MAX = 4
+# Of one peer at once: while one answer is checked the next is on its way, also when only one peer is there.
+RANGES_PER_PEER_MAX = 2
 # After this long another peer is asked. A frame of 4 MB takes 3.4 s at 10 Mbit/s.
 ANSWER_TIMEOUT_MS = 5_000
 # A peer that was silent, or had not what it claimed, is left alone this long, then twice as long, up to the maximum.
@@ -32,6 +35,7 @@ class Ask:
 @dataclass(slots=True)
 class _Peer:
     height: int
+    first: int = 0
     rests_until_ms: int = 0
     rest_ms: int = REST_MS
 
@@ -60,6 +64,7 @@ class CatchUp:
         self._peers: dict[NodeKey, _Peer] = {}
         self._ranges: list[_Range] = []
         self._served: dict[int, NodeKey] = {}  # who served a block that was handed out and not judged yet
+        self.paused = False  # nothing is asked meanwhile: a snapshot is on its way
 
     @property
     def target(self) -> int:
@@ -79,13 +84,23 @@ class CatchUp:
         claims = sorted((peer.height for peer in self._peers.values()), reverse=True)
         return max(claims[min(liars, len(claims) - 1)] - self._head, 0) if claims else 0
 
-    def peer_at(self, peer: NodeKey, height: int) -> None:
-        """A peer says that its newest final block has this height."""
-        known = self._peers.get(peer)
-        if known is None:
-            self._peers[peer] = _Peer(height)
-        else:
-            known.height = height
+    def claims_of(self, peers: Collection[bytes], height: int) -> int:
+        """How many of `peers` say that they have this height behind them."""
+        return sum(state.height >= height for peer, state in self._peers.items() if peer in peers)
+
+    def is_out_of_reach(self, now_ms: int) -> bool:
+        """Whether all who are ahead and answer have dropped the block after our head: only a snapshot leads on."""
+        ahead = [
+            state for state in self._peers.values() if state.height > self._head and state.rests_until_ms <= now_ms
+        ]
+        return bool(ahead) and all(state.first > self._head + 1 for state in ahead)
+
+    def peer_at(self, peer: NodeKey, height: int, first: int | None = None) -> None:
+        """A peer says that its newest final block has this height, and that it holds blocks from `first` on."""
+        known = self._peers.setdefault(peer, _Peer(height))
+        known.height = height
+        if first is not None:
+            known.first = first
 
     def peer_gone(self, peer: NodeKey) -> None:
         """The connection closed: what was asked of it is asked of others at once."""
@@ -100,6 +115,8 @@ class CatchUp:
             if each.peer is not None and now_ms - each.asked_ms >= ANSWER_TIMEOUT_MS:
                 self._rest(each.peer, now_ms)
                 each.peer = None
+        if self.paused:
+            return []
         self._extend()
         asks = []
         for each in self._ranges:
@@ -115,11 +132,12 @@ class CatchUp:
 
     def received(self, peer: NodeKey, blocks: Sequence[FinalBlock], now_ms: int) -> None:
         """A peer's answer. Blocks that were not asked of it, or are out of order, are dropped and the peer rests."""
-        asked = next((each for each in self._ranges if each.peer == peer), None)
-        if asked is None:
-            return
-        asked.peer = None
         heights = [final.block.height for final in blocks]
+        of_peer = [each for each in self._ranges if each.peer == peer]
+        if not of_peer:
+            return
+        asked = next((each for each in of_peer if heights[:1] == [each.first]), of_peer[0])
+        asked.peer = None
         if not heights or len(heights) > asked.count or heights != list(range(asked.first, asked.first + len(heights))):
             self._rest(peer, now_ms)
             return
@@ -132,15 +150,24 @@ class CatchUp:
         if peer in self._peers:
             self._peers[peer].rest_ms = REST_MS
 
-    def take(self) -> list[FinalBlock]:
+    @property
+    def has_blocks(self) -> bool:
+        """Whether `take` gives any."""
+        return bool(self._ranges and self._ranges[0].blocks)
+
+    def take(self, most: int = RANGES_MAX * BLOCKS_PER_MESSAGE_MAX) -> list[FinalBlock]:
         """Blocks that follow the head without a gap, to be verified and appended in this order, then `advanced`."""
         taken: list[FinalBlock] = []
-        while self._ranges and self._ranges[0].blocks:
-            done = self._ranges.pop(0)
+        while self.has_blocks and len(taken) < most:
+            done = self._ranges[0]
             assert done.served_by is not None
-            for final in done.blocks:
+            part, done.blocks = done.blocks[: most - len(taken)], done.blocks[most - len(taken) :]
+            done.first, done.count = done.first + len(part), done.count - len(part)
+            if not done.blocks:
+                self._ranges.pop(0)
+            for final in part:
                 self._served[final.block.height] = done.served_by
-            taken.extend(done.blocks)
+            taken.extend(part)
         return [final for final in taken if final.block.height > self._head]
 
     def advanced(self, head: int) -> None:
@@ -182,14 +209,16 @@ class CatchUp:
             first += count
 
     def _choose(self, height: int, now_ms: int) -> NodeKey | None:
-        """An idle peer that claims the height: the one that failed least lately, then the lowest id."""
-        busy = {each.peer for each in self._ranges}
+        """A peer that has the height: the least busy, then the one that failed least lately, then the lowest id."""
+        asked = Counter(each.peer for each in self._ranges)
         able = [
-            (state.rest_ms, peer)
+            (asked[peer], state.rest_ms, peer)
             for peer, state in self._peers.items()
-            if state.height >= height and state.rests_until_ms <= now_ms and peer not in busy
+            if state.first <= height <= state.height
+            and state.rests_until_ms <= now_ms
+            and asked[peer] < RANGES_PER_PEER_MAX
         ]
-        return min(able)[1] if able else None
+        return min(able)[2] if able else None
 
     def _rest(self, peer: NodeKey, now_ms: int) -> None:
         if peer in self._peers:

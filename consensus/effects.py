@@ -59,6 +59,13 @@ class Committed:
 
 
 @dataclass(frozen=True, slots=True)
+class Rebased:
+    """A snapshot took the place of the chain: its head has this height, the blocks between were never seen here."""
+
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
 class Dropped:
     """A transaction that waited can never run any more."""
 
@@ -103,6 +110,7 @@ Effect = (
     | CancelTimer
     | Compute
     | Committed
+    | Rebased
     | Dropped
     | Refused
     | Disagreement
@@ -110,11 +118,12 @@ Effect = (
     | Halt
 )
 
-VIEW_TIMER, RESEND_TIMER, DEADLINE_TIMER, STATUS_TIMER, CATCHUP_TIMER, CLOCK_TIMER = (
+VIEW_TIMER, RESEND_TIMER, DEADLINE_TIMER, STATUS_TIMER, CATCHUP_TIMER, APPEND_TIMER, CLOCK_TIMER = (
     "view",
     "resend",
     "deadline",
     "status",
     "catchup",
+    "append",
     "clock",
 )

@@ -82,12 +82,16 @@ class Decided:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Where a peer says it is: its newest final block, and the view it works in above that. A hint, never believed."""
+    """Where a peer says it is: its newest final block, and the view it works in above that. A hint, never believed.
+
+    `first`: the lowest height whose block it holds and serves; one more than `height` when it holds none.
+    """
 
     KIND: ClassVar[int] = 7
     height: Count
     head: Digest
     view: Count
+    first: Count
 
 
 @dataclass(frozen=True, slots=True)

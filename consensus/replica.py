@@ -13,6 +13,7 @@ from consensus.bodies import is_whole
 from consensus.catchup import CatchUp
 from consensus.early import EarlyMessages
 from consensus.effects import (
+    APPEND_TIMER,
     CATCHUP_TIMER,
     CLOCK_TIMER,
     DEADLINE_TIMER,
@@ -27,6 +28,7 @@ from consensus.effects import (
     Effect,
     Halt,
     Persist,
+    Rebased,
     Refused,
     SetTimer,
     Transmit,
@@ -68,10 +70,9 @@ from consensus.messages import (
     Status,
     Transactions,
     VoteMessage,
-    fit_blocks,
     fit_transactions,
 )
-from consensus.serving import ServingBudget
+from consensus.serving import BlockServer
 from ledger.aggregation import (
     AggregationResult,
     AggregationTask,
@@ -97,6 +98,8 @@ AGGREGATES_KEPT_MAX = 64
 AGGREGATE_BYTES_MAX = 12 * 1024
 # Blocks checked and not ready yet: one a view of the height.
 UNREADY_MAX = 16
+# Fetched blocks that are checked and appended before anything else has its turn: some tens of milliseconds.
+APPENDED_PER_EVENT_MAX = 16
 # How often a replica says where it is, and sends again what waits too long.
 STATUS_MS = 2_000
 STRAGGLER_MS = 2_000
@@ -136,7 +139,7 @@ class Replica:
         self._aggregates: OrderedDict[AggregationTask, AggregationResult | None] = OrderedDict()
         self._unready: OrderedDict[Hash32, Block] = OrderedDict()
         self._early = EarlyMessages()
-        self._serving = ServingBudget()
+        self._serving = BlockServer(self.chain)
         self._arrived: dict[Hash32, int] = {}
         self._catchup = CatchUp(self.chain.height)
         self._duty_reported = -1
@@ -188,16 +191,18 @@ class Replica:
             case Body(block):
                 if block.height == self._machine.setup.height:
                     self._tell(BodyReceived(block))
-            case Status(height, _, _):
-                self._catchup.peer_at(sender, height)
+            case Status(height, _, _, first):
+                self._catchup.peer_at(sender, height, first)
                 self._ask_blocks()
                 self._hear_head(sender, height)
             case BlocksRequest(first, count):
-                self._serve_blocks(sender, first, count)
+                answer = self._serving.range(sender, first, count, now_ms)
+                if answer is not None:
+                    self._send(sender, answer)
             case Blocks(blocks):
                 self._catchup.received(sender, blocks, now_ms)
-                self._append_caught_up()
                 self._ask_blocks()
+                self._append_caught_up()
             case Transactions(transactions):
                 self._receive_transactions(sender, transactions)
         return self._end()
@@ -245,6 +250,8 @@ class Replica:
             self._try_ready()
         elif name == CATCHUP_TIMER:
             self._ask_blocks()
+        elif name == APPEND_TIMER:
+            self._append_caught_up()
         elif name == STATUS_TIMER:
             self._status(None)
             self._send_stragglers()
@@ -279,9 +286,14 @@ class Replica:
             parent=self.chain.head_id,
             key=self._key,
             timing=self._settings.timing,
-            may_vote=self._first_vote is not None and height >= self._first_vote,
+            may_vote=self._first_vote is not None and height >= self._first_vote and not self._is_over(height),
         )
         return HeightMachine(setup, records)
+
+    def _is_over(self, height: int) -> bool:
+        """Whether more members than can lie say that a height is behind them: nobody needs our vote in it any more."""
+        committee = self.chain.committee()
+        return self._catchup.claims_of(committee.members, height) > committee.faults
 
     def _tell(self, event: machine_events.Event) -> None:
         """Feed the height's machine. What its effects lead to at once is fed to it after them, never in between."""
@@ -396,7 +408,7 @@ class Replica:
     def _commit(self, final: FinalBlock, *, from_catchup: bool = False) -> None:
         """Append and go on with the next height. Raises InvalidBlock, InvalidCertificate for a block from elsewhere."""
         try:
-            outcome = self.chain.append(final, checked_certificate=not from_catchup)
+            outcome = self.chain.append(final, checked_certificate=not from_catchup, sync=not from_catchup)
         except InvalidBlock as error:
             if from_catchup:
                 raise
@@ -409,17 +421,48 @@ class Replica:
         # By catch-up the machine did not see the end itself; it is the one that tells those who are still there.
         self._machine.decided = final
         self._previous = self._machine
+        self._begin_height(final.block.transactions)
+        for sender, message in self._early.take():
+            self._consensus_message(sender, message)
+
+    def _begin_height(self, just_final: Sequence[Transaction]) -> None:
+        """The head is a new one."""
+        self._catchup.advanced(self.chain.height)
         self._machine = self._make_machine()
         self._unready.clear()
-        self._catchup.advanced(self.chain.height)
-        for transaction, reason in self.intake.new_head(final.block.transactions, self._now):
+        for transaction, reason in self.intake.new_head(just_final, self._now):
             self._arrived.pop(transaction.id, None)
             self._effects.append(Dropped(transaction, reason))
         self._skip_refused_duty()
         self._tell(Started())
         self._look_at_state()
-        for sender, message in self._early.take():
-            self._consensus_message(sender, message)
+
+    # --- a snapshot
+
+    def needs_snapshot(self, gap: int, now_ms: int) -> bool:
+        """Whether a snapshot is the way to the others: more than `gap` heights to go (0: however far, never for that
+        reason), or nobody who is ahead holds the next block any more."""
+        far = bool(gap) and self.behind > gap
+        return self.halted is None and (far or self._catchup.is_out_of_reach(now_ms))
+
+    def pause_catch_up(self, paused: bool, now_ms: int) -> list[Effect]:
+        """While a snapshot is fetched no blocks are asked for."""
+        self._begin(now_ms)
+        self._catchup.paused = paused
+        self._ask_blocks()
+        return self._end()
+
+    def rebase(self, now_ms: int) -> list[Effect]:
+        """The chain's store holds another, later head now, which a snapshot led to: go on from there."""
+        self._begin(now_ms)
+        self.chain.reopen()
+        self._effects.append(Rebased(self.chain.height))
+        self._effects.append(CancelTimer(VIEW_TIMER))
+        self._previous = None
+        self._begin_height(())
+        self._status(None)
+        self._ask_blocks()
+        return self._end()
 
     def _halt(self, reason: str) -> None:
         self.halted = reason
@@ -442,7 +485,8 @@ class Replica:
             if self._serving.allows(sender, self._now):
                 for effect in self._previous.handle(event):
                     if isinstance(effect, machine_events.Send) and isinstance(effect.message, Decided):
-                        self._serve(sender, effect.message, [effect.message.final.block])
+                        self._serving.charge(sender, effect.message.final.block, self._now)
+                        self._send(sender, effect.message)
         elif subject.height < height:
             self._status(sender)
         else:
@@ -469,27 +513,15 @@ class Replica:
             self._ask_blocks()
 
     def _serve_body(self, sender: NodeKey, height: int, block_id: Hash32) -> None:
-        if not self._serving.allows(sender, self._now):
+        if height != self._machine.setup.height:
+            decided = self._serving.decided(sender, height, self._now)
+            if decided is not None:
+                self._send(sender, decided)
             return
-        if height == self._machine.setup.height:
-            block = self._machine.body(block_id)
-            if block is not None:
-                self._serve(sender, Body(block), [block])
-        elif height <= self.chain.height:
-            final = self.chain.final_block(height)
-            if final is not None:
-                self._serve(sender, Decided(final), [final.block])
-
-    def _serve_blocks(self, sender: NodeKey, first: int, count: int) -> None:
-        if not self._serving.allows(sender, self._now):
-            return
-        finals = (self.chain.final_block(height) for height in range(first, min(first + count, self.chain.height + 1)))
-        answer = fit_blocks(final for final in finals if final is not None)
-        self._serve(sender, answer, [final.block for final in answer.blocks])
-
-    def _serve(self, peer: NodeKey, answer: Message, blocks: Sequence[Block]) -> None:
-        self._serving.spend(peer, [len(block.encoded) for block in blocks], self._now)
-        self._send(peer, answer)
+        block = self._machine.body(block_id)
+        if block is not None and self._serving.allows(sender, self._now):
+            self._serving.charge(sender, block, self._now)
+            self._send(sender, Body(block))
 
     def _receive_transactions(self, sender: NodeKey, transactions: Sequence[Transaction]) -> None:
         added = False
@@ -513,20 +545,32 @@ class Replica:
             self._effects.append(SetTimer(CATCHUP_TIMER, 1_000))
 
     def _append_caught_up(self) -> None:
-        for final in self._catchup.take():
-            if final.block.height != self.chain.height + 1:
-                continue
-            try:
-                self._commit(final, from_catchup=True)
-            except (InvalidBlock, InvalidCertificate) as error:
-                if isinstance(error, InvalidBlock) and is_whole(final.block):
-                    # The certificate was good, and so is the body: not whoever served it is at fault (simplex rule 12).
-                    self._halt(f"height {final.block.height} is certified and invalid here: {error}")
-                    return
-                culprit = self._catchup.rejected(final.block.height, self._now)
-                if culprit is not None:
-                    self._effects.append(Refused(culprit, f"block {final.block.height}: {error}"))
-                return
+        """Append some of what was fetched, with one sync for all of it: what they lead to is carried out after it."""
+        before = self.chain.height
+        for final in self._catchup.take(APPENDED_PER_EVENT_MAX):
+            if final.block.height == self.chain.height + 1 and not self._append_fetched(final):
+                break
+        if self.chain.height > before:
+            self.chain.sync()
+        if self._catchup.has_blocks:
+            self._effects.append(SetTimer(APPEND_TIMER, 0))
+        else:
+            self._ask_blocks()
+
+    def _append_fetched(self, final: FinalBlock) -> bool:
+        """Whether it was as it should be."""
+        try:
+            self._commit(final, from_catchup=True)
+        except (InvalidBlock, InvalidCertificate) as error:
+            if isinstance(error, InvalidBlock) and is_whole(final.block):
+                # The certificate was good, and so is the body: not whoever served it is at fault (simplex rule 12).
+                self._halt(f"height {final.block.height} is certified and invalid here: {error}")
+                return False
+            culprit = self._catchup.rejected(final.block.height, self._now)
+            if culprit is not None:
+                self._effects.append(Refused(culprit, f"block {final.block.height}: {error}"))
+            return False
+        return True
 
     def _hear_head(self, sender: NodeKey, height: int) -> None:
         """With the disk lost: from a quorum's heads follows the first height that we cannot have voted in."""
@@ -541,7 +585,8 @@ class Replica:
             self._effects.append(VoteFrom(self._first_vote))
 
     def _status(self, to: NodeKey | None) -> None:
-        self._send(to, Status(self.chain.height, self.chain.head_id, self._machine.view))
+        first = self.chain.held.first_block
+        self._send(to, Status(self.chain.height, self.chain.head_id, self._machine.view, first))
 
     # --- work
 

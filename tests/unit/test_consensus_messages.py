@@ -46,7 +46,7 @@ EXAMPLES: list[Message] = [
     BodyRequest(HEIGHT, BORN.id),
     Body(BORN),
     Decided(FINAL),
-    Status(7, BORN.id, 2),
+    Status(7, BORN.id, 2, 1),
     BlocksRequest(3, 64),
     Blocks((FINAL, FINAL)),
     Transactions((TRANSFER,)),

@@ -36,7 +36,7 @@ def samples(table: Table) -> list[Message]:
     finals = final_blocks(table)
     said = [each for seat in table.seats.values() for each in seat.sent(object)]
     asked = [
-        Status(3, bytes(32), 0),
+        Status(3, bytes(32), 0, 1),
         BlocksRequest(1, 64),
         BodyRequest(1, finals[0].block.id),
         Body(finals[-1].block),

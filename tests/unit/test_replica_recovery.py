@@ -78,7 +78,7 @@ def test_an_observer_follows_and_signs_nothing():
     source = table.keys[0]
     served = table.seat(source).replica
     eye.did += eye.replica.start(table.now)
-    eye.did += eye.replica.receive(source.org, Status(3, served.chain.head_id, 0), table.now)
+    eye.did += eye.replica.receive(source.org, Status(3, served.chain.head_id, 0, 1), table.now)
     (ask,) = eye.sent(BlocksRequest)
     assert (ask.from_height, ask.count) == (1, 3)
     (answer,) = [
@@ -100,7 +100,7 @@ def behind(table: Table) -> tuple[Seat, KeyPair]:
     away, source = table.keys[3], table.keys[0]
     seat = table.sit(away)
     table._letters.clear()
-    table.hand(source, away, Status(3, bytes(32), 0))
+    table.hand(source, away, Status(3, bytes(32), 0, 1))
     return seat, source
 
 

@@ -163,10 +163,10 @@ def test_one_liar_about_its_height_does_not_make_a_node_look_out_of_date():
     alice, mallory, bob, carol = table.keys
     replica = table.seat(alice).replica
     table.deliver()
-    table.hand(mallory, alice, Status(10**12, bytes(32), 0))
+    table.hand(mallory, alice, Status(10**12, bytes(32), 0, 1))
     assert replica.behind == 0
     for honest in (bob, carol):
-        table.hand(honest, alice, Status(7, bytes(32), 0))
+        table.hand(honest, alice, Status(7, bytes(32), 0, 1))
     assert replica.behind == 7
 
 
