@@ -6,8 +6,9 @@ from ledger import merkle
 from ledger.blocks import Header
 from ledger.certificates import Committee, check_certificate
 from ledger.entries import Account, account_key, request_key
+from ledger.errors import InvalidTransaction
 from ledger.state_tree import StateProof, verify_absent, verify_present
-from ledger.transactions import AnchorRecords, parse_transaction
+from ledger.transactions import AnchorRecords, Transfer, parse_transaction, sign_transaction
 from ledger.types import ZERO_HASH
 from node.network.addresses import peer_id
 from node.rpc.errors import RpcError
@@ -85,6 +86,22 @@ async def test_every_answer_of_ledger_data_says_which_head_it_is_about(node):
         wanted = [parameter for parameter in METHODS[name].parameters if parameter.required]
         if not wanted and "head" in METHODS[name].result.get("properties", {}):
             assert (await call(node, name))["head"] == head, name
+
+
+@pytest.mark.trio
+async def test_the_same_bytes_handed_in_again_are_final_where_they_were(node, services):
+    """A client that does not know whether its transfer was lost hands it in again, and pays once."""
+    rent = sign_transaction(services.key, services.chain.chain_id, 0, Transfer(BOB.org, 7, "rent"))
+    services.instant = False
+    assert (await call(node, "submit_tx", transaction=rent.encoded.hex()))["status"] == "pending"
+    services.make_block()
+    for _ in range(2):
+        again = await call(node, "submit_tx", transaction=rent.encoded.hex())
+        assert (again["status"], again["height"], again["index"]) == ("final", 1, 0)
+    assert services.submitted == 1
+    other = sign_transaction(services.key, services.chain.chain_id, 0, Transfer(BOB.org, 7, "rent again"))
+    with pytest.raises(InvalidTransaction, match="nonce 0"):
+        await call(node, "submit_tx", transaction=other.encoded.hex())
 
 
 @pytest.mark.trio

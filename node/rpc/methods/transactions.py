@@ -62,9 +62,14 @@ async def submit_tx(
     """Hand in a signed transaction, as hex of its canonical bytes.
 
     `async` answers once it is valid at the head and on its way to all members, `final` once it is in a final block.
+    `pending` is no promise: what a node took may be lost with that node before another heard of it. The same bytes may
+    be handed in again, here or at any other node, as often as one likes: they are final once or never, and where they
+    are final already the answer says so. Refused with rule `nonce`, they never will be once the account's nonce is past
+    theirs.
     """
     parsed = parse_transaction(transaction)
-    await node.services.submit(parsed)
+    if node.chain.find_transaction(parsed.id) is None:
+        await node.services.submit(parsed)
     return submitted(node, parsed, mode, timeout_s)
 
 
@@ -109,7 +114,10 @@ def submitted(
         height, index = await wait_final(node, transaction.id, timeout_s)
         return shown("final", height=height, index=index)
 
-    return Later(final) if mode == "final" else shown("pending")
+    if mode == "final":
+        return Later(final)
+    place = node.chain.find_transaction(transaction.id)
+    return shown("pending") if place is None else shown("final", height=place[0], index=place[1])
 
 
 async def wait_final(node: Node, transaction_id: Hash32, timeout_s: int) -> tuple[int, int]:
