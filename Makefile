@@ -16,10 +16,10 @@ INSTALLED := $(VENV)/.installed
 # A torch per worker: more than four only fill the memory.
 WORKERS_MAX ?= 4
 
-.PHONY: help setup demo test check bench clean
+.PHONY: help setup demo test e2e check bench clean
 
 help:  ## This list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## (.*)/  make \1\t\2/' | expand -t 16
 
 setup: $(INSTALLED)  ## Virtual environment with everything in it; asks for system packages that are missing
 
@@ -39,6 +39,9 @@ test: $(INSTALLED)  ## All tests
 	$(BIN)/python -m pytest -q -n logical --maxprocesses $(WORKERS_MAX) --dist loadfile -m 'not processes' || status=$$?; \
 	$(BIN)/python -m pytest -q -m processes || status=$$?; \
 	exit $$status
+
+e2e: $(INSTALLED)  ## Faults on real daemons: all of tests/e2e/manifests (half an hour), or MANIFEST=... or RANDOM_SEED=7
+	@$(BIN)/python -m tests.e2e.run $(MANIFEST) $(if $(RANDOM_SEED),--random $(RANDOM_SEED)) $(if $(REPORT),--report $(REPORT))
 
 check: $(INSTALLED)  ## Lint, format, types
 	$(BIN)/ruff check .
