@@ -13,7 +13,7 @@ from node.rpc.errors import RpcError
 from tests.e2e.asking import Silence
 from tests.e2e.bookkeeping import Books
 from tests.e2e.league import LOOK_EVERY_S, RunLeague
-from tests.e2e.manifest import Step
+from tests.e2e.manifest import NO_UNTIL, Step
 from tests.e2e.run_node import RunFailed, RunNode
 from tests.e2e.targets import chosen, sides
 
@@ -70,7 +70,7 @@ class Perturber:
             self._stall(step)
         else:
             self._last(step)
-        if step.until.at_the_end and step.do not in ("journal", "wipe", "power-cut"):
+        if step.until.at_the_end and step.do not in NO_UNTIL:
             for node in targets:
                 self.lasting[node.name] = undo
             if step.do == "partition":
@@ -338,7 +338,8 @@ class Perturber:
         }.get(step.do, "")
         meant = [word for word in step.target if word in ("leader", "next-leader", "follower", "f")]
         role = f" ({', '.join(meant)})" if meant else ""
-        return " ".join(f"{step.do} {names}{role}{more} until {step.until}".split())
+        until = "" if step.do in NO_UNTIL else f" until {step.until}"
+        return " ".join(f"{step.do} {names}{role}{more}{until}".split())
 
 
 def _start(nodes: Sequence[RunNode]) -> None:

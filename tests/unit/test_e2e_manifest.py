@@ -7,10 +7,13 @@ import pytest
 from tests.e2e.generate import manifest_text
 from tests.e2e.manifest import InvalidManifest, Until, parse_manifest, read_manifest
 
-MANIFESTS = Path(__file__).parents[1] / "e2e" / "manifests"
+E2E = Path(__file__).parents[1] / "e2e"
+OURS = sorted([*E2E.glob("manifests/*.toml"), *E2E.glob("short/*.toml")])
 
 
-@pytest.mark.parametrize("path", sorted(MANIFESTS.glob("*.toml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted([*E2E.glob("manifests/*.toml"), *E2E.glob("short/*.toml")]), ids=lambda path: path.stem
+)
 def test_every_manifest_of_ours_is_one(path: Path) -> None:
     manifest = read_manifest(path)
     assert manifest.name == path.stem
