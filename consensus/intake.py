@@ -9,17 +9,16 @@ from collections.abc import Iterable, Sequence
 
 from consensus.pending import Admission, PendingTransactions
 from ledger.chain import Chain, Trial
-from ledger.entries import REQUESTS_OPEN_MAX
 from ledger.errors import InvalidTransaction
 from ledger.execution import next_nonce
-from ledger.membership import is_member
+from ledger.keyring import sender_of, speaks
+from ledger.parameters import REQUESTS_OPEN_LIMIT
 from ledger.transactions import (
     AggregateRound,
     AnnounceUpdate,
     AttestBlobs,
     Body,
     DeclineRound,
-    RegisterMember,
     ReportAccuracy,
     ReportEquivocation,
     ReportForDuty,
@@ -143,7 +142,7 @@ class Intake:
         room = BLOCK_BYTES_MAX - max(BLOCK_MARGIN_BYTES, taken_bytes + BLOCK_HEADER_BYTES)
         state = self._chain.state()
         # One place stays free for each aggregate, which is not in the pool.
-        count = BLOCK_TRANSACTIONS_MAX - REQUESTS_OPEN_MAX
+        count = BLOCK_TRANSACTIONS_MAX - REQUESTS_OPEN_LIMIT
         return self.pool.ready(lambda org: next_nonce(state, org), room, count)
 
     def refused(self, refused: Sequence[tuple[Transaction, InvalidTransaction]]) -> None:
@@ -156,8 +155,14 @@ class Intake:
     def new_head(self, final: Iterable[Transaction], now_ms: int) -> list[tuple[Transaction, InvalidTransaction]]:
         """After a block: what of the pool still runs, and what is dropped for good, with the reason."""
         counted = [each for each in final if not isinstance(each.body, AggregateRound)]
-        dropped = [(loser, _nonce_is_used(loser)) for loser in self._losers(counted)]
+        losers = self._losers(counted)
         self.pool.remove_final(counted)
+        state = self._chain.state()
+        # An organisation has two keys, and one count of nonces: what one of them said may use up the other's.
+        for loser in self.pool.stale(lambda key: next_nonce(state, key)):
+            self.pool.drop(loser.id)
+            losers.append(loser)
+        dropped = [(loser, _nonce_is_used(loser)) for loser in losers]
         for each in counted:
             self._parked.pop(each.id, None)
         parked, self._parked = self._parked, OrderedDict()
@@ -184,7 +189,7 @@ class Intake:
         return dropped
 
     def _losers(self, final: Sequence[Transaction]) -> list[Transaction]:
-        """What waits with a nonce that another transaction of the same sender has used."""
+        """What waits with a nonce that another transaction signed with the same key has used."""
         rivals = [(each, self.pool.waiting(NodeKey(each.sender), each.nonce)) for each in final]
         return [waiting for each, waiting in rivals if waiting is not None and waiting.id != each.id]
 
@@ -234,16 +239,15 @@ class Intake:
         The pool shares itself out by sender, and anybody can make up senders: if each could leave something there that
         never runs, they would hold all of it for ever, at the price of some key pairs.
         """
+        sender_of(self._trial.state, transaction.sender, transaction.body)
         if self._is_member(transaction.sender):
             return
-        if not isinstance(transaction.body, RegisterMember):
-            raise InvalidTransaction("member", f"the sender {transaction.sender.hex()[:16]} is no member")
         expected = self._chain.next_nonce(transaction.sender)
         if transaction.nonce != expected:
             raise InvalidTransaction("nonce", f"nonce {transaction.nonce}, want {expected} of who is no member")
 
-    def _is_member(self, org: bytes) -> bool:
-        return is_member(self._trial.state, org)
+    def _is_member(self, key: bytes) -> bool:
+        return speaks(self._trial.state, key)
 
     @staticmethod
     def _refuse_aggregates(transaction: Transaction) -> None:

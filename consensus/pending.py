@@ -178,6 +178,14 @@ class PendingTransactions:
             for nonce in [each for each in self._queues.get(sender, _Queue()).by_nonce if each <= used]:
                 self._remove(sender, nonce)
 
+    def stale(self, next_nonce: Callable[[NodeKey], int]) -> list[Transaction]:
+        """What can never run: its nonce is used, perhaps by what another key of the same organisation signed."""
+        found: list[Transaction] = []
+        for sender, queue in self._queues.items():
+            first = next_nonce(sender)
+            found += [queue.by_nonce[nonce] for nonce in sorted(queue.by_nonce) if nonce < first]
+        return found
+
     def drop(self, transaction_id: Hash32) -> None:
         """A transaction that turned out not to be valid any more. Unknown ids are fine."""
         transaction = self._by_id.get(transaction_id)

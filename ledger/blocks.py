@@ -15,17 +15,17 @@ from ledger.transactions import Transaction
 from ledger.types import AMOUNT_MAX, BLOCK_TRANSACTIONS_MAX, TIME_MAX, Hash32
 
 Digest = Annotated[bytes, Size(32, 32)]
-Org = Annotated[bytes, Size(32, 32)]
+Key = Annotated[bytes, Size(32, 32)]
 Count = Annotated[int, Range(0, AMOUNT_MAX)]
 
-PROTOCOL_VERSION = 1
 # Views that may fail before a block is born; a leader that would show more waits for the view timer's next quorum.
 NULLIFIED_MAX = 1024
 
 
 @dataclass(frozen=True)
 class Header:
-    """What is voted on. `author` led view `view` of this height when the block was born; a re-proposal changes neither.
+    """What is voted on. `author`: the key that led view `view` of this height when the block was born; a re-proposal
+    changes neither. `version`: of the protocol that holds at this height.
 
     `time`: milliseconds since 1970, strictly above the parent's. `state_root`: after this block. `committee`: hash of
     those who vote on this height; `next_committee`: on the next. `nullified_root`: over `Block.nullified`.
@@ -37,7 +37,7 @@ class Header:
     view: Count
     time: Annotated[int, Range(0, TIME_MAX)]
     parent: Digest
-    author: Org
+    author: Key
     transactions_root: Digest
     nullified_root: Digest
     state_root: Digest

@@ -12,13 +12,13 @@ from ledger.codec import Size, encode
 from ledger.disputes import Finding
 from ledger.entries import Anchor, anchor_key
 from ledger.errors import InvalidBytes, InvalidProof
+from ledger.fields import Amount, Digest, Org
 from ledger.genesis import Genesis
 from ledger.keys import KeyPair, verify
 from ledger.light import SKIP_HEIGHTS_MAX, follow, trust_genesis
 from ledger.merkle import PROOF_HASHES_MAX, leaf_hash, verify_inclusion
 from ledger.proof_parts import Path, ProvenEntry, from_file, read_entry, to_file
 from ledger.records import RECORD_BYTES_MAX
-from ledger.transactions import Amount, Digest, Org
 from ledger.types import Hash32, OrgId
 
 

@@ -12,9 +12,9 @@ from typing import Annotated
 from ledger.codec import Range, Size, digest, encode
 from ledger.errors import InvalidCertificate
 from ledger.keys import KeyPair, verify
-from ledger.types import AMOUNT_MAX, COMMITTEE_MAX, ZERO_HASH, Hash32, OrgId
+from ledger.types import AMOUNT_MAX, COMMITTEE_MAX, ZERO_HASH, Hash32, NodeKey
 
-Org = Annotated[bytes, Size(32, 32)]
+Key = Annotated[bytes, Size(32, 32)]
 Digest = Annotated[bytes, Size(32, 32)]
 SignatureBytes = Annotated[bytes, Size(64, 64)]
 Count = Annotated[int, Range(0, AMOUNT_MAX)]
@@ -43,7 +43,7 @@ class Vote:
     """One member's signed vote."""
 
     subject: Subject
-    voter: Org
+    voter: Key
     signature: SignatureBytes
 
 
@@ -51,7 +51,7 @@ class Vote:
 class Signed:
     """A voter's signature inside a certificate."""
 
-    voter: Org
+    voter: Key
     signature: SignatureBytes
 
 
@@ -73,9 +73,9 @@ class Equivocation:
 
 @dataclass(frozen=True)
 class Committee:
-    """The members that agree on one height, in seat order (ascending id)."""
+    """The members that agree on one height, by the keys they sign with, ascending."""
 
-    members: Annotated[tuple[Org, ...], Size(1, COMMITTEE_MAX)]
+    members: Annotated[tuple[Key, ...], Size(1, COMMITTEE_MAX)]
 
     @property
     def faults(self) -> int:
@@ -94,11 +94,11 @@ class Committee:
 
 def cast(key: KeyPair, chain_id: Hash32, subject: Subject) -> Vote:
     """`key`'s vote on `subject`."""
-    return Vote(subject, key.org, key.sign(chain_id, "vote", encode(subject)))
+    return Vote(subject, key.public, key.sign(chain_id, "vote", encode(subject)))
 
 
 def vote_is_signed(chain_id: Hash32, vote: Vote) -> bool:
-    return verify(OrgId(vote.voter), vote.signature, chain_id, "vote", encode(vote.subject))
+    return verify(NodeKey(vote.voter), vote.signature, chain_id, "vote", encode(vote.subject))
 
 
 def check_certificate(chain_id: Hash32, committee: Committee, certificate: Certificate) -> None:
@@ -109,7 +109,7 @@ def check_certificate(chain_id: Hash32, committee: Committee, certificate: Certi
     check_certificate_shape(committee, certificate)
     message = encode(certificate.subject)
     for signed in certificate.signatures:
-        if not verify(OrgId(signed.voter), signed.signature, chain_id, "vote", message):
+        if not verify(NodeKey(signed.voter), signed.signature, chain_id, "vote", message):
             raise InvalidCertificate(f"signature of {signed.voter.hex()[:16]} does not verify")
 
 
@@ -148,11 +148,11 @@ def contradicts(first: Vote, second: Vote) -> bool:
     return {a.kind, b.kind} == {VoteKind.NULLIFY, VoteKind.FINALIZE}
 
 
-def check_equivocation(chain_id: Hash32, evidence: Equivocation) -> OrgId:
-    """Who is guilty. Raises InvalidCertificate when the two votes prove nothing."""
+def check_equivocation(chain_id: Hash32, evidence: Equivocation) -> NodeKey:
+    """The key of who is guilty. Raises InvalidCertificate when the two votes prove nothing."""
     if not contradicts(evidence.first, evidence.second):
         raise InvalidCertificate("the two votes do not contradict each other")
     for vote in (evidence.first, evidence.second):
         if not vote_is_signed(chain_id, vote):
             raise InvalidCertificate("a vote of the evidence is not signed by its voter")
-    return OrgId(evidence.first.voter)
+    return NodeKey(evidence.first.voter)

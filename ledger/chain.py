@@ -12,7 +12,6 @@ from typing import Annotated, TypeVar
 
 from ledger.aggregation import AggregationTask, aggregation_task, awaiting_aggregate
 from ledger.blocks import (
-    PROTOCOL_VERSION,
     Block,
     FinalBlock,
     FinalHeader,
@@ -24,7 +23,7 @@ from ledger.certificates import Certificate, Committee, VoteKind, check_certific
 from ledger.chain_rows import COMMITTEE, ChainRows, Held, drop_blocks, height_key, put_block
 from ledger.codec import Range, Size, decode, encode
 from ledger.election import committee_of, leader_order
-from ledger.entries import ELECTION, MEMBERS, Election, Member, member_key
+from ledger.entries import ELECTION, MEMBERS, Election, Member
 from ledger.errors import (
     CorruptStore,
     InvalidBlock,
@@ -33,10 +32,15 @@ from ledger.errors import (
     InvalidTransaction,
     StoreOfAnotherVersion,
 )
-from ledger.execution import Rules, apply_transaction, begin_block, end_block, next_nonce
+from ledger.execution import apply_transaction, end_block, next_nonce, open_block
 from ledger.genesis import Genesis, found
+from ledger.governance import enter_height
+from ledger.keyring import key_of, org_of
+from ledger.league_entries import SCHEDULE, Protocol, Schedule
+from ledger.parameters import LeagueParameters
+from ledger.protocols import rules_of
 from ledger.requests import next_deadline
-from ledger.state import BlockContext, State
+from ledger.state import State
 from ledger.state_tree import StateProof, StateTree
 from ledger.store import Store, WriteBatch
 from ledger.transactions import AggregateRound, Transaction
@@ -89,7 +93,6 @@ class Chain:
         self.store = store
         self.genesis = genesis
         self.chain_id = genesis.chain_id
-        self._rules = Rules(genesis.parameters)
         self._rows = ChainRows(store)
         self._check_signature = check_signature or (lambda transaction: transaction.check_signature(self.chain_id))
         self._outcomes: dict[bytes, tuple[Block, Outcome]] = {}
@@ -189,15 +192,35 @@ class Chain:
         return [(OrgId(org), member) for org, member in self.scan(Member, MEMBERS)]
 
     def org_of(self, key: bytes) -> OrgId | None:
-        """The organisation that signs with `key` now; None when no member does."""
-        return OrgId(key) if self.read(Member, member_key(key)) else None
+        """Whose key this is, or was once: a node's, or an identity of a member or a former one. None for a stranger's.
+
+        Whether it is in use says `key_of(org) == key`.
+        """
+        return org_of(self.state(), key)
 
     def key_of(self, org: bytes) -> NodeKey | None:
-        """The key that a member signs with now; None for somebody who is no member."""
-        return NodeKey(org) if self.read(Member, member_key(org)) else None
+        """The key that a member's node signs with now; None for somebody who is no member."""
+        return key_of(self.state(), org)
 
-    def next_nonce(self, org: OrgId | bytes) -> int:
-        return next_nonce(self.state(), org)
+    def seated(self) -> tuple[OrgId, ...]:
+        """Whose seats vote on the next height, ascending."""
+        return tuple(OrgId(seat.org) for seat in self._election.seats)
+
+    def next_nonce(self, key: bytes) -> int:
+        """The nonce of whoever signs with this key: an organisation's keys share theirs."""
+        return next_nonce(self.state(), key)
+
+    def parameters(self) -> LeagueParameters:
+        """What holds for the next height."""
+        return enter_height(self.state(), self.height + 1)[0]
+
+    def schedule(self) -> Schedule:
+        """Parameters that are decided and begin at a later height than the next, or with it."""
+        return self.state().need(Schedule, SCHEDULE)
+
+    def protocol(self) -> Protocol:
+        """The version that the next height runs by, and the one that is scheduled after it."""
+        return enter_height(self.state(), self.height + 1)[1]
 
     def next_deadline(self) -> int | None:
         """Block time in ms at which a request moves by itself."""
@@ -206,11 +229,14 @@ class Chain:
     # --- building and checking ---
 
     def trial(self, author: NodeKey, time: int, nullified: Sequence[Certificate] = ()) -> "Trial":
-        """An empty block on the head to try transactions on."""
+        """An empty block on the head to try transactions on. Raises UnknownProtocol."""
         return Trial(self, author, time, tuple(nullified))
 
     def check(self, block: Block) -> Outcome:
-        """What a block on the head does. Raises InvalidBlock; says nothing about time, blobs or votes."""
+        """What a block on the head does. Raises InvalidBlock; says nothing about time, blobs or votes.
+
+        Raises UnknownProtocol when the next height runs by rules that this program does not have.
+        """
         known = self._outcomes.get(block.id)
         # The id covers the header only: the same header over another body is another question.
         if known is not None and (known[0] is block or known[0] == block):
@@ -295,9 +321,9 @@ class Chain:
         return bool(batch.changes)
 
     def _check_header(self, block: Block) -> None:
-        header = block.header
+        header, protocol = block.header, self.protocol()
         wanted = {
-            "version": (header.version, PROTOCOL_VERSION),
+            "version": (header.version, rules_of(protocol.version, protocol.since_height).version),
             "chain_id": (header.chain_id, self.chain_id),
             "height": (header.height, self.height + 1),
             "parent": (header.parent, self.head_id),
@@ -392,8 +418,7 @@ class Trial:
         self._applied: list[Transaction] = []
         self._claims: list[tuple[AggregationTask, AggregateRound]] = []
         self.state = chain.state()
-        self.context = BlockContext(chain.chain_id, chain.height + 1, time, OrgId(author), chain.committee())
-        begin_block(self.state, self.context, nullified)
+        self.context = open_block(self.state, chain.chain_id, chain.height + 1, time, author, nullified)
 
     def apply(self, transaction: Transaction) -> None:
         """Raises InvalidTransaction; the signature is not looked at."""
@@ -401,7 +426,7 @@ class Trial:
             raise InvalidTransaction("full", f"a block holds {BLOCK_TRANSACTIONS_MAX} transactions")
         body = transaction.body
         claim = self._claim(body) if isinstance(body, AggregateRound) else None
-        apply_transaction(self.state, self.context, self._chain._rules, transaction)
+        apply_transaction(self.state, self.context, transaction)
         if claim is not None:
             self._claims.append(claim)
         self._applied.append(transaction)
@@ -435,7 +460,7 @@ class Trial:
         outcome = self.outcome()
         transactions = tuple(self._applied)
         header = Header(
-            version=PROTOCOL_VERSION,
+            version=self.context.rules.version,
             chain_id=self._chain.chain_id,
             height=self.context.height,
             view=view,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from ledger.certificates import Certificate, Committee
 from ledger.entries import ELECTION, MEMBERS, Election, Member, Seat, Standing, standing_key
+from ledger.membership import is_voter
 from ledger.reputation import after_missed_view
 from ledger.state import BlockContext, State
 from ledger.types import COMMITTEE_MAX, NodeKey, OrgId
@@ -16,18 +17,18 @@ from ledger.types import COMMITTEE_MAX, NodeKey, OrgId
 
 @dataclass(frozen=True, slots=True)
 class Candidacy:
-    """A member that may be seated in the next epoch."""
+    """A member that may be seated in the next epoch, and the key its node signs with."""
 
     org: OrgId
+    key: NodeKey
     reputation: int
     last_led: int
 
 
-def seat_count(eligible: int) -> int:
-    """The largest 3k + 1 that can be filled, at most 31. Fewer than four members all sit: no fault is tolerated."""
-    if eligible < 4:
-        return eligible
-    return min((eligible - 1) // 3 * 3 + 1, COMMITTEE_MAX)
+def seat_count(eligible: int, seats_max: int = COMMITTEE_MAX) -> int:
+    """The largest 3k + 1 that can be filled, at most `seats_max`. Fewer than four all sit: no fault is tolerated."""
+    able = min(eligible, seats_max)
+    return able if able < 4 else (able - 1) // 3 * 3 + 1
 
 
 def ranked(candidates: Sequence[Candidacy]) -> list[Candidacy]:
@@ -35,51 +36,65 @@ def ranked(candidates: Sequence[Candidacy]) -> list[Candidacy]:
     return sorted(candidates, key=lambda each: (-each.reputation, each.last_led, each.org))
 
 
-def reseat(current: Sequence[Seat], candidates: Sequence[Candidacy]) -> tuple[Seat, ...]:
-    """The next epoch's seats, ascending by id.
+def reseat(
+    current: Sequence[Seat], candidates: Sequence[Candidacy], seats_max: int = COMMITTEE_MAX
+) -> tuple[Seat, ...]:
+    """The next epoch's seats, ascending by organisation.
 
-    Of members that could stay, at most f are replaced, so that a third of the old committee always knows the new one;
-    seats of members that left or are jailed, and seats the committee grows by, are filled freely.
+    With f of the present committee, or one where that is none: at most f newcomers are seated, and of the members that
+    could stay at most f are not. So a committee is never taken over from one epoch to the next, and it grows and
+    shrinks to its `seat_count` in steps. Seats of members that left or are jailed stay empty beyond f newcomers.
     """
     order = ranked(candidates)
-    seats = seat_count(len(order))
+    target = seat_count(len(order), seats_max)
     sitting = {seat.org for seat in current}
     staying = [each for each in order if each.org in sitting]
-    newcomers = [each for each in order[:seats] if each.org not in sitting]
-    room = max((seats - 1) // 3, seats - len(staying))
-    chosen = newcomers[:room]
-    chosen += staying[: seats - len(chosen)]
+    newcomers = [each for each in order[:target] if each.org not in sitting]
+    # The founders are seated all at once: there is nobody to take over from.
+    step = max(1, (len(current) - 1) // 3) if current else target
+    chosen = newcomers[:step]
+    chosen += staying[: max(target - len(chosen), len(staying) - step)]
     return tuple(
-        Seat(each.org, each.reputation, each.last_led, False) for each in sorted(chosen, key=lambda each: each.org)
+        Seat(each.org, each.key, each.reputation, each.last_led, False)
+        for each in sorted(chosen, key=lambda each: each.org)
     )
 
 
 def leader_order(election: Election) -> tuple[NodeKey, ...]:
     """leader(view) is this order at view mod n: who has not led this epoch, who led longest ago, the skipped."""
+    return tuple(NodeKey(seat.key) for seat in _order(election))
+
+
+def _order(election: Election) -> list[Seat]:
     fresh = [seat for seat in election.seats if not seat.led and seat.org not in election.skipped]
     done = [seat for seat in election.seats if seat.led and seat.org not in election.skipped]
     fresh.sort(key=lambda seat: (-seat.reputation, seat.last_led, seat.org))
     done.sort(key=lambda seat: (seat.last_led, seat.org))
-    return tuple(NodeKey(seat.org) for seat in fresh + done) + tuple(NodeKey(org) for org in election.skipped)
+    by_org = {seat.org: seat for seat in election.seats}
+    return fresh + done + [by_org[org] for org in election.skipped]
 
 
 def committee_of(election: Election) -> Committee:
-    return Committee(tuple(seat.org for seat in election.seats))
+    return Committee(tuple(sorted(seat.key for seat in election.seats)))
 
 
-def first_election(founders: Sequence[OrgId], reputation: int) -> Election:
+def seated_org(election: Election, key: bytes) -> OrgId:
+    """Whose seat is held with this key."""
+    return next(OrgId(seat.org) for seat in election.seats if seat.key == key)
+
+
+def first_election(founders: Sequence[Candidacy], seats_max: int) -> Election:
     """Epoch 0: the founders, all equal."""
-    seats = reseat((), [Candidacy(org, reputation, 0) for org in founders])
-    return Election(0, 1, seats, ())
+    return Election(0, 1, reseat((), founders, seats_max), ())
 
 
 def charge_failed_views(state: State, nullified: Sequence[Certificate]) -> None:
     """Leaders of views that are shown to have failed go to the end of the order and lose a little (rule 15)."""
     election = state.need(Election, ELECTION)
-    order = leader_order(election)
+    order = _order(election)
     skipped = list(election.skipped)
     for certificate in nullified:
-        leader = order[certificate.subject.view % len(order)]
+        leader = order[certificate.subject.view % len(order)].org
         standing = state.need(Standing, standing_key(leader))
         state.put(standing_key(leader), replace(standing, reputation=after_missed_view(standing.reputation)))
         if leader not in skipped:
@@ -97,32 +112,40 @@ def redeem(state: State, org: OrgId) -> None:
 
 
 def close_height(state: State, context: BlockContext) -> None:
-    """The author has led; after as many heights as seats a new epoch begins."""
+    """The author has led. After as many heights as seats a new epoch begins, and at once when a seat is nobody's."""
     election = state.need(Election, ELECTION)
+    author = context.author_org
     seats = tuple(
-        replace(seat, led=True, last_led=context.height) if seat.org == context.author else seat
-        for seat in election.seats
+        replace(seat, led=True, last_led=context.height) if seat.org == author else seat for seat in election.seats
     )
-    skipped = tuple(org for org in election.skipped if org != context.author)
+    skipped = tuple(org for org in election.skipped if org != author)
     election = replace(election, seats=seats, skipped=skipped)
-    standing = state.need(Standing, standing_key(context.author))
-    state.put(standing_key(context.author), replace(standing, last_led=context.height))
-    if context.height - election.epoch_start + 1 >= len(seats):
-        election = _next_epoch(state, election, context.height + 1)
+    standing = state.need(Standing, standing_key(author))
+    state.put(standing_key(author), replace(standing, last_led=context.height))
+    # Who left, was expelled or became an observer votes on no height more.
+    gone = any(not is_voter(state, seat.org) for seat in seats)
+    if gone or context.height - election.epoch_start + 1 >= len(seats):
+        election = _next_epoch(state, election, context)
     state.put(ELECTION, election)
 
 
-def _next_epoch(state: State, election: Election, start: int) -> Election:
+def _next_epoch(state: State, election: Election, context: BlockContext) -> Election:
     epoch = election.epoch + 1
-    candidates = []
+    voters, eligible = [], []
     for org, member in state.scan(Member, MEMBERS):
+        if member.roles == 0:
+            continue
         standing = state.need(Standing, standing_key(org))
+        candidacy = Candidacy(OrgId(org), NodeKey(member.key), standing.reputation, standing.last_led)
+        voters.append(candidacy)
         if member.joined_epoch < epoch and standing.jailed_until_epoch <= epoch:
-            candidates.append(Candidacy(OrgId(org), standing.reputation, standing.last_led))
-    # A league whose members are all jailed keeps its committee: somebody must be able to go on.
-    again = tuple(replace(seat, led=False) for seat in election.seats)
-    seats = reseat(election.seats, candidates) if candidates else again
+            eligible.append(candidacy)
+    # A league whose members are all jailed or new keeps who sits of them: somebody must be able to go on.
+    if not eligible:
+        sitting = {seat.org for seat in election.seats}
+        eligible = [each for each in voters if each.org in sitting] or voters
+    seats = reseat(election.seats, eligible, context.parameters.seats_max)
     seated = {seat.org for seat in seats}
     faults = (len(seats) - 1) // 3
     skipped = [org for org in election.skipped if org in seated]
-    return Election(epoch, start, seats, tuple(skipped[max(0, len(skipped) - faults) :]))
+    return Election(epoch, context.height + 1, seats, tuple(skipped[max(0, len(skipped) - faults) :]))

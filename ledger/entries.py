@@ -7,44 +7,46 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Annotated
 
-from ledger.codec import Range, Size
-from ledger.transactions import (
-    Address,
+from ledger.codec import Size
+from ledger.fields import (
+    Addresses,
     Amount,
+    Count,
     Digest,
+    Duration,
+    Key,
     Millionths,
     Name,
     Org,
+    Orgs,
     Positive,
-    RequestTerms,
-    Settings,
+    Roles,
     Text,
 )
-from ledger.types import AMOUNT_MAX, COMMITTEE_MAX, MEMBERS_MAX, OrgId
-
-# Requests that are not over yet; each costs a look at its deadline in every block.
-REQUESTS_OPEN_MAX = 64
-# Of one member, or a single one with 64 tokens could close the market for a year. It takes eight to fill all places.
-REQUESTS_PER_MEMBER_MAX = 8
-CANDIDATES_MAX = 64
-
-Count = Annotated[int, Range(0, AMOUNT_MAX)]
-Orgs = Annotated[tuple[Org, ...], Size(0, MEMBERS_MAX)]
+from ledger.parameters import REQUESTS_OPEN_LIMIT
+from ledger.transactions import RequestTerms, Settings
+from ledger.types import COMMITTEE_MAX, MEMBERS_MAX, OrgId
 
 
 @dataclass(frozen=True, slots=True)
 class League:
-    """Totals of the whole league. `supply` never changes: balances plus escrow always add up to it."""
+    """Totals of the whole league. `supply` never changes: balances plus escrow always add up to it.
+
+    `voters`: members that are no observers. `electorate_height`: when it last changed who they are.
+    """
 
     name: Name
     supply: Amount
     members: Count
+    voters: Count
     candidates: Count
+    ballots: Count
+    electorate_height: Count
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """`nonce`: how many transactions of this sender are final; the next must carry exactly this number."""
+    """`nonce`: how many of this organisation's transactions are final; the next must carry exactly this number."""
 
     balance: Amount
     nonce: Count
@@ -52,18 +54,25 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Member:
+    """`key`: what its node signs with. `rotated_until`: block time to which rotations are used up (`keyring.py`)."""
+
     name: Name
-    addresses: Annotated[tuple[Address, ...], Size(0, 8)]
+    addresses: Addresses
     joined_height: Count
     joined_epoch: Count
+    key: Key
+    roles: Roles
+    rotated_until: Amount
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """Registered, not yet approved by more than two thirds of the members; forgotten at `expires_height`."""
+    """Registered, not yet approved by more than two thirds of the voters; forgotten at `expires_height`."""
 
     name: Name
-    addresses: Annotated[tuple[Address, ...], Size(0, 8)]
+    addresses: Addresses
+    key: Key
+    roles: Roles
     expires_height: Count
     approvals: Orgs
 
@@ -83,9 +92,10 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """A committee member in this epoch; `reputation` is frozen at the epoch's start."""
+    """A committee member in this epoch; `reputation` is frozen at the epoch's start, `key` follows rotations."""
 
     org: Org
+    key: Key
     reputation: Millionths
     last_led: Count
     led: bool
@@ -153,7 +163,8 @@ class Request:
 
     `model` is the current global model, the result of round `model_round` (0: the initial model), `accuracy` what
     providers measured of `judged_model`, weighted by their test records; `judged_round` its round. `ending`: cancelled
-    by the requester while updates were announced: the round in work is settled, and no other begins.
+    by the requester while updates were announced: the round in work is settled, and no other begins. `aggregation_max`
+    and `void_rounds_max`: the league's parameters when it was published.
     """
 
     requester: Org
@@ -174,6 +185,8 @@ class Request:
     accuracy: Millionths
     outcome: Text
     ending: bool
+    aggregation_max: Duration
+    void_rounds_max: Positive
 
 
 class Fate(IntEnum):
@@ -255,7 +268,7 @@ class Receipt:
 class OpenRequests:
     """Ids of the requests that are not over, in order of publication."""
 
-    ids: Annotated[tuple[Digest, ...], Size(0, REQUESTS_OPEN_MAX)]
+    ids: Annotated[tuple[Digest, ...], Size(0, REQUESTS_OPEN_LIMIT)]
 
 
 LEAGUE = b"league"

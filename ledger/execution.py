@@ -4,16 +4,21 @@ The order is part of the protocol: every member gets the same state root from th
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ledger.anchors import anchor_records
-from ledger.certificates import Certificate, check_equivocation
-from ledger.election import charge_failed_views, close_height, redeem
-from ledger.entries import ELECTION, Account, Candidate, Election, Standing, account_key, candidate_key, standing_key
-from ledger.errors import InvalidCertificate, InvalidTransaction
-from ledger.genesis import LeagueParameters
-from ledger.membership import approve, forget_expired, is_member, register
-from ledger.reputation import JAIL_EPOCHS
+from ledger.ballots import decide_carried, forget_expired_ballots, open_ballot, support
+from ledger.certificates import Certificate
+from ledger.departures import leave
+from ledger.election import charge_failed_views, close_height, committee_of, redeem, seated_org
+from ledger.entries import ELECTION, LEAGUE, Account, Election, League, Member, account_key, member_key
+from ledger.errors import InvalidTransaction
+from ledger.governance import enter_height
+from ledger.keyring import account_of, rotate, sender_of
+from ledger.membership import admit_wanted, approve, forget_expired, is_member, register
+from ledger.protocols import rules_of
+from ledger.punishment import punish
+from ledger.quota import charge
 from ledger.requests import (
     aggregate,
     announce,
@@ -26,18 +31,18 @@ from ledger.requests import (
     report_accuracy,
 )
 from ledger.rewards import deposit, withdraw
+from ledger.roles import Role, role_names
 from ledger.state import BlockContext, State
+from ledger.statements import ApproveMember, LeaveLeague, OpenBallot, RegisterMember, RotateKey, Support
 from ledger.transactions import (
     AggregateRound,
     AnchorRecords,
     AnnounceUpdate,
-    ApproveMember,
     AttestBlobs,
     CancelRequest,
     DeclineRound,
     JoinRequest,
     PublishRequest,
-    RegisterMember,
     ReportAccuracy,
     ReportEquivocation,
     ReportForDuty,
@@ -45,68 +50,104 @@ from ledger.transactions import (
     Transaction,
     Transfer,
 )
-from ledger.types import TRANSACTION_BYTES_MAX, OrgId
+from ledger.types import TRANSACTION_BYTES_MAX, Hash32, NodeKey, OrgId
+
+# Which role a member needs to say it; what is not here any member says. Who vote are those with a role at all.
+ROLES_ALLOWED: dict[type, Role] = {
+    PublishRequest: Role.REQUESTER,
+    JoinRequest: Role.PROVIDER,
+    AnchorRecords: Role.PROVIDER,
+    ApproveMember: Role.REQUESTER | Role.PROVIDER,
+    OpenBallot: Role.REQUESTER | Role.PROVIDER,
+    Support: Role.REQUESTER | Role.PROVIDER,
+}
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What the rules need to know beside the state and the block."""
+def open_block(
+    state: State, chain_id: Hash32, height: int, time: int, author: NodeKey, nullified: Sequence[Certificate]
+) -> BlockContext:
+    """What happens before the first transaction: what waited for this height or time does, failed views are charged.
 
-    parameters: LeagueParameters
-
-
-def begin_block(state: State, context: BlockContext, nullified: Sequence[Certificate]) -> None:
-    """What happens before the first transaction: failed views are charged, what fell due happens."""
+    Raises UnknownProtocol when the height runs by rules that this program does not have.
+    """
+    parameters, protocol = enter_height(state, height)
+    rules = rules_of(protocol.version, protocol.since_height)
+    election = state.need(Election, ELECTION)
+    context = BlockContext(
+        chain_id=chain_id,
+        height=height,
+        time=time,
+        author=author,
+        author_org=seated_org(election, author),
+        committee=committee_of(election),
+        seated=tuple(OrgId(seat.org) for seat in election.seats),
+        parameters=parameters,
+        rules=rules,
+    )
     charge_failed_views(state, nullified)
-    forget_expired(state, context.height)
+    forget_expired(state, height)
+    forget_expired_ballots(state, height)
     pass_deadlines(state, context)
+    return context
 
 
 def end_block(state: State, context: BlockContext) -> None:
+    """Who voted when it began need not vote now: what the others carry is decided, then the election."""
+    if state.need(League, LEAGUE).electorate_height == context.height:
+        while decide_carried(state, context) or admit_wanted(state, context):
+            pass
     close_height(state, context)
 
 
-def apply_transaction(state: State, context: BlockContext, rules: Rules, transaction: Transaction) -> None:
+def apply_transaction(state: State, context: BlockContext, transaction: Transaction) -> None:
     """All of the transaction or nothing. Raises InvalidTransaction; the signature is the caller's to check."""
     if len(transaction.encoded) > TRANSACTION_BYTES_MAX:
         raise InvalidTransaction(
             "size", f"{len(transaction.encoded)} bytes, at most {TRANSACTION_BYTES_MAX} are allowed"
         )
     trial = state.fork()
-    sender = OrgId(transaction.sender)
-    _check_standing(trial, transaction)
     if isinstance(transaction.body, AggregateRound):
-        if transaction.nonce != context.height:
-            raise InvalidTransaction("nonce", f"nonce {transaction.nonce}, want the height {context.height}")
-        aggregate(trial, context, sender, transaction.body)
+        _aggregate(trial, context, transaction, transaction.body)
         state.absorb(trial)
         return
+    sender = sender_of(trial, transaction.sender, transaction.body)
+    _check_role(trial, sender, transaction.body)
     expected = next_nonce(trial, sender)
     if transaction.nonce != expected:
         raise InvalidTransaction("nonce", f"nonce {transaction.nonce}, want {expected}")
-    _apply_body(trial, context, rules, transaction)
+    charge(trial, context, sender, transaction)
+    _apply_body(trial, context, sender, transaction)
     account = trial.need(Account, account_key(sender))
     trial.put(account_key(sender), replace(account, nonce=expected + 1))
     redeem(trial, sender)
     state.absorb(trial)
 
 
-def next_nonce(state: State, org: OrgId | bytes) -> int:
-    account = state.get(Account, account_key(org))
+def next_nonce(state: State, key: bytes) -> int:
+    """The nonce of whoever signs with this key; an organisation's keys share theirs."""
+    account = state.get(Account, account_key(account_of(state, key)))
     return account.nonce if account else 0
 
 
-def _check_standing(state: State, transaction: Transaction) -> None:
-    if is_member(state, transaction.sender):
+def _aggregate(state: State, context: BlockContext, transaction: Transaction, body: AggregateRound) -> None:
+    if transaction.sender != context.author:
+        raise InvalidTransaction("author", "only the author of a block aggregates in it")
+    if transaction.nonce != context.height:
+        raise InvalidTransaction("nonce", f"nonce {transaction.nonce}, want the height {context.height}")
+    aggregate(state, context, body)
+
+
+def _check_role(state: State, sender: OrgId, body: object) -> None:
+    wanted = ROLES_ALLOWED.get(type(body))
+    if wanted is None:
         return
-    if not isinstance(transaction.body, RegisterMember):
-        waits = state.get(Candidate, candidate_key(transaction.sender)) is not None
-        who = "a candidate that waits for approval" if waits else "no member"
-        raise InvalidTransaction("member", f"the sender {transaction.sender.hex()[:16]} is {who}")
+    roles = state.need(Member, member_key(sender)).roles
+    if not roles & wanted:
+        allowed, has = " or a ".join(role_names(wanted)), " and ".join(role_names(roles))
+        raise InvalidTransaction("role", f"{type(body).__name__} takes a {allowed}, the sender is {has}")
 
 
-def _apply_body(state: State, context: BlockContext, rules: Rules, transaction: Transaction) -> None:
-    sender = OrgId(transaction.sender)
+def _apply_body(state: State, context: BlockContext, sender: OrgId, transaction: Transaction) -> None:
     match transaction.body:
         case Transfer() as body:
             _transfer(state, sender, body)
@@ -127,12 +168,20 @@ def _apply_body(state: State, context: BlockContext, rules: Rules, transaction: 
         case CancelRequest() as body:
             cancel(state, context, sender, body)
         case RegisterMember() as body:
-            register(state, context, sender, body, rules.parameters.registration_expiry_heights)
+            register(state, context, sender, body)
         case ApproveMember() as body:
             approve(state, context, sender, body)
+        case RotateKey() as body:
+            rotate(state, context, sender, transaction.sender, body)
+        case LeaveLeague() as body:
+            leave(state, context, sender, body)
+        case OpenBallot() as body:
+            open_ballot(state, context, sender, transaction.id, body)
+        case Support() as body:
+            support(state, context, sender, body)
         case ReportEquivocation() as body:
-            _punish(state, context, body)
-        case ReportForDuty() as body:
+            punish(state, context, body)
+        case ReportForDuty():
             if sender not in state.need(Election, ELECTION).skipped:
                 raise InvalidTransaction("skipped", "the sender is not skipped")
         case SkipNonce():
@@ -146,21 +195,3 @@ def _transfer(state: State, sender: OrgId, body: Transfer) -> None:
         raise InvalidTransaction("recipient", f"{body.to.hex()[:16]} is no member")
     withdraw(state, sender, body.amount)
     deposit(state, body.to, body.amount)
-
-
-def _punish(state: State, context: BlockContext, body: ReportEquivocation) -> None:
-    """Reputation to zero and no seat for JAIL_EPOCHS. One punishment covers all that was done before it."""
-    try:
-        guilty = check_equivocation(context.chain_id, body.evidence)
-    except InvalidCertificate as error:
-        raise InvalidTransaction("evidence", str(error)) from None
-    standing = state.get(Standing, standing_key(guilty))
-    if standing is None:
-        raise InvalidTransaction("evidence", f"{guilty.hex()[:16]} is no member")
-    height = body.evidence.first.subject.height
-    if not standing.punished_height < height <= context.height:
-        wanted = f"above {standing.punished_height} and at most {context.height}"
-        raise InvalidTransaction("evidence", f"evidence of height {height}, want one {wanted}")
-    jailed = state.need(Election, ELECTION).epoch + 1 + JAIL_EPOCHS
-    punished = replace(standing, reputation=0, jailed_until_epoch=jailed, punished_height=context.height)
-    state.put(standing_key(guilty), punished)

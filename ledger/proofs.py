@@ -10,11 +10,11 @@ from typing import Annotated, Any, ClassVar
 from ledger.blocks import Header
 from ledger.bundles import DisputeBundle
 from ledger.codec import Range, Size
+from ledger.fields import Digest
 from ledger.light_path import ANCESTORS_MAX
 from ledger.merkle import PROOF_HASHES_MAX
 from ledger.proof_parts import ENTRIES_MAX, Path, ProvenEntry, from_file, to_file
 from ledger.records import PERIOD_RECORDS_MAX, RECORD_BYTES_MAX
-from ledger.transactions import Digest
 from ledger.types import BLOCK_TRANSACTIONS_MAX, TRANSACTION_BYTES_MAX
 
 

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 
 from ledger.types import MICRO
 
-JAIL_EPOCHS = 8
-
 
 def score(quality: int, data: int, duty: int) -> int:
     """One delivered round's score from quality of the update, data size and committee duty, each 0 .. MICRO."""

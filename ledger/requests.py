@@ -11,8 +11,6 @@ from ledger.anchors import anchor_totals, records_under
 from ledger.entries import (
     FINAL_STAGES,
     OPEN_REQUESTS,
-    REQUESTS_OPEN_MAX,
-    REQUESTS_PER_MEMBER_MAX,
     Fate,
     OpenRequests,
     Participant,
@@ -26,6 +24,7 @@ from ledger.entries import (
     standing_key,
 )
 from ledger.errors import InvalidTransaction
+from ledger.parameters import LeagueParameters
 from ledger.rewards import deposit, reward, withdraw
 from ledger.settlement import judge, move_reputations, pay, put_receipt, with_earnings
 from ledger.state import BlockContext, State
@@ -38,15 +37,11 @@ from ledger.transactions import (
     JoinRequest,
     PublishRequest,
     ReportAccuracy,
+    RequestTerms,
     Verdict,
 )
 from ledger.types import BLOB_BYTES_MAX, Hash32, OrgId
 
-# Rounds in a row that too few delivered; then the requester gets its escrow back instead of waiting for ever.
-VOID_ROUNDS_MAX = 3
-# A closed round waits so long for its aggregate, in ms of block time: longer than a weekend for which a league is
-# switched off. Past that nobody can make it, see `_nobody_aggregated`.
-AGGREGATION_MS_MAX = 3 * 86_400_000
 CANCELLED = "cancelled by the requester"
 # The header of an update's blob beside four bytes a parameter.
 BLOB_OVERHEAD_BYTES_MAX = 64
@@ -65,24 +60,15 @@ STAGES_ALLOWED: dict[type, frozenset[Stage]] = {
 
 def publish(state: State, context: BlockContext, sender: OrgId, request_id: Hash32, body: PublishRequest) -> None:
     """Escrow the budget and take offers until the join window ends or all places are taken."""
-    terms = body.terms
-    if terms.providers_min > terms.providers_max:
-        raise InvalidTransaction("terms", f"{terms.providers_min} providers at least, {terms.providers_max} at most")
-    if terms.limit << terms.scale_bits >= 2**31:
-        # Parameters travel as int32: terms that no vector fits would only cost the providers a round.
-        raise InvalidTransaction("terms", f"limit {terms.limit} with {terms.scale_bits} binary places exceeds 32 bits")
-    if 4 * terms.parameters > BLOB_BYTES_MAX - BLOB_OVERHEAD_BYTES_MAX:
-        raise InvalidTransaction("terms", f"{terms.parameters} parameters fit no blob of {BLOB_BYTES_MAX} bytes")
-    for settings in (terms.model_arguments, terms.strategy_settings, terms.privacy_settings, terms.training_settings):
-        names = [setting.name for setting in settings]
-        if names != sorted(set(names)):
-            raise InvalidTransaction("terms", f"settings are not ascending and distinct: {', '.join(names)}")
+    terms, limits = body.terms, context.parameters
+    _check_terms(terms, limits)
     open_requests = state.need(OpenRequests, OPEN_REQUESTS)
-    if len(open_requests.ids) >= REQUESTS_OPEN_MAX:
-        raise InvalidTransaction("full", f"{REQUESTS_OPEN_MAX} requests are open already")
-    own = sum(state.need(Request, request_key(each)).requester == sender for each in open_requests.ids)
-    if own >= REQUESTS_PER_MEMBER_MAX:
-        raise InvalidTransaction("full", f"{own} requests of the sender are open, at most {REQUESTS_PER_MEMBER_MAX}")
+    if len(open_requests.ids) >= limits.requests_open_max:
+        raise InvalidTransaction("full", f"{len(open_requests.ids)} requests are open already")
+    own = len(open_requests_of(state, sender))
+    if own >= limits.requests_per_member_max:
+        most = limits.requests_per_member_max
+        raise InvalidTransaction("full", f"{own} requests of the sender are open, at most {most}")
     withdraw(state, sender, terms.budget)
     request = Request(
         requester=sender,
@@ -103,9 +89,32 @@ def publish(state: State, context: BlockContext, sender: OrgId, request_id: Hash
         accuracy=0,
         outcome="",
         ending=False,
+        aggregation_max=limits.aggregation_max,
+        void_rounds_max=limits.void_rounds_max,
     )
     state.put(request_key(request_id), request)
     state.put(OPEN_REQUESTS, OpenRequests((*open_requests.ids, request_id)))
+
+
+def _check_terms(terms: RequestTerms, limits: LeagueParameters) -> None:
+    """Raises InvalidTransaction ("terms") for terms that contradict themselves or the league's parameters."""
+    if terms.providers_min > terms.providers_max:
+        raise InvalidTransaction("terms", f"{terms.providers_min} providers at least, {terms.providers_max} at most")
+    if terms.limit << terms.scale_bits >= 2**31:
+        # Parameters travel as int32: terms that no vector fits would only cost the providers a round.
+        raise InvalidTransaction("terms", f"limit {terms.limit} with {terms.scale_bits} binary places exceeds 32 bits")
+    if 4 * terms.parameters > BLOB_BYTES_MAX - BLOB_OVERHEAD_BYTES_MAX:
+        raise InvalidTransaction("terms", f"{terms.parameters} parameters fit no blob of {BLOB_BYTES_MAX} bytes")
+    for settings in (terms.model_arguments, terms.strategy_settings, terms.privacy_settings, terms.training_settings):
+        names = [setting.name for setting in settings]
+        if names != sorted(set(names)):
+            raise InvalidTransaction("terms", f"settings are not ascending and distinct: {', '.join(names)}")
+    if terms.price < limits.reward_min:
+        raise InvalidTransaction("terms", f"price {terms.price}, the league pays {limits.reward_min} a record at least")
+    for name in ("join_window", "round_deadline", "attest_window"):
+        asked, least = getattr(terms, name), getattr(limits, f"{name}_min")
+        if not least <= asked <= limits.duration_max:
+            raise InvalidTransaction("terms", f"{name} {asked} ms, want {least} to {limits.duration_max}")
 
 
 def join(state: State, context: BlockContext, sender: OrgId, body: JoinRequest) -> None:
@@ -176,7 +185,7 @@ def report_accuracy(state: State, sender: OrgId, body: ReportAccuracy) -> None:
 def attest(state: State, context: BlockContext, sender: OrgId, body: AttestBlobs) -> None:
     """What a committee member holds. A quorum's yes makes an update count; more than f refusals make it refused."""
     request = _request_in_stage(state, body.request, AttestBlobs)
-    if sender not in context.committee.members:
+    if sender not in context.seated:
         raise InvalidTransaction("committee", "only committee members attest")
     current = _round_in_work(state, body.request, body.round, body.attempt)
     for attestation in body.attestations:
@@ -192,10 +201,8 @@ def attest(state: State, context: BlockContext, sender: OrgId, body: AttestBlobs
     _settle(state, context, body.request)
 
 
-def aggregate(state: State, context: BlockContext, sender: OrgId, body: AggregateRound) -> None:
+def aggregate(state: State, context: BlockContext, body: AggregateRound) -> None:
     """Close the round: pay, write the receipt, move reputations, judge the accuracy, open the next round or finish."""
-    if sender != context.author:
-        raise InvalidTransaction("author", "only the author of a block aggregates in it")
     request = _request_in_stage(state, body.request, AggregateRound)
     current = _round_in_work(state, body.request, body.round, body.attempt)
     delivered = [part for part in current.participants if part.fate is Fate.DELIVERED]
@@ -238,15 +245,49 @@ def cancel(state: State, context: BlockContext, sender: OrgId, body: CancelReque
     request = _request_in_stage(state, body.request, CancelRequest)
     if sender != request.requester:
         raise InvalidTransaction("requester", "only the requester cancels a request")
-    current = state.get(Round, round_key(body.request))
+    if request.ending:
+        raise InvalidTransaction("cancelled", f"it is cancelled, round {request.round} is settled first")
+    _end(state, context, body.request, request)
+
+
+def _end(state: State, context: BlockContext, request_id: bytes, request: Request) -> None:
+    current = state.get(Round, round_key(request_id))
     if current is not None:
         if any(part.fate in (Fate.ANNOUNCED, Fate.DELIVERED) for part in current.participants):
-            if request.ending:
-                raise InvalidTransaction("cancelled", f"it is cancelled, round {current.number} is settled first")
-            state.put(request_key(body.request), replace(request, ending=True))
+            state.put(request_key(request_id), replace(request, ending=True))
             return
-        put_receipt(state, context, body.request, current, judge(current), b"", {}, {})
-    finish(state, body.request, request, Stage.CANCELLED, CANCELLED)
+        put_receipt(state, context, request_id, current, judge(current), b"", {}, {})
+    finish(state, request_id, request, Stage.CANCELLED, CANCELLED)
+
+
+def open_requests_of(state: State, org: OrgId | bytes) -> list[tuple[Hash32, Request]]:
+    """What an organisation has published and is not over."""
+    found = ((each, state.need(Request, request_key(each))) for each in state.need(OpenRequests, OPEN_REQUESTS).ids)
+    return [(Hash32(request_id), request) for request_id, request in found if request.requester == org]
+
+
+def end_requests_of(state: State, context: BlockContext, org: OrgId | bytes) -> None:
+    """All open requests of who is put out end as if it had cancelled them."""
+    for request_id, request in open_requests_of(state, org):
+        if not request.ending:
+            _end(state, context, request_id, request)
+
+
+def withdraw_provider(state: State, context: BlockContext, org: OrgId | bytes, reason: str) -> None:
+    """Take who has gone out of all open requests. Of the round in work, what it announced counts and is paid."""
+    for request_id in state.need(OpenRequests, OPEN_REQUESTS).ids:
+        request = state.need(Request, request_key(request_id))
+        if all(provider.org != org for provider in request.providers):
+            continue
+        left = tuple(provider for provider in request.providers if provider.org != org)
+        state.put(request_key(request_id), replace(request, providers=left))
+        current = state.get(Round, round_key(request_id))
+        if current is None:
+            continue
+        awaited = [part for part in current.participants if part.org == org and part.fate is Fate.MISSING]
+        if awaited:
+            _put_participant(state, request_id, current, replace(awaited[0], fate=Fate.DECLINED, reason=reason))
+            _settle(state, context, request_id)
 
 
 def pass_deadlines(state: State, context: BlockContext) -> None:
@@ -340,15 +381,15 @@ def _close_round(state: State, context: BlockContext, request_id: bytes, request
     """The set is agreed. Enough delivered: aggregate. Too few: the round is void and is tried again, a few times."""
     delivered = sum(part.fate is Fate.DELIVERED for part in current.participants)
     if delivered >= request.terms.providers_min:
-        deadline = context.time + AGGREGATION_MS_MAX
+        deadline = context.time + request.aggregation_max
         state.put(request_key(request_id), replace(request, stage=Stage.AGGREGATING, deadline=deadline))
         return
     move_reputations(state, context, current, {}, {})
     put_receipt(state, context, request_id, current, judge(current), b"", {}, {})
     request = replace(request, void_rounds=request.void_rounds + 1)
-    if request.void_rounds >= VOID_ROUNDS_MAX:
+    if request.void_rounds >= request.void_rounds_max:
         stage = Stage.DONE if request.model_round else Stage.FAILED
-        finish(state, request_id, request, stage, f"{VOID_ROUNDS_MAX} rounds in a row with too few deliveries")
+        finish(state, request_id, request, stage, f"{request.void_rounds} rounds in a row with too few deliveries")
     else:
         _open_round(state, context, request_id, request, current.number, current.attempt + 1)
 
@@ -414,8 +455,8 @@ def _attested(part: Participant, sender: OrgId, verdict: Verdict, context: Block
     if part.fate is not Fate.ANNOUNCED:
         return part
     # Seats may have changed since the first attestation: only those who sit now are counted.
-    held = sum(org in committee.members for org in part.held_by)
-    refused = sum(org in committee.members for org in part.refused_by)
+    held = sum(org in context.seated for org in part.held_by)
+    refused = sum(org in context.seated for org in part.refused_by)
     if held >= committee.quorum:
         return replace(part, fate=Fate.DELIVERED)
     if refused > committee.faults:

@@ -17,6 +17,7 @@ from ledger.entries import (
     receipt_key,
     standing_key,
 )
+from ledger.membership import is_member
 from ledger.reputation import after_absence, after_delivery, data_credit, score
 from ledger.rewards import deposit, reward
 from ledger.state import BlockContext, State
@@ -53,7 +54,9 @@ def move_reputations(
             duty = MICRO // 2 if part.org not in seated else MICRO * (part.org in current.attested_by)
             earned = score(qualities[part.org], data_credit(part.weight, sizes), duty)
             standing = with_earnings(standing, paid[part.org])
-            standing = replace(standing, reputation=after_delivery(standing.reputation, earned))
+            # Who has gone meanwhile is paid, and comes back with the reputation it left with.
+            if is_member(state, part.org):
+                standing = replace(standing, reputation=after_delivery(standing.reputation, earned))
         elif part.fate not in (Fate.DECLINED, Fate.DELIVERED):
             missed = standing.rounds_missed + 1
             standing = replace(standing, reputation=after_absence(standing.reputation), rounds_missed=missed)
@@ -97,6 +100,6 @@ def put_receipt(
     )
     number, attempt = current.number, current.attempt
     receipt = Receipt(
-        request_id, number, attempt, context.height, current.base_model, accuracy, model, context.author, lines
+        request_id, number, attempt, context.height, current.base_model, accuracy, model, context.author_org, lines
     )
     state.put(receipt_key(request_id, number, attempt), receipt)

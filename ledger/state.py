@@ -10,7 +10,9 @@ from typing import Any, TypeVar
 from ledger.certificates import Committee
 from ledger.codec import decode, encode
 from ledger.errors import CorruptStore, InvalidBytes
-from ledger.types import Hash32, OrgId
+from ledger.parameters import LeagueParameters
+from ledger.protocols import ProtocolRules
+from ledger.types import Hash32, NodeKey, OrgId
 
 T = TypeVar("T")
 
@@ -101,10 +103,18 @@ def _stored(kind: type[T], key: bytes, raw: bytes) -> T:
 
 @dataclass(frozen=True, slots=True)
 class BlockContext:
-    """What the rules may know of the block they run in."""
+    """What the rules may know of the block they run in.
+
+    `author`: the key that leads the view the block was born in, `author_org` whose it is. `committee`: who votes on the
+    block, by key; `seated`: the same organisations, ascending.
+    """
 
     chain_id: Hash32
     height: int
     time: int
-    author: OrgId
+    author: NodeKey
+    author_org: OrgId
     committee: Committee
+    seated: tuple[OrgId, ...]
+    parameters: LeagueParameters
+    rules: ProtocolRules

@@ -1,6 +1,7 @@
 """What can be said on the ledger: one frozen dataclass a kind, and the signed envelope around it.
 
-What a transaction may do in a given state is `state.py`'s business; here is only its shape and its bounds.
+What a transaction may do in a given state is `execution.py`'s business; here is only its shape and its bounds. What is
+said about membership is in `statements.py`.
 """
 
 from dataclasses import dataclass
@@ -11,26 +12,17 @@ from typing import Annotated, ClassVar
 from ledger.certificates import Equivocation
 from ledger.codec import Range, Size, decode, digest, encode
 from ledger.errors import InvalidTransaction
+from ledger.fields import Amount, Digest, Duration, Key, Millionths, Name, Org, Positive, Text
 from ledger.keys import KeyPair, verify
+from ledger.statements import ApproveMember, LeaveLeague, OpenBallot, RegisterMember, RotateKey, Support
 from ledger.types import (
     AMOUNT_MAX,
     BLOB_BYTES_MAX,
     MEMBERS_MAX,
-    MICRO,
     TRANSACTION_BYTES_MAX,
     Hash32,
-    OrgId,
+    NodeKey,
 )
-
-Digest = Annotated[bytes, Size(32, 32)]
-Org = Annotated[bytes, Size(32, 32)]
-Amount = Annotated[int, Range(0, AMOUNT_MAX)]
-Positive = Annotated[int, Range(1, AMOUNT_MAX)]
-Millionths = Annotated[int, Range(0, MICRO)]
-Duration = Annotated[int, Range(1, 366 * 86_400_000)]  # milliseconds, a year at most
-Name = Annotated[str, Size(1, 64)]
-Text = Annotated[str, Size(0, 256)]
-Address = Annotated[str, Size(1, 256)]
 
 PERIODS_PER_UPDATE_MAX = 256  # a quarter of hourly periods fits in some 9 updates; past that, anchor longer periods
 SETTINGS_MAX = 32
@@ -70,7 +62,7 @@ class RequestTerms:
     epochs: Annotated[int, Range(1, 10_000)]
     batch: Annotated[int, Range(1, 1_000_000)]
     training_settings: Settings  # learning rate, momentum, ...
-    price: Positive  # tokens a record and finished round: the C of [ANCHOR] Algorithm 3
+    price: Positive  # tokens a record and finished round, not below the league's `reward_min`
     budget: Positive
     target_accuracy: Millionths  # 0: no target, run all rounds
     rounds_max: Annotated[int, Range(1, 10_000)]
@@ -79,23 +71,6 @@ class RequestTerms:
     join_window: Duration
     round_deadline: Duration
     attest_window: Duration
-
-
-@dataclass(frozen=True, slots=True)
-class RegisterMember:
-    """An outsider asks to be let in [DLMU 3, stage 1]. The only transaction a stranger may send."""
-
-    KIND: ClassVar[int] = 1
-    name: Name
-    addresses: Annotated[tuple[Address, ...], Size(0, 8)]
-
-
-@dataclass(frozen=True, slots=True)
-class ApproveMember:
-    """A member's yes to a registration; more than two thirds of the members let the candidate in."""
-
-    KIND: ClassVar[int] = 2
-    candidate: Org
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,14 +256,21 @@ Body = (
     | DeclineRound
     | ReportAccuracy
     | SkipNonce
+    | RotateKey
+    | LeaveLeague
+    | OpenBallot
+    | Support
 )
 
 
 @dataclass(frozen=True)
 class Transaction:
-    """A signed statement. `nonce` counts the sender's transactions from 0 without gaps, so none runs twice."""
+    """A signed statement. `sender`: the key it is signed with; the ledger says whose that is.
 
-    sender: Org
+    `nonce` counts the organisation's transactions from 0 without gaps, so none runs twice.
+    """
+
+    sender: Key
     nonce: Amount
     body: Body
     signature: Annotated[bytes, Size(64, 64)]
@@ -304,7 +286,7 @@ class Transaction:
 
     def check_signature(self, chain_id: Hash32) -> None:
         """Raises InvalidTransaction when the sender did not sign this for this chain."""
-        if not verify(OrgId(self.sender), self.signature, chain_id, "transaction", self.id):
+        if not verify(NodeKey(self.sender), self.signature, chain_id, "transaction", self.id):
             raise InvalidTransaction(
                 "signature", f"transaction {self.id.hex()[:16]} is not signed by its sender for this chain"
             )
@@ -314,15 +296,15 @@ class Transaction:
 class Unsigned:
     """What a transaction's id and signature cover."""
 
-    sender: Org
+    sender: Key
     nonce: Amount
     body: Body
 
 
 def sign_transaction(key: KeyPair, chain_id: Hash32, nonce: int, body: Body) -> Transaction:
-    """A transaction of `key`'s organisation, signed for one chain."""
-    identity = digest("hanse/transaction", encode(Unsigned(key.org, nonce, body)))
-    return Transaction(key.org, nonce, body, key.sign(chain_id, "transaction", identity))
+    """A transaction signed with `key` for one chain."""
+    identity = digest("hanse/transaction", encode(Unsigned(key.public, nonce, body)))
+    return Transaction(key.public, nonce, body, key.sign(chain_id, "transaction", identity))
 
 
 def parse_transaction(data: bytes) -> Transaction:

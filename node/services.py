@@ -5,7 +5,7 @@ Handed to the local interface, the trainer, the attester, anchoring; satisfies `
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import trio
@@ -14,11 +14,16 @@ from consensus.replica import Replica
 from ledger.chain import Chain
 from ledger.errors import InvalidTransaction
 from ledger.keys import KeyPair
-from ledger.transactions import Body, RegisterMember, Setting, Transaction
+from ledger.statements import LeaveLeague, RegisterMember, RotateKey, prove_key
+from ledger.transactions import Body, Setting, Transaction, sign_transaction
 from ledger.types import Hash32, NodeKey, OrgId
-from node.admission import NotAdmitted, Standing, ask_standing, ask_to_register
+from node.admission import NotAdmitted, Standing, ask_standing, hand_in
+from node.cold_identity import keep_identity
 from node.config import Config
 from node.events import EventHub, Subscription
+from node.key_ring import KeyRing
+from node.membership import member_nodes
+from node.network.addresses import parse_address, peer_id
 from node.network.transport import Transport
 from node.request_file import RequestDraft
 from node.worker_protocol import ModelForm
@@ -30,6 +35,11 @@ if TYPE_CHECKING:
     from node.record_store import RecordStore
     from node.replica import ReplicaDriver
     from node.trainer import Trainer
+
+# What may be said from outside: see `admission.py`.
+OUTSIDERS_WORDS = (RegisterMember, RotateKey, LeaveLeague)
+# Members of our own ledger that are asked how we stand, when none of the configuration answers.
+DOORS_MAX = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +53,16 @@ class ConsensusStatus:
     seconds_in_height: float
     synced: bool
     syncing_to: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unsigned:
+    """For a statement that an identity signs: whose, under which nonce, and the node key it names with its proof."""
+
+    org: OrgId
+    nonce: int
+    key: NodeKey
+    proof: bytes
 
 
 class TrainerDesk:
@@ -60,13 +80,17 @@ class TrainerDesk:
 
 @dataclass(slots=True)
 class NodeServices:
-    """The parts come up one after the other: `transport`, `driver`, `trainer` are None until theirs is there."""
+    """The parts come up one after the other: `transport`, `driver`, `trainer` are None until theirs is there.
+
+    `identity`: the organisation, as the files beside the node say. `inside`: whether the league knows this node.
+    """
 
     config: Config
-    key: KeyPair
-    replica: Replica
+    ring: KeyRing
+    identity: OrgId
     events: EventHub
     stop_daemon: Callable[[], None]
+    replica: Replica = field(init=False)
     transport: Transport | None = None
     driver: "ReplicaDriver | None" = None
     blobs: "NodeBlobs | None" = None
@@ -74,6 +98,12 @@ class NodeServices:
     collecting: "Collecting | None" = None
     trainer: TrainerDesk | None = None
     announced: tuple[str, ...] = ()
+    inside: bool = False
+
+    @property
+    def key(self) -> KeyPair:
+        """What this node signs with."""
+        return self.ring.current
 
     @property
     def chain(self) -> Chain:
@@ -82,7 +112,7 @@ class NodeServices:
     @property
     def org(self) -> OrgId:
         """Whom this node signs for."""
-        return self.chain.org_of(self.key.public) or self.key.org
+        return self.chain.org_of(self.key.public) or self.identity
 
     @property
     def pending(self) -> Iterator[Transaction]:
@@ -96,32 +126,63 @@ class NodeServices:
         return self.replica.intake.next_nonce(key)
 
     async def submit(self, transaction: Transaction) -> None:
-        """Raises InvalidTransaction with the reason."""
-        self._running().submit(transaction)
+        """Raises InvalidTransaction with the reason. What an outsider's identity says goes through a member."""
+        if not self.inside and isinstance(transaction.body, OUTSIDERS_WORDS):
+            try:
+                await hand_in(self._network(), self.doors, transaction)
+            except NotAdmitted as error:
+                raise InvalidTransaction("unreachable", str(error)) from None
+        else:
+            self._running().submit(transaction)
 
     async def submit_own(self, body: Body) -> Transaction:
-        """Sign and submit. An outsider's registration goes to a bootstrap peer, for nobody else would hear it."""
-        if isinstance(body, RegisterMember) and self.chain.org_of(self.key.public) is not None:
-            return await self.register(body.name, body.addresses)
+        """Sign with the node's key and submit."""
+        if not self.inside and isinstance(body, OUTSIDERS_WORDS):
+            nonce = (await self._standing("a registration")).nonce
+            own = sign_transaction(self.key, self.chain.chain_id, nonce, body)
+            await self.submit(own)
+            return own
         return self._running().submit_own(body)
 
-    async def register(self, name: str, addresses: tuple[str, ...]) -> Transaction:
-        """Ask the league to let us in. Raises InvalidTransaction."""
-        if self.transport is None:
-            raise InvalidTransaction("starting", "the network is not up yet")
-        bootstrap = self.config.network.bootstrap
-        try:
-            return await ask_to_register(
-                self.transport, self.key, self.chain, bootstrap, name, addresses or self.announced
-            )
-        except NotAdmitted as error:
-            raise InvalidTransaction("unreachable", str(error)) from None
-
     async def standing(self) -> Standing:
-        """How the league sees us, asked of a bootstrap peer. Raises NotAdmitted."""
+        """How the league sees our organisation, asked of a member. Raises NotAdmitted."""
         if self.transport is None:
             raise NotAdmitted("the network is not up yet")
-        return await ask_standing(self.transport, self.config.network.bootstrap)
+        return await ask_standing(self.transport, self.doors, self.chain.chain_id, self.org)
+
+    async def statement(self, draw: bool) -> "Unsigned":
+        """What a statement of our identity needs of this node: its nonce, and with `draw` the key that is to follow.
+
+        A node whose key the league does not know brings that key itself. Raises InvalidTransaction, KeyFileError.
+        """
+        if self.inside:
+            nonce, current = self.replica.intake.next_nonce(NodeKey(self.org)), self.chain.key_of(self.org)
+        else:
+            standing = await self._standing("a statement")
+            nonce, current = standing.nonce, NodeKey(standing.key) if standing.key else None
+        # Encrypting a key file takes a fifth of a second.
+        fresh = draw and current == self.key.public
+        node = await trio.to_thread.run_sync(self._draw) if fresh else self.key
+        return Unsigned(self.org, nonce, node.public, prove_key(node, self.chain.chain_id, self.org))
+
+    def _draw(self) -> KeyPair:
+        keep_identity(self.ring.file, self.config.key.identity, self.org)
+        return self.ring.draw()
+
+    async def _standing(self, what: str) -> Standing:
+        try:
+            return await self.standing()
+        except NotAdmitted as error:
+            raise InvalidTransaction("unreachable", f"{what} has to be numbered by a member: {error}") from None
+
+    @property
+    def doors(self) -> tuple[str, ...]:
+        """Members that an outsider may ask: those of the configuration, then some that our ledger knows."""
+        found = dict.fromkeys(self.config.network.bootstrap)
+        for key, places in member_nodes(self.chain):
+            if key != self.key.public:
+                found.update(dict.fromkeys(f"{parse_address(place).place}/p2p/{peer_id(key)}" for place in places[:1]))
+        return tuple(found)[: len(self.config.network.bootstrap) + DOORS_MAX]
 
     async def wait_final(self, tx_id: Hash32) -> tuple[int, int]:
         """Height and index. Raises InvalidTransaction when it was dropped; the caller sets its own limit."""
@@ -146,6 +207,18 @@ class NodeServices:
 
     def stop(self) -> None:
         self.stop_daemon()
+
+    def came_down(self) -> None:
+        """The part that talks to others has ended; what it was asked meanwhile is answered so."""
+        if self.driver is not None:
+            self.driver.close()
+        self.transport = self.driver = self.trainer = self.collecting = self.blobs = self.records = None
+        self.inside = False
+
+    def _network(self) -> Transport:
+        if self.transport is None:
+            raise InvalidTransaction("starting", "the network is not up yet")
+        return self.transport
 
     def _running(self) -> "ReplicaDriver":
         if self.driver is None:

@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 SAFE_INTEGER_MAX = 2**53 - 1
 # What holds an organisation, among the 32-byte fields of transactions: these take a peer id or a name as well.
-ORG_FIELDS = frozenset({"to", "candidate", "provider", "org", "voter", "sender", "requester", "author"})
+ORG_FIELDS = frozenset({"to", "beneficiary", "candidate", "provider", "org", "voter", "sender", "requester", "author"})
 
 ResolveOrg = Callable[[str], bytes]
 
@@ -191,14 +191,28 @@ def _unbounded(inner: Any, plain: Json, where: str, resolve_org: ResolveOrg, is_
     if get_origin(inner) is tuple:
         return _tuple(get_args(inner)[0], plain, where, resolve_org, is_org)
     if get_origin(inner) in (Union, UnionType):
-        (only,) = [each for each in get_args(inner) if each is not NoneType]
-        return None if plain is None else _value(only, plain, where, resolve_org, is_org)
+        members = [each for each in get_args(inner) if each is not NoneType]
+        if len(members) < len(get_args(inner)) and plain is None:
+            return None
+        return _one_of(members, plain, where, resolve_org, is_org)
     if isinstance(inner, type) and issubclass(inner, IntEnum):
         names = {member.name.lower(): member for member in inner}
         if not isinstance(plain, str) or plain.lower() not in names:
             raise InvalidView(f"{where}: got {plain!r}, want one of {', '.join(names)}")
         return names[plain.lower()]
     return from_json(inner, plain, where, resolve_org)
+
+
+def _one_of(members: list[Any], plain: Json, where: str, resolve_org: ResolveOrg, is_org: bool) -> Any:
+    """The only member, or of several the one that `plain` names as its kind."""
+    if len(members) == 1:
+        return _value(members[0], plain, where, resolve_org, is_org)
+    kinds = {kind_name(member): member for member in members}
+    if not isinstance(plain, Mapping) or plain.get("kind") not in kinds:
+        got = plain.get("kind") if isinstance(plain, Mapping) else _type_name(plain)
+        raise InvalidView(f"{where}.kind: got {got!r}, want one of {', '.join(sorted(kinds))}")
+    body = {name: each for name, each in plain.items() if name != "kind"}
+    return from_json(kinds[plain["kind"]], body, where, resolve_org)
 
 
 def _bytes(plain: Json, where: str, resolve_org: ResolveOrg | None) -> bytes:

@@ -23,12 +23,12 @@ from consensus.messages import Transactions, encode_message
 from fl.fixed_point import pack
 from ledger.codec import digest
 from ledger.keys import KeyPair
+from ledger.statements import RegisterMember
 from ledger.transactions import (
     AnchorRecords,
     AnnounceUpdate,
     Body,
     JoinRequest,
-    RegisterMember,
     Transaction,
     Transfer,
     sign_transaction,

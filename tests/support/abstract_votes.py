@@ -10,9 +10,10 @@ from functools import partial
 from consensus.events import HeightSetup, Timing
 from consensus.journal import JournalRecord
 from consensus.machine import HeightMachine
-from ledger.blocks import PROTOCOL_VERSION, Block, Header, nullified_root, transactions_root
+from ledger.blocks import Block, Header, nullified_root, transactions_root
 from ledger.certificates import Certificate, Committee, Subject, Vote, VoteKind, certify
 from ledger.keys import KeyPair
+from ledger.protocols import NEWEST
 from ledger.types import ZERO_HASH, Hash32, OrgId
 
 HEIGHT = 5
@@ -75,7 +76,7 @@ def block(
     """A fresh block of a view; blocks of other `salt` differ."""
     leader = committee.members[view % len(committee.members)]
     header = Header(
-        version=PROTOCOL_VERSION,
+        version=NEWEST,
         chain_id=CHAIN,
         height=HEIGHT,
         view=view,

@@ -25,9 +25,10 @@ from ledger.entries import (
     round_key,
     standing_key,
 )
-from ledger.genesis import Genesis, GenesisMember, LeagueParameters
+from ledger.genesis import Genesis, GenesisMember
 from ledger.keys import KeyPair
 from ledger.memory_store import MemoryStore
+from ledger.parameters import LeagueParameters
 from ledger.rewards import supply, tokens_in_circulation
 from ledger.store import Store
 from ledger.transactions import (
@@ -94,8 +95,8 @@ class League:
         self.keys.append(key)
         return key
 
-    def key(self, org: bytes) -> KeyPair:
-        return next(key for key in self.keys if key.org == org)
+    def key(self, public: bytes) -> KeyPair:
+        return next(key for key in self.keys if key.public == public)
 
     # --- saying things
 
@@ -107,8 +108,9 @@ class League:
             if isinstance(body, AggregateRound):
                 signed.append(sign_transaction(key, self.chain.chain_id, self.chain.height + 1, body))
                 continue
-            nonce = nonces.get(key.org, self.chain.next_nonce(key.org))
-            nonces[key.org] = nonce + 1
+            whose = self.chain.org_of(key.public) or key.org
+            nonce = nonces.get(whose, self.chain.next_nonce(key.public))
+            nonces[whose] = nonce + 1
             signed.append(sign_transaction(key, self.chain.chain_id, nonce, body))
         return signed
 

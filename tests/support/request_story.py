@@ -2,7 +2,7 @@
 
 from ledger.entries import Fate, Stage
 from ledger.keys import KeyPair
-from ledger.requests import VOID_ROUNDS_MAX
+from ledger.parameters import LeagueParameters
 from ledger.transactions import (
     CancelRequest,
 )
@@ -10,10 +10,14 @@ from tests.support.league import League, terms
 
 
 class Story:
-    """A league of four: alice has published a request, the other three have anchored 100 records each and joined."""
+    """A league of four: alice has published a request, the other three have anchored 100 records each and joined.
 
-    def __init__(self, *, joined: bool = True, records: int = 100, **changes: object) -> None:
-        self.league = League(4)
+    `limits`: parameters of the league, `changes`: of the terms."""
+
+    def __init__(
+        self, *, joined: bool = True, records: int = 100, limits: dict[str, int] | None = None, **changes: object
+    ) -> None:
+        self.league = League(4, **(limits or {}))
         self.alice, self.bob, self.carol, self.dave = self.league.keys
         self.providers = [self.bob, self.carol, self.dave]
         self.league.anchor(self.league.keys, records)
@@ -31,7 +35,7 @@ class Story:
         if stage is Stage.CANCELLED:
             league.say((self.alice, CancelRequest(self.id)))
         elif stage is Stage.FAILED:
-            for _ in range(2 * VOID_ROUNDS_MAX):
+            for _ in range(2 * LeagueParameters().void_rounds_max):
                 league.commit(after_ms=200_000)
         elif stage is Stage.ATTESTING:
             league.announce(self.id, self.providers)

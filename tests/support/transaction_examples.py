@@ -2,11 +2,14 @@
 
 from ledger.certificates import Committee, Equivocation, Subject, VoteKind, cast
 from ledger.codec import digest
+from ledger.motions import ActivateProtocol, ChangeParameters, ChangeRoles, Expel, Motion, Pardon
+from ledger.parameters import LeagueParameters
+from ledger.roles import Role
+from ledger.statements import ApproveMember, LeaveLeague, OpenBallot, RegisterMember, RotateKey, Support, prove_key
 from ledger.transactions import (
     AggregateRound,
     AnchorRecords,
     AnnounceUpdate,
-    ApproveMember,
     Attestation,
     AttestBlobs,
     Body,
@@ -14,7 +17,6 @@ from ledger.transactions import (
     DeclineRound,
     JoinRequest,
     PublishRequest,
-    RegisterMember,
     ReportAccuracy,
     ReportEquivocation,
     ReportForDuty,
@@ -39,8 +41,16 @@ def _equivocation() -> Equivocation:
     return Equivocation(votes[0], votes[1])
 
 
+_NODE = key_of("golden node")
+
 EXAMPLES: tuple[Body, ...] = (
-    RegisterMember("Kranbau Nord", ("/ip4/192.0.2.1/tcp/4001", "/dns4/kranbau.example/tcp/4001")),
+    RegisterMember(
+        "Kranbau Nord",
+        ("/ip4/192.0.2.1/tcp/4001", "/dns4/kranbau.example/tcp/4001"),
+        _NODE.public,
+        prove_key(_NODE, CHAIN_ID, SENDER.org),
+        int(Role.PROVIDER),
+    ),
     ApproveMember(_OTHER),
     PublishRequest(terms(model_arguments=(Setting("hidden", "150"),), training_settings=(Setting("rate", "0.01"),))),
     JoinRequest(_REQUEST, "vibration", 1_000, (Setting("machine", "press"),)),
@@ -55,4 +65,17 @@ EXAMPLES: tuple[Body, ...] = (
     DeclineRound(_REQUEST, 2, 1, "privacy budget spent"),
     ReportAccuracy(_REQUEST, 2, 1, 875_000, 4_000),
     SkipNonce(),
+    RotateKey(_NODE.public, prove_key(_NODE, CHAIN_ID, SENDER.org)),
+    LeaveLeague(_OTHER),
+    OpenBallot(Expel(_OTHER, "sells records that are not its own")),
+    Support(digest("test", b"ballot")),
+)
+
+# `OpenBallot` holds one motion of several: each has bytes of its own to keep.
+MOTIONS: tuple[Motion, ...] = (
+    Expel(_OTHER, "sells records that are not its own"),
+    ChangeParameters(LeagueParameters(reward_min=3, jail_epochs=4), 1_000),
+    ChangeRoles(_OTHER, int(Role.REQUESTER)),
+    ActivateProtocol(3, 2_000),
+    Pardon(_OTHER),
 )

@@ -50,7 +50,8 @@ def rows(store: Any) -> dict[bytes, bytes]:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("version", 2),
+        ("version", 1),
+        ("version", 3),
         ("chain_id", bytes(32)),
         ("height", 3),
         ("height", 1),

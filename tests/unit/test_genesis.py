@@ -37,7 +37,7 @@ def test_founders_tokens_and_seats_are_in_the_first_state():
     chain = league.chain
     assert chain.height == 0
     assert chain.head is None
-    assert chain.read(League, LEAGUE) == League("test league", 77, 7, 0)
+    assert chain.read(League, LEAGUE) == League("test league", 77, 7, 7, 0, 0, 0)
     for key in league.keys:
         assert chain.read(Account, account_key(key.org)) == Account(11, 0)
         assert chain.read(Member, member_key(key.org)) is not None

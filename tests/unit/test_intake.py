@@ -4,14 +4,12 @@ import pytest
 
 from consensus import intake as intake_module
 from consensus.intake import PARKED_HEIGHTS, Intake, SignatureMemory
-from ledger import membership
 from ledger.errors import InvalidTransaction
 from ledger.keys import KeyPair
+from ledger.statements import ApproveMember, RegisterMember
 from ledger.transactions import (
     AggregateRound,
-    ApproveMember,
     Body,
-    RegisterMember,
     ReportForDuty,
     SkipNonce,
     Transaction,
@@ -25,8 +23,8 @@ from tests.support.league import BALANCE, League, anchored
 class Desk:
     """A league and the intake of one of its nodes."""
 
-    def __init__(self) -> None:
-        self.league = League(4)
+    def __init__(self, **parameters: int) -> None:
+        self.league = League(4, **parameters)
         self.alice, self.bob, self.carol, self.dave = self.league.keys
         self.intake = Intake(self.league.chain, SignatureMemory(self.league.chain.chain_id), self.league.now)
 
@@ -156,10 +154,9 @@ def test_parked_transactions_are_bounded(monkeypatch: pytest.MonkeyPatch):
     assert early.id in desk.intake._parked, "who floods pushes out its own"
 
 
-def test_strangers_hold_no_places_in_the_pool(monkeypatch: pytest.MonkeyPatch):
+def test_strangers_hold_no_places_in_the_pool():
     # A key pair costs nothing. Each of these once left something that could never run, until no member could speak.
-    monkeypatch.setattr(membership, "REGISTRATIONS_PER_BLOCK_MAX", 2)
-    desk = Desk()
+    desk = Desk(registrations_per_block_max=2)
     for number in range(20):
         stranger = KeyPair.from_seed(bytes([number]) * 32)
         name = RegisterMember(f"works {number}", ())

@@ -7,13 +7,12 @@ import pytest
 from fl.aggregate import total_weight_max
 from ledger.codec import digest
 from ledger.entries import ELECTION, Election, Fate, Stage
-from ledger.requests import AGGREGATION_MS_MAX, VOID_ROUNDS_MAX
+from ledger.parameters import LeagueParameters
+from ledger.statements import ApproveMember, RegisterMember
 from ledger.transactions import (
-    ApproveMember,
     CancelRequest,
     DeclineRound,
     JoinRequest,
-    RegisterMember,
     ReportAccuracy,
     Transfer,
     Verdict,
@@ -21,6 +20,9 @@ from ledger.transactions import (
 from ledger.types import AMOUNT_MAX, MICRO
 from tests.support.league import BALANCE, League, anchored, terms
 from tests.support.request_story import Story
+
+AGGREGATION_MS_MAX = LeagueParameters().aggregation_max
+VOID_ROUNDS_MAX = LeagueParameters().void_rounds_max
 
 # --- a round that goes well
 

@@ -7,7 +7,7 @@ import pytest
 from ledger import requests as rules
 from ledger.aggregation import aggregation_task, awaiting_aggregate
 from ledger.codec import digest
-from ledger.entries import REQUESTS_PER_MEMBER_MAX, Stage
+from ledger.entries import Stage
 from ledger.errors import InvalidTransaction
 from ledger.keys import KeyPair
 from ledger.requests import STAGES_ALLOWED
@@ -129,16 +129,17 @@ def test_one_member_does_not_take_all_places_for_requests():
     alice, bob, *_ = league.keys
     # A token each and a year to wait for offers: 64 of these closed the market.
     worthless = PublishRequest(terms(budget=1, join_window=366 * 86_400_000))
-    first, *_ = [league.publish(alice, worthless.terms) for _ in range(REQUESTS_PER_MEMBER_MAX)]
+    first, *_ = [
+        league.publish(alice, worthless.terms) for _ in range(league.chain.parameters().requests_per_member_max)
+    ]
     assert league.refusal(alice, worthless) == "full"
     assert league.refusal(bob, worthless) == "accepted"
     league.say((alice, CancelRequest(first)))
     assert league.refusal(alice, worthless) == "accepted"
 
 
-def test_open_requests_are_bounded(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(rules, "REQUESTS_OPEN_MAX", 1)
-    story = Story()
+def test_open_requests_are_bounded():
+    story = Story(limits={"requests_open_max": 1, "requests_per_member_max": 1})
     assert story.league.refusal(story.bob, PublishRequest(terms())) == "full"
     story.to(Stage.CANCELLED)
     assert story.league.refusal(story.bob, PublishRequest(terms())) == "accepted"

@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from ledger.codec import digest
 from ledger.entries import FINAL_STAGES, Account, Request, Round, Stage, account_key, request_key, round_key
 from ledger.rewards import reward, supply, tokens_in_circulation
+from ledger.statements import RegisterMember
 from ledger.transactions import (
     AnnounceUpdate,
     Attestation,
@@ -19,7 +20,6 @@ from ledger.transactions import (
     DeclineRound,
     JoinRequest,
     PublishRequest,
-    RegisterMember,
     ReportAccuracy,
     Transfer,
     Verdict,

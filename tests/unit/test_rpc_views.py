@@ -3,7 +3,8 @@
 import json
 from dataclasses import fields
 from enum import IntEnum
-from typing import get_args, get_origin
+from types import UnionType
+from typing import Union, get_args, get_origin
 
 import pytest
 from hypothesis import given, settings
@@ -44,6 +45,8 @@ def values_of(hint):
         return st.lists(values_of(get_args(inner)[0]), min_size=size.least, max_size=most).map(tuple)
     if isinstance(inner, type) and issubclass(inner, IntEnum):
         return st.sampled_from(list(inner))
+    if get_origin(inner) in (Union, UnionType):
+        return st.one_of([values_of(member) for member in get_args(inner)])
     return dataclasses_of(inner)
 
 

@@ -12,10 +12,12 @@ import pytest
 
 from ledger.codec import digest
 from ledger.errors import InvalidBytes, InvalidTransaction
+from ledger.motions import Motion
+from ledger.statements import OpenBallot
 from ledger.transactions import Body, Transaction, Transfer, parse_transaction, sign_transaction
 from ledger.types import TRANSACTION_BYTES_MAX
 from tests.support.league import key_of
-from tests.support.transaction_examples import CHAIN_ID, EXAMPLES, SENDER
+from tests.support.transaction_examples import CHAIN_ID, EXAMPLES, MOTIONS, SENDER
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "transactions.json"
 
@@ -24,20 +26,24 @@ def signed(body: Body) -> Transaction:
     return sign_transaction(SENDER, CHAIN_ID, 5, body)
 
 
+# Every kind once, and every motion that a ballot may be about.
+NAMED: dict[str, Body] = {type(body).__name__: body for body in EXAMPLES}
+NAMED |= {f"OpenBallot of {type(motion).__name__}": OpenBallot(motion) for motion in MOTIONS}
+
+
 def golden() -> dict[str, dict[str, str]]:
-    return {
-        type(body).__name__: {"id": signed(body).id.hex(), "bytes": signed(body).encoded.hex()} for body in EXAMPLES
-    }
+    return {name: {"id": signed(body).id.hex(), "bytes": signed(body).encoded.hex()} for name, body in NAMED.items()}
 
 
 def test_every_kind_has_an_example():
     assert [type(body) for body in EXAMPLES] == list(get_args(Body))
     assert [type(body).KIND for body in EXAMPLES] == list(range(1, len(EXAMPLES) + 1))
+    assert [type(motion) for motion in MOTIONS] == list(get_args(Motion))
 
 
-@pytest.mark.parametrize("body", EXAMPLES, ids=lambda body: type(body).__name__)
-def test_bytes_and_id_are_what_they_were_when_the_first_league_was_founded(body: Body):
-    vector = json.loads(VECTORS.read_text())[type(body).__name__]
+@pytest.mark.parametrize("name", NAMED)
+def test_bytes_and_id_are_what_they_were_when_the_first_league_was_founded(name: str):
+    body, vector = NAMED[name], json.loads(VECTORS.read_text())[name]
     assert signed(body).encoded.hex() == vector["bytes"]
     assert signed(body).id.hex() == vector["id"]
     parsed = parse_transaction(bytes.fromhex(vector["bytes"]))
