@@ -124,9 +124,8 @@ def test_in_a_few_epochs_the_committee_is_as_large_as_it_should_be(data: st.Data
     while len(seats) != seat_count(len(members), seats_max):
         sizes.append(len(seats))
         seats = reseat(seats, members, seats_max)
-    assert sizes in (sorted(set(sizes)), sorted(set(sizes), reverse=True)), "it grows, or shrinks, in every epoch"
-    # From one to three: a seat an epoch; beyond, a third of the seats more or fewer.
-    assert len(sizes) <= 14
+        assert len(sizes) <= 31, "a seat an epoch at least, once the better newcomers are in"
+    assert sizes in (sorted(sizes), sorted(sizes, reverse=True))
 
 
 @pytest.mark.parametrize("members", range(4, 31))
