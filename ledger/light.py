@@ -25,6 +25,7 @@ from ledger.certificates import Committee, VoteKind, check_certificate
 from ledger.codec import encode
 from ledger.errors import InvalidBytes, InvalidCertificate, InvalidProof
 from ledger.genesis import Genesis
+from ledger.protocols import NEWEST, VERSIONS
 from ledger.types import Hash32
 
 # Months of a busy league, an hour of work for it: long enough that a proof needs a handful of headers, short enough
@@ -79,7 +80,7 @@ def follow(trusted: Trusted, path: Iterable[FinalHeader], skip_heights_max: int 
 
 
 def advance(trusted: Trusted, final: FinalHeader, skip_heights_max: int = SKIP_HEIGHTS_MAX) -> Trusted:
-    """Trust `final` as well, a later header or the trusted one itself. Raises InvalidProof saying why not.
+    """Trust `final` as well: a later header, or the very one that was trusted at first. Raises InvalidProof.
 
     `skip_heights_max`: how many heights a skip may bridge; NO_SKIPPING allows none.
     """
@@ -88,7 +89,7 @@ def advance(trusted: Trusted, final: FinalHeader, skip_heights_max: int = SKIP_H
         raise InvalidProof(
             f"height {header.height} is of chain {header.chain_id.hex()[:16]}, want {trusted.chain_id.hex()[:16]}"
         )
-    if header.height == trusted.height and header.id == trusted.block:
+    if trusted.way is Way.GIVEN and header.height == trusted.height and header.id == trusted.block:
         check_final_header(final)
         return trusted
     if header.height <= trusted.height:
@@ -123,6 +124,11 @@ def check_final_header(final: FinalHeader) -> None:
     Says nothing of whether that committee was ever in office.
     """
     header, subject = final.header, final.certificate.subject
+    if header.version not in VERSIONS:
+        raise InvalidProof(
+            f"height {header.height} runs protocol {header.version}, this program knows up to {NEWEST}: a newer one is"
+            " needed"
+        )
     if final.committee.hash != header.committee:
         raise InvalidProof(f"height {header.height} names another committee than the one that is shown")
     if list(final.committee.members) != sorted(set(final.committee.members)):

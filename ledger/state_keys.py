@@ -23,6 +23,19 @@ from ledger.entries import (
     Round,
     Standing,
 )
+from ledger.league_entries import (
+    PARAMETERS,
+    PROTOCOL,
+    SCHEDULE,
+    Ballot,
+    Decision,
+    Former,
+    KeyOwner,
+    Protocol,
+    Schedule,
+    Usage,
+)
+from ledger.parameters import LeagueParameters
 
 ID_BYTES = 32
 
@@ -35,7 +48,14 @@ class KeyForm:
     widths: tuple[int, ...]
 
 
-WHOLE_KEYS: dict[bytes, type[Any]] = {LEAGUE: League, ELECTION: Election, OPEN_REQUESTS: OpenRequests}
+WHOLE_KEYS: dict[bytes, type[Any]] = {
+    LEAGUE: League,
+    ELECTION: Election,
+    OPEN_REQUESTS: OpenRequests,
+    PARAMETERS: LeagueParameters,
+    SCHEDULE: Schedule,
+    PROTOCOL: Protocol,
+}
 KEY_FORMS: dict[str, KeyForm] = {
     "account": KeyForm(Account, (ID_BYTES,)),
     "member": KeyForm(Member, (ID_BYTES,)),
@@ -46,6 +66,11 @@ KEY_FORMS: dict[str, KeyForm] = {
     "request": KeyForm(Request, (ID_BYTES,)),
     "round": KeyForm(Round, (ID_BYTES,)),
     "receipt": KeyForm(Receipt, (ID_BYTES, 4, 2)),
+    "key": KeyForm(KeyOwner, (ID_BYTES,)),
+    "former": KeyForm(Former, (ID_BYTES,)),
+    "ballot": KeyForm(Ballot, (ID_BYTES,)),
+    "decision": KeyForm(Decision, (ID_BYTES,)),
+    "usage": KeyForm(Usage, (ID_BYTES,)),
 }
 
 

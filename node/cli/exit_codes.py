@@ -12,6 +12,8 @@ class Exit(IntEnum):
     NOT_FOUND = 6
     NOT_VERIFIED = 7
     TIMED_OUT = 8
+    OUTDATED = 9
+    MALFORMED = 10
     INTERNAL = 70
     INTERRUPTED = 130
 
@@ -25,6 +27,8 @@ MEANINGS: dict[Exit, str] = {
     Exit.NOT_FOUND: "there is no such block, transaction, member, request, anchor or model",
     Exit.NOT_VERIFIED: "a proof does not hold, or a record was changed after it was anchored",
     Exit.TIMED_OUT: "it was not finished in the time given; it may still happen",
+    Exit.OUTDATED: "the league runs a protocol that this program does not know: install a newer one",
+    Exit.MALFORMED: "a file is no proof or export at all, or was cut short or damaged",
     Exit.INTERNAL: "a fault of hanse itself; please report it",
     Exit.INTERRUPTED: "stopped by Ctrl-C",
 }

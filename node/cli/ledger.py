@@ -5,7 +5,9 @@ from typing import Any
 
 import click
 
+from node.cli.ledger_files import export_chain, import_chain, verify_chain
 from node.cli.output import cell_text, percent, print_fields, print_json, print_table, short_hash
+from node.cli.prove import prove as prove_group
 from node.cli.sending import say_sent, sending_options
 from node.cli.verbs import VerbGroup, node_options
 from node.cli.which_node import ask, send
@@ -16,11 +18,16 @@ from node.cli.which_node import ask, send
     examples=(
         "hanse ledger blocks -c ./alice",
         "hanse ledger account bob -c ./alice",
-        "hanse ledger state account/me --prove -c ./alice --json",
+        "hanse ledger prove balance bob -o balance.json -c ./alice",
+        "hanse ledger export -o chain.hanse -c ./alice",
     ),
 )
 def ledger() -> None:
     """What the league agreed on. Everything here can be proven to somebody who trusts no single node."""
+
+
+for verb in (prove_group, export_chain, import_chain, verify_chain):
+    ledger.add_command(verb)
 
 
 @ledger.command(examples=("hanse ledger blocks -c ./alice", "hanse ledger blocks --start 120 --limit 50 -c ./alice"))

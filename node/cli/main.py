@@ -22,6 +22,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "members": ("node.cli.members:members", "Who is in the league, who wants in, and saying yes."),
     "anchor": ("node.cli.anchor:anchor", "Roots over this organisation's records, and proofs under them."),
     "dispute": ("node.cli.dispute:dispute", "Find out whether records were changed, and prove it."),
+    "verify": ("node.cli.verify:verify", "Check a proof offline: no node, no network, nobody to believe."),
     "ledger": ("node.cli.ledger:ledger", "Blocks, transactions, accounts, proofs; transfers."),
     "model": ("node.cli.model:model", "Trained models: list, look, export."),
     "keys": ("node.cli.keys:keys", "This organisation's key."),

@@ -23,6 +23,7 @@ from ledger.transactions import AnchorRecords, ReportEquivocation, Transfer
 from node.anchoring import NotAnchored
 from node.dispute_bundle import open_dispute, write_bundle
 from tests.support.factory_records import filled_store
+from tests.support.json_damage import damaged, leaves_of, put
 from tests.support.sealed_chain import SealedChain, genesis_of, key_of
 
 FOUNDERS = ("alice", "bob", "carol", "dave", "erin")
@@ -138,38 +139,6 @@ def test_a_bundle_follows_the_committees_since_genesis(sealed, lived):
         assert not verify_bundle(without, sealed.genesis, NO_SKIPPING).accepted
     backwards = replace(one_by_one, path=one_by_one.path[::-1])
     assert not verify_bundle(backwards, sealed.genesis).accepted
-
-
-def leaves_of(plain, path=()):
-    """Every value in a JSON tree that is no object or list, with where it is."""
-    if isinstance(plain, dict):
-        for name, each in plain.items():
-            yield from leaves_of(each, (*path, name))
-    elif isinstance(plain, list):
-        for at, each in enumerate(plain):
-            yield from leaves_of(each, (*path, at))
-    else:
-        yield path, plain
-
-
-def damaged(value):
-    """Other values of the same kind."""
-    if value is None:
-        return [{"path": "00" * 32, "value_hash": "00" * 32}]
-    if isinstance(value, int):
-        return [value + 1, value - 1, -1]
-    if value in Finding.__members__:
-        return [name for name in Finding.__members__ if name != value]
-    if value in VoteKind.__members__:
-        return [name for name in VoteKind.__members__ if name != value]
-    flipped = [f"{int(value[:2], 16) ^ 1:02x}{value[2:]}", f"{value[:-2]}{int(value[-2:], 16) ^ 0x80:02x}"]
-    return [*flipped, value[:-2], value + "00", value.upper() + "A"] if value else ["00", "00" * 32]
-
-
-def put(plain, path, value):
-    for step in path[:-1]:
-        plain = plain[step]
-    plain[path[-1]] = value
 
 
 def refused(text, genesis):
