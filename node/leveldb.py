@@ -5,7 +5,7 @@ lets go of the interpreter lock, so an async caller may hand calls to a thread.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from errno import EDQUOT, EFBIG, ENOSPC
 from itertools import islice
@@ -83,25 +83,21 @@ class LevelDbStore(_LevelDbReader):
 
     def __init__(self, directory: Path) -> None:
         self._write_fault: Exception | None = None
-        try:
-            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError as error:
-            raise StoreUnavailable(f"{directory}: {error.strerror}") from error
-        _refuse_headless(directory)
-        try:
-            db = plyvel.DB(
-                str(directory),
-                create_if_missing=True,
-                paranoid_checks=True,
-                lru_cache_size=CACHE_BYTES,
-                write_buffer_size=WRITE_BUFFER_BYTES,
-                max_open_files=OPEN_FILES_MAX,
-                max_file_size=TABLE_BYTES,
-                bloom_filter_bits=BLOOM_BITS,
-            )
-        except plyvel.Error as error:
-            raise _fault(directory, error) from error
-        super().__init__(db, directory)
+        super().__init__(_open(directory), directory)
+
+    @property
+    def directory(self) -> Path:
+        return self._directory
+
+    def move_to(self, directory: Path) -> Callable[[], None]:
+        """Go on with the rows of another directory. Returns what lets go of the old one.
+
+        Reads that other threads have under way end in the old rows; call it when there can be none any more.
+        """
+        old, self._source = self._source, _open(directory)
+        self._directory = directory
+        self._write_fault = None
+        return old.close  # type: ignore[no-any-return]
 
     def write(self, batch: WriteBatch, sync: bool = True) -> None:
         """All of the batch or nothing; see `Store.write`. Raises StoreFull when the disk has no room.
@@ -151,6 +147,27 @@ class LevelDbStore(_LevelDbReader):
 
     def close(self) -> None:
         self._source.close()
+
+
+def _open(directory: Path) -> Any:
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise StoreUnavailable(f"{directory}: {error.strerror}") from error
+    _refuse_headless(directory)
+    try:
+        return plyvel.DB(
+            str(directory),
+            create_if_missing=True,
+            paranoid_checks=True,
+            lru_cache_size=CACHE_BYTES,
+            write_buffer_size=WRITE_BUFFER_BYTES,
+            max_open_files=OPEN_FILES_MAX,
+            max_file_size=TABLE_BYTES,
+            bloom_filter_bits=BLOOM_BITS,
+        )
+    except plyvel.Error as error:
+        raise _fault(directory, error) from error
 
 
 def _refuse_headless(directory: Path) -> None:

@@ -23,6 +23,7 @@ from consensus.effects import (
     Effect,
     Halt,
     Persist,
+    Rebased,
     Refused,
     SetTimer,
     Transmit,
@@ -39,7 +40,7 @@ from ledger.types import Hash32, NodeKey
 from node.files import Files, OsFiles
 from node.journal_file import JournalFile
 from node.metrics import Metrics
-from node.network.transport import Transport
+from node.network.transport import Fault, Transport
 from node.timers import Timers
 from node.vote_memory import remember_vote_from
 
@@ -72,6 +73,7 @@ class ReplicaDriver:
         compute: Callable[[AggregationTask], Awaitable[AggregationResult | None]],
         committed: Callable[[FinalBlock, Outcome], None],
         heard: Callable[[], None],
+        rebased: Callable[[], None] = lambda: None,
         clock: Callable[[], int] | None = None,
         files: Files | None = None,
     ) -> None:
@@ -83,6 +85,7 @@ class ReplicaDriver:
         self._compute = compute
         self._committed = committed
         self._heard = heard
+        self._rebased = rebased
         self._clock = clock or now_ms
         self._files = files or OsFiles()
         self._timers = Timers()
@@ -93,9 +96,11 @@ class ReplicaDriver:
         self._gossip_bell = trio.Event()
         self._computing: set[AggregationTask] = set()
         self._complaints: dict[NodeKey, int] = {}
+        self._hearing: NodeKey | None = None
         self._nursery: trio.Nursery | None = None
         self._broken: BaseException | None = None
         self._broke = trio.Event()
+        self._closed = False
         self.height_began = trio.current_time()
         self._clock_quiet_until = 0.0
 
@@ -143,6 +148,18 @@ class ReplicaDriver:
         self._do(step)
         return own[0]
 
+    def needs_snapshot(self, gap: int) -> bool:
+        """See `Replica.needs_snapshot`."""
+        return self.replica.needs_snapshot(gap, self._clock())
+
+    def pause_catch_up(self, paused: bool) -> None:
+        """While a snapshot is fetched no blocks are asked for."""
+        self._do(lambda: self.replica.pause_catch_up(paused, self._clock()))
+
+    def rebase(self) -> None:
+        """Go on from the head that the chain's store has now."""
+        self._do(lambda: self.replica.rebase(self._clock()))
+
     async def wait_final(self, transaction_id: Hash32) -> tuple[int, int]:
         """Height and index once final. Raises InvalidTransaction when it was dropped. The caller sets its own limit."""
         while True:
@@ -154,6 +171,8 @@ class ReplicaDriver:
                 raise refused
             if len(self._waiting) >= WAITERS_MAX:
                 raise InvalidTransaction("full", f"{WAITERS_MAX} calls wait for transactions already")
+            if self._closed:
+                raise InvalidTransaction("starting", "the node begins anew with another key; ask again in a moment")
             event = trio.Event()
             self._waiting.setdefault(transaction_id, []).append(event)
             try:
@@ -165,18 +184,35 @@ class ReplicaDriver:
                 if not waiting:
                     self._waiting.pop(transaction_id, None)
 
+    def close(self) -> None:
+        """Nothing runs any more: whoever waits is told so."""
+        self._closed = True
+        for events in self._waiting.values():
+            for event in events:
+                event.set()
+
     # --- tasks
 
     async def _receive(self) -> None:
         async for sender, data in self._transport.incoming:
-            try:
-                message = parse_message(data)
-            except InvalidBytes as error:
-                self._complain(sender, str(error))
-                continue
-            self._do(partial(self.replica.receive, sender, message, self._clock()))
-            if isinstance(message, Transactions):
-                self._heard()
+            began = time.thread_time()
+            self._hearing = sender
+            moved = self._take_in(sender, data)
+            self._hearing = None
+            if not moved:
+                self._transport.charge(sender, time.thread_time() - began)
+
+    def _take_in(self, sender: NodeKey, data: bytes) -> bool:
+        """One message of a peer; whether it moved us: a vote of ours or a block came of it."""
+        try:
+            message = parse_message(data)
+        except InvalidBytes as error:
+            self._complain(sender, Fault.GARBAGE, str(error))
+            return False
+        effects = self._do(partial(self.replica.receive, sender, message, self._clock()))
+        if isinstance(message, Transactions):
+            self._heard()
+        return any(isinstance(each, Persist | Committed) for each in effects)
 
     async def _run_timers(self) -> None:
         while True:
@@ -216,8 +252,10 @@ class ReplicaDriver:
 
     # --- effects
 
-    def _do(self, step: Callable[[], Sequence[Effect]]) -> None:
-        """One event and what follows from it. Raises InvalidTransaction of a submission, and then nothing has happened.
+    def _do(self, step: Callable[[], Sequence[Effect]]) -> Sequence[Effect]:
+        """One event and what follows from it, carried out.
+
+        Raises InvalidTransaction of a submission, and then nothing has happened.
 
         Any other fault leaves the replica ahead of the disk: it may remember a vote that was never synced, and would
         send it again. So nothing is done after one, whoever's call it was that met it, and `run` ends with it.
@@ -225,13 +263,15 @@ class ReplicaDriver:
         if self._broken is not None:
             raise self._broken
         try:
-            self._carry_out(step())
+            effects = step()
+            self._carry_out(effects)
         except InvalidTransaction:
             raise
         except BaseException as error:
             self._broken = error
             self._broke.set()
             raise
+        return effects
 
     async def _end_when_broken(self) -> None:
         await self._broke.wait()
@@ -261,10 +301,14 @@ class ReplicaDriver:
                     self._start_computing(task)
                 case Committed(final, outcome):
                     self._on_committed(final, outcome)
+                case Rebased(height):
+                    self._journal.start_height(height + 1)
+                    self.height_began = trio.current_time()
+                    self._rebased()
                 case Dropped(transaction, error):
                     self._forget(transaction.id, error)
                 case Refused(sender, reason):
-                    self._complain(sender, reason)
+                    self._complain(sender, Fault.FORGED, reason)
                 case Disagreement(task, author):
                     log.error(
                         "the aggregate that %s proposes for request %s round %d is not what we computed: no vote",
@@ -316,7 +360,10 @@ class ReplicaDriver:
         for event in self._waiting.pop(transaction_id, ()):
             event.set()
 
-    def _complain(self, sender: NodeKey, reason: str) -> None:
+    def _complain(self, sender: NodeKey, fault: Fault, reason: str) -> None:
+        # Only of who just spoke: a block may name another as its author, and be handed on by who could not know.
+        if sender == self._hearing:
+            self._transport.blame(sender, fault, reason)
         count = self._complaints[sender] = self._complaints.get(sender, 0) + 1
         if count <= COMPLAINTS_LOGGED_MAX:
             log.warning("refused from %s: %s", sender.hex()[:16], reason)
