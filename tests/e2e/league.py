@@ -129,6 +129,13 @@ class RunLeague:
         if self._wire is not None:
             self._wire.heal()
 
+    def slow_again(self) -> None:
+        """Nodes that are always slow, once they are up: starting alone would take them a minute."""
+        for node in self.nodes:
+            running = not node.standing.dead and not node.standing.frozen
+            if node.rules.slow_percent and running and node.standing.slow is None:
+                node.slow_down(node.rules.slow_percent)
+
     def set_clock(self, node: RunNode, ahead_s: int) -> None:
         set_clock(node.folder, ahead_s * 1000)
 

@@ -306,7 +306,9 @@ class Perturber:
             if node.standing.dead or node.standing.frozen:
                 continue
             league.wait(lambda each=node: _is_back(league, each, goal), f"{node.name} is ready again", READY_S)  # type: ignore[misc]
-        return time.monotonic() - moment
+        took = time.monotonic() - moment
+        league.slow_again()
+        return took
 
     def _mend(self, step: Step) -> Seen:
         targets = chosen(self.league, step.target)

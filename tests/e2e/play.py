@@ -148,6 +148,7 @@ def _start(league: RunLeague) -> None:
         return True
 
     league.wait(lambda: all(standing(node) for node in league.nodes), "all nodes are ready", START_S)
+    league.slow_again()
     _say(f"  {len(league.nodes)} nodes up in {time.monotonic() - began:.1f} s")
 
 

@@ -88,8 +88,6 @@ class RunNode:
                 start_new_session=True,
             )
         self.standing.dead = False
-        if self.rules.slow_percent:
-            self.slow_down(self.rules.slow_percent)
 
     def kill(self) -> None:
         """SIGKILL to the node and its trainer."""
