@@ -6,7 +6,7 @@ Members only: the book never holds more than the league. How records travel is `
 
 import logging
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +48,14 @@ class AddressRecords:
     """What travels and what lies in the file."""
 
     records: Annotated[tuple[AddressRecord, ...], Size(0, MEMBERS_MAX)]
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """`changed`: whose addresses are others now; `forged`: under whose name a record was that it never signed."""
+
+    changed: frozenset[NodeKey]
+    forged: NodeKey | None
 
 
 class AddressBook:
@@ -101,23 +109,27 @@ class AddressBook:
         """All records, for others."""
         return encode(AddressRecords(tuple(self._records[org] for org in sorted(self._records))))
 
-    def take(self, data: bytes) -> set[NodeKey]:
-        """Take what somebody tells; the members whose addresses changed. Raises InvalidBytes.
+    def take(self, data: bytes, may_renew: Callable[[NodeKey], bool] = lambda _: True) -> "Taken":
+        """Take what somebody tells. Raises InvalidBytes.
 
-        Records of others than members, older ones and wrongly signed ones are left out.
+        Records of others than members, older ones and those `may_renew` is against are left out. At the first that is
+        wrongly signed the reading ends: each costs a check of a signature, and no honest node has one to tell.
         """
         changed = set()
+        forged = None
         for record in decode(AddressRecords, data).records:
             claim = record.claim
             if claim.org not in self._members or claim.sequence <= self.sequence(claim.org):
                 continue
             if not verify(claim.org, record.signature, self._chain_id, SIGNED_KIND, encode(claim)):
-                log.warning("an address record of %s has a wrong signature", claim.org.hex()[:16])
+                forged = claim.org
+                break
+            if not may_renew(claim.org):
                 continue
             if claim.addresses != self.addresses(claim.org):
                 changed.add(claim.org)
             self._records[claim.org] = record
-        return changed
+        return Taken(frozenset(changed), forged)
 
     def save(self) -> None:
         """Write the book. Raises OSError; the file then holds what it held."""

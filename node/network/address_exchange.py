@@ -11,8 +11,9 @@ from ledger.errors import InvalidBytes
 from ledger.keys import KeyPair
 from ledger.types import MEMBERS_MAX, NodeKey
 from node.network.address_book import AddressBook
+from node.network.bucket import Bucket
 from node.network.durable_file import replace_file
-from node.network.transport import RequestRefused, Transport, TransportError
+from node.network.transport import Fault, RequestRefused, Transport, TransportError
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +23,9 @@ RECORDS_BYTES_MAX = MEMBERS_MAX * 3 * 1024
 _SWAP_S = 10.0
 # Who changed its address while we were connected to others only is heard of after a minute or two.
 _SWAP_EVERY_S = 60.0
+# New records of one member, which everybody hears of, dials by and writes down: a node that moves or restarts often.
+_RENEWALS_PER_S = 0.1
+_RENEWALS_BURST = 8
 # Peers that came up and wait for their swap; the whole league at most.
 _QUEUED_MAX = MEMBERS_MAX
 
@@ -35,12 +39,14 @@ class AddressExchange:
         self._registered: dict[NodeKey, tuple[str, ...]] = {}
         self._send, self._receive = trio.open_memory_channel[NodeKey](_QUEUED_MAX)
         self._saving = trio.Lock()
+        self._renewals: dict[NodeKey, Bucket] = {}
         transport.serve(KIND, self._answer, body_bytes_max=RECORDS_BYTES_MAX, concurrent_per_peer=1)
         transport.watch_peers(self._peer_changed)
 
     def set_members(self, members: Mapping[NodeKey, tuple[str, ...]]) -> None:
         """The members by the ledger, with the addresses it has of them: admit and dial them, drop all others."""
         self._registered = dict(members)
+        self._renewals = {org: bucket for org, bucket in self._renewals.items() if org in members}
         self._book.set_members(members)
         self._redial()
 
@@ -70,8 +76,10 @@ class AddressExchange:
                 continue
             try:
                 reply = await self._transport.request(org, KIND, self._book.records(), _SWAP_S)
-                await self._take(reply)
-            except (TransportError, InvalidBytes) as error:
+                await self._take(org, reply)
+            except InvalidBytes as error:
+                self._transport.blame(org, Fault.GARBAGE, f"address records: {error}")
+            except TransportError as error:
                 log.debug("no addresses from %s: %s", org.hex()[:16], error)
 
     async def _next(self) -> NodeKey | None:
@@ -86,13 +94,22 @@ class AddressExchange:
     async def _answer(self, org: NodeKey, body: bytes) -> bytes:
         ours = self._book.records()
         try:
-            await self._take(body)
+            await self._take(org, body)
         except InvalidBytes as error:
+            self._transport.blame(org, Fault.GARBAGE, f"address records: {error}")
             raise RequestRefused("invalid", str(error)) from None
         return ours
 
-    async def _take(self, data: bytes) -> None:
-        if self._book.take(data):
+    def _may_renew(self, org: NodeKey) -> bool:
+        now = trio.current_time()
+        bucket = self._renewals.setdefault(org, Bucket(_RENEWALS_PER_S, _RENEWALS_BURST, now))
+        return bucket.take(1, now)
+
+    async def _take(self, peer: NodeKey, data: bytes) -> None:
+        taken = self._book.take(data, self._may_renew)
+        if taken.forged is not None:
+            self._transport.blame(peer, Fault.FORGED, f"an address record that {taken.forged.hex()[:16]} never signed")
+        if taken.changed:
             self._redial()
             try:
                 async with self._saving:

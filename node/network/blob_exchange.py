@@ -19,7 +19,8 @@ from ledger.errors import InvalidBytes
 from ledger.types import BLOB_BYTES_MAX, Hash32, NodeKey
 from node.network.blob_pieces import pack_piece, unpack_piece
 from node.network.blob_store import BlobStore, InvalidBlob, MissingBlob, PartialBlob
-from node.network.transport import Channel, RequestRefused, RequestTimedOut, Transport, TransportError
+from node.network.bucket import Bucket
+from node.network.transport import Channel, Fault, RequestRefused, RequestTimedOut, Transport, TransportError
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,10 @@ PIECE_BYTES = 2**20
 # Transfers share one thread of Python at both ends: more at once do not get faster.
 FETCHES_MAX = 4
 SERVED_PER_PEER_MAX = 4
+# What one peer gets: five of the largest blobs as fast as the line allows, then some 270 Mbit/s. Who fetches the same
+# again and again would else have all of our line and, for it is encrypted, most of our processor.
+SERVED_BURST_BYTES = 512 * 2**20
+SERVED_BYTES_PER_S = 32 * 2**20
 # Deflating a piece takes as long as sending it at 100 MB/s: on a link that is not far slower it only
 # costs time. The first piece of a large blob shows how fast the link is; small blobs are over before that.
 DEFLATE_BELOW_BYTES_PER_S = 30e6
@@ -45,6 +50,10 @@ Progress = Callable[[Hash32, int, int], None]
 
 class BlobUnavailable(Exception):
     """No source gave the blob. The text says what each of them answered."""
+
+
+class _WrongSize(InvalidBlob):
+    """Not the size we were told of; who holds it may be right, and who told us wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +77,8 @@ class BlobExchange:
         self._store = store
         self._slots = trio.CapacityLimiter(FETCHES_MAX)
         self._under_way: dict[Hash32, trio.Lock] = {}
+        # One a peer that ever fetched: members only, so a few hundred at most.
+        self._served: dict[NodeKey, Bucket] = {}
         transport.serve_channel(KIND, self._serve, concurrent_per_peer=SERVED_PER_PEER_MAX)
 
     async def fetch(
@@ -112,6 +123,8 @@ class BlobExchange:
                     except InvalidBlob as error:
                         answers[source] = str(error)
                         liars.add(source)
+                        if not isinstance(error, _WrongSize):
+                            self._transport.blame(source, Fault.FORGED, f"blob {digest.hex()[:16]}: {error}")
                         continue
                     except TransportError as error:
                         answers[source] = str(error)
@@ -132,10 +145,10 @@ class BlobExchange:
             except InvalidBytes as error:
                 raise InvalidBlob(str(error)) from None
             if size > size_max:
-                raise InvalidBlob(f"{size} bytes, want at most {size_max}")
+                raise _WrongSize(f"{size} bytes, want at most {size_max}")
             if size < partial.arrived:
                 await trio.to_thread.run_sync(partial.restart)
-                raise InvalidBlob(f"it says {size} bytes, more had arrived already: from the start again")
+                raise _WrongSize(f"it says {size} bytes, more had arrived already: from the start again")
             self._store.make_room(size)
             while partial.arrived < size:
                 due = min(PIECE_BYTES, size - partial.arrived)
@@ -164,9 +177,13 @@ class BlobExchange:
             raise RequestRefused("offset", f"offset {wanted.offset} in a blob of {size} bytes")
         await channel.send(encode(Offered(size)))
         offset = wanted.offset
+        now = trio.current_time()
+        budget = self._served.setdefault(channel.peer, Bucket(SERVED_BYTES_PER_S, SERVED_BURST_BYTES, now))
         deflate = size <= PIECE_BYTES
         while offset < size:
             due = min(PIECE_BYTES, size - offset)
+            budget.spend(due, trio.current_time())
+            await trio.sleep(budget.wait_s(trio.current_time()))
             frame = await trio.to_thread.run_sync(self._frame, wanted.digest, offset, due, deflate)
             began = trio.current_time()
             await channel.send(frame)

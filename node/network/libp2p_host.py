@@ -27,8 +27,10 @@ from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX
 from ledger.keys import KeyPair
 from ledger.types import NodeKey
 from node.network.addresses import PEER_ID_PREFIX, Address, parse_address
+from node.network.bucket import Bucket
 from node.network.libp2p_repairs import BoundedYamux
 from node.network.libp2p_stream import Connection, Negotiation, Stream
+from node.network.strangers import Allowances, network_of
 from node.network.transport import Direction, InvalidAddress, Limits, PeerUnreachable
 from node.network.wire_socket import WireSocket
 
@@ -42,14 +44,14 @@ class NotAdmitted(Exception):
 
 
 class Host:
-    """Listens, dials and keeps the live connections. `admit(org)`: may it connect to us now, member or not?"""
+    """Listens, dials and keeps the live connections. `admit(org, network)`: may it connect to us now, from there?"""
 
     def __init__(
         self,
         key: KeyPair,
         limits: Limits,
         nursery: trio.Nursery,
-        admit: Callable[[NodeKey], bool],
+        admit: Callable[[NodeKey, str], bool],
         is_member: Callable[[NodeKey], bool],
         changed: Callable[[NodeKey], None],
     ) -> None:
@@ -63,7 +65,8 @@ class Host:
         self._admit = admit
         self._is_member = is_member
         self._changed = changed
-        self._handshakes: dict[WireSocket, None] = {}
+        self._handshakes: dict[WireSocket, str] = {}
+        self._openings = Allowances(limits.handshakes_per_network_per_s, limits.handshakes_per_network_burst)
         self.connections: dict[NodeKey, list[Connection]] = {}
 
     def handle(self, protocol: str, handler: StreamHandler) -> None:
@@ -85,8 +88,8 @@ class Host:
         try:
             with trio.fail_after(self._limits.dial_s):
                 stream = await _open_tcp(address)
-                wire = WireSocket(stream, self._limits.handshake_bytes_max)
-                return await self._upgrade(wire, Direction.DIALLED, str(address.place), org)
+                wire = WireSocket(stream, self._limits)
+                return await self._upgrade(wire, Direction.DIALLED, address, org)
         except trio.TooSlowError:
             raise PeerUnreachable(f"{address.place}: no answer within {self._limits.dial_s} s") from None
         except NotAdmitted as error:
@@ -96,17 +99,18 @@ class Host:
             raise PeerUnreachable(f"{address.place}: {_reason(error)}") from None
 
     async def _accept(self, stream: trio.SocketStream) -> None:
-        wire = WireSocket(stream, self._limits.handshake_bytes_max)
+        wire = WireSocket(stream, self._limits)
         remote = wire.get_remote_address()
-        if len(self._handshakes) >= self._limits.handshakes_max:
-            oldest = next(iter(self._handshakes))
-            del self._handshakes[oldest]
-            oldest.abort()
-        self._handshakes[wire] = None
+        host, port = remote or ("0.0.0.0", 0)
+        network = network_of(host)
+        if not self._openings.take(network, trio.current_time()):
+            wire.abort()
+            return
+        self._make_room(network)
+        self._handshakes[wire] = network
         try:
             with trio.fail_after(self._limits.handshake_s):
-                host, port = remote or ("0.0.0.0", 0)
-                place = str(Address("ip6" if ":" in host else "ip4", host, port))
+                place = Address("ip6" if ":" in host else "ip4", host, port)
                 connection = await self._upgrade(wire, Direction.ACCEPTED, place, None)
         except Exception as error:
             log.debug("refused a connection from %s: %s", remote, _reason(error))
@@ -115,8 +119,20 @@ class Host:
             self._handshakes.pop(wire, None)
         await connection.ended.wait()
 
+    def _make_room(self, network: str) -> None:
+        """End the oldest unfinished handshake when there are too many, of this network or in all."""
+        same = [wire for wire, theirs in self._handshakes.items() if theirs == network]
+        if len(same) >= self._limits.handshakes_per_network_max:
+            oldest = same[0]
+        elif len(self._handshakes) >= self._limits.handshakes_max:
+            oldest = next(iter(self._handshakes))
+        else:
+            return
+        del self._handshakes[oldest]
+        oldest.abort()
+
     async def _upgrade(
-        self, wire: WireSocket, direction: Direction, place: str, expected: NodeKey | None
+        self, wire: WireSocket, direction: Direction, place: Address, expected: NodeKey | None
     ) -> Connection:
         """Noise, then the question who may, then Yamux; the connection then lives in a task of its own."""
         done = False
@@ -129,14 +145,14 @@ class Host:
             org = _org_of(secured.get_remote_peer())
             if expected is not None and org != expected:
                 raise NotAdmitted(f"{org.hex()[:16]} answered, want {expected.hex()[:16]}")
-            if expected is None and not self._admit(org):
-                raise NotAdmitted(f"{org.hex()[:16]} is no member")
+            if expected is None and not self._admit(org, network_of(place.host)):
+                raise NotAdmitted(f"{org.hex()[:16]} may not connect now")
             await self._muxers.select_transport(secured)
             wire.handshake_done()
             limits = self._limits
             unread = limits.unread_bytes_max if self._is_member(org) else limits.stranger_unread_bytes_max
             muxer = BoundedYamux(secured, secured.get_remote_peer(), unread)
-            connection = Connection(org, direction, place, wire, muxer)
+            connection = Connection(org, direction, place.place, wire, muxer)
             self._nursery.start_soon(self._live, connection)
             await connection.started.wait()
             done = True
@@ -178,11 +194,14 @@ class Host:
             connection.abort()
 
     async def _accept_streams(self, connection: Connection, nursery: trio.Nursery) -> None:
+        openings = Bucket(self._limits.streams_per_s, self._limits.streams_burst, trio.current_time())
         while True:
             try:
                 muxed = await connection.muxer.accept_stream()
             except Exception:
                 return  # the connection ended
+            openings.spend(1, trio.current_time())
+            await trio.sleep(openings.wait_s(trio.current_time()))
             member = self._is_member(connection.org)
             limits = self._limits
             most = limits.streams_per_member_max if member else limits.streams_per_stranger_max

@@ -9,6 +9,7 @@ import trio
 from libp2p.stream_muxer.exceptions import MuxedStreamEOF
 
 from ledger.types import NodeKey
+from node.network.addresses import Address
 from node.network.libp2p_repairs import BoundedYamux
 from node.network.transport import Direction, PeerUnreachable
 from node.network.wire_socket import WireSocket
@@ -24,7 +25,9 @@ _NEGOTIATION_BYTES_MAX = 1024
 class Connection:
     """One authenticated connection. `started` when streams can be opened (or it failed), `ended` when it is gone."""
 
-    def __init__(self, org: NodeKey, direction: Direction, place: str, wire: WireSocket, muxer: BoundedYamux) -> None:
+    def __init__(
+        self, org: NodeKey, direction: Direction, place: Address, wire: WireSocket, muxer: BoundedYamux
+    ) -> None:
         self.org = org
         self.direction = direction
         self.place = place

@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import trio
@@ -16,15 +17,17 @@ import trio
 from ledger.types import NodeKey
 from node.network.addresses import Address, parse_address
 from node.network.channel import FramedChannel
+from node.network.conduct import Conduct
 from node.network.incoming import Incoming
 from node.network.link import SESSION_BYTES
 from node.network.member_link import LINK_PROTOCOL, MemberLink
 from node.network.services import Services, ask
-from node.network.strangers import StrangerGate
+from node.network.strangers import StrangerGate, network_of
 from node.network.transport import (
     Answer,
     Channel,
     ChannelHandler,
+    Fault,
     InvalidAddress,
     PeerStatus,
     PeerUnreachable,
@@ -77,8 +80,9 @@ class Libp2pTransport:
         self._nursery = nursery
         self._session = os.urandom(SESSION_BYTES)
         self._incoming = Incoming(config.limits)
-        self._services = Services()
-        self._gate = StrangerGate(config.limits)
+        self._conduct = Conduct(config.limits)
+        self._services = Services(config.limits, self.blame, self._conduct.paused)
+        self._gate = StrangerGate(config.limits, trio.current_time())
         self._links: dict[NodeKey, MemberLink] = {}
         self._watchers: list[PeerWatcher] = []
         self._host: Host
@@ -102,13 +106,19 @@ class Libp2pTransport:
     def is_member(self, org: NodeKey) -> bool:
         return org in self._links
 
-    def admits(self, org: NodeKey) -> bool:
+    def admits(self, org: NodeKey, network: str) -> bool:
         if org == self.me:
             return False
         if org in self._links:
-            return True
-        strangers = {each for each in self._host.connections if each not in self._links}
-        return self._gate.admit(org, strangers, trio.current_time())
+            return self._conduct.banned_s(org) <= 0
+        if self._conduct.refuses_network(network):
+            return False
+        strangers = {
+            each: network_of(known[0].place.host)
+            for each, known in self._host.connections.items()
+            if each not in self._links and known
+        }
+        return self._gate.admit(org, network, strangers, trio.current_time())
 
     def connections_changed(self, org: NodeKey) -> None:
         link = self._links.get(org)
@@ -133,17 +143,17 @@ class Libp2pTransport:
         for org in [org for org in self._links if org not in members]:
             self._links.pop(org).scope.cancel()
             self._incoming.forget(org)
-            for connection in self._host.connections.get(org, []):
-                connection.abort()
+            self._hang_up(org)
+        others = members.keys() - {self.me}
+        self._conduct.set_members(others)
+        self._incoming.share_among(len(others))
         for org, texts in members.items():
             if org == self.me:
                 continue
             addresses = self._addresses(org, texts)
             link = self._links.get(org)
             if link is None:
-                link = MemberLink(
-                    org, self._session, self._config.chain_id, self._config.limits, self._incoming, self._tell
-                )
+                link = self._new_link(org)
                 link.addresses = addresses
                 self._links[org] = link
                 for connection in self._host.connections.get(org, []):
@@ -152,6 +162,14 @@ class Libp2pTransport:
             elif link.addresses != addresses:
                 link.addresses = addresses
                 link.changed()
+
+    def _new_link(self, org: NodeKey) -> MemberLink:
+        config = self._config
+        return MemberLink(org, self._session, config.chain_id, config.limits, self._incoming, self._tell, self.blame)
+
+    def _hang_up(self, org: NodeKey) -> None:
+        for connection in list(self._host.connections.get(org, [])):
+            connection.abort()
 
     def _addresses(self, org: NodeKey, texts: tuple[str, ...]) -> tuple[Address, ...]:
         """Where to dial `org`: what the book says, then the bootstrap addresses of the same organisation."""
@@ -169,10 +187,35 @@ class Libp2pTransport:
         return tuple(dict.fromkeys(found))[:ADDRESSES_PER_MEMBER_MAX]
 
     def peers(self) -> list[PeerStatus]:
-        return [link.status() for link in self._links.values()]
+        conduct = self._conduct
+        return [
+            replace(
+                link.status(),
+                score=round(conduct.score(org), 1),
+                faults=conduct.faults(org),
+                paused=conduct.paused(org),
+                banned_s=round(conduct.banned_s(org), 1),
+                held_s=round(self._incoming.held_s(org), 1),
+            )
+            for org, link in self._links.items()
+        ]
 
     def watch_peers(self, watcher: PeerWatcher) -> None:
         self._watchers.append(watcher)
+
+    def charge(self, org: NodeKey, processor_s: float) -> None:
+        self._incoming.charge(org, processor_s)
+
+    def blame(self, org: NodeKey, fault: Fault, what: str) -> None:
+        link = self._links.get(org)
+        if link is not None:
+            if self._conduct.blame(org, fault, what):
+                link.refused_until = trio.current_time() + self._conduct.banned_s(org)
+                self._hang_up(org)
+            return
+        for network in {network_of(each.place.host) for each in self._host.connections.get(org, [])}:
+            if self._conduct.blame_stranger(network, fault, what):
+                self._hang_up(org)
 
     def _tell(self, org: NodeKey, connected: bool) -> None:
         for watcher in self._watchers:

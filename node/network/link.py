@@ -14,7 +14,17 @@ from node.network.transport import Limits
 from node.network.wire import FrameKind, FrameReader, InvalidFrame, frame
 
 SESSION_BYTES = 16
+# Messages that come on one stream although we have them: what was in flight when the stream before it broke.
+REPEATS_MAX = 1024
 _NUMBER = struct.Struct(">Q")
+
+
+class Overrun(InvalidFrame):
+    """Frames of ours, but more of them than the protocol ever needs."""
+
+
+class OtherChain(InvalidFrame):
+    """A HELLO of a member of another league, or of ours with another genesis: somebody's configuration is wrong."""
 
 
 class Outbox:
@@ -102,13 +112,15 @@ class Inbox:
     def __init__(self) -> None:
         self.session = b""
         self._last_number = 0
+        self._repeats = 0
 
     def hello(self, body: bytes, chain_id: Hash32) -> bytes:
         """Take the HELLO of a new stream, return the WELCOME. Raises InvalidFrame for another chain's."""
         if len(body) != SESSION_BYTES + len(chain_id) or body[SESSION_BYTES:] != chain_id:
-            raise InvalidFrame(f"a HELLO of chain {body[SESSION_BYTES:].hex()[:16]}, want {chain_id.hex()[:16]}")
+            raise OtherChain(f"a HELLO of chain {body[SESSION_BYTES:].hex()[:16]}, want {chain_id.hex()[:16]}")
         if body[:SESSION_BYTES] != self.session:
             self.session, self._last_number = body[:SESSION_BYTES], 0
+        self._repeats = 0
         return frame(FrameKind.WELCOME, _NUMBER.pack(self._last_number))
 
     def message(self, body: bytes) -> tuple[int, bytes] | None:
@@ -117,6 +129,9 @@ class Inbox:
             raise InvalidFrame(f"a MESSAGE of {len(body)} bytes has no number")
         (number,) = _NUMBER.unpack_from(body)
         if number <= self._last_number:
+            self._repeats += 1
+            if self._repeats > REPEATS_MAX:
+                raise Overrun(f"{self._repeats} messages again that had arrived, want at most {REPEATS_MAX}")
             return None
         return number, body[_NUMBER.size :]
 

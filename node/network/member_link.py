@@ -13,9 +13,10 @@ import trio
 
 from ledger.types import Hash32, NodeKey
 from node.network.addresses import Address
+from node.network.bucket import Bucket
 from node.network.incoming import Incoming
-from node.network.link import Inbox, Outbox, number_in, ping, pong, receiver_frames, sender_frames
-from node.network.transport import Limits, PeerStatus, PeerUnreachable
+from node.network.link import Inbox, OtherChain, Outbox, Overrun, number_in, ping, pong, receiver_frames, sender_frames
+from node.network.transport import Fault, Limits, PeerStatus, PeerUnreachable
 from node.network.wire import FrameKind, FrameReader, InvalidFrame
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class MemberLink:
         limits: Limits,
         incoming: Incoming,
         told: Callable[[NodeKey, bool], None],
+        blame: Callable[[NodeKey, Fault, str], None],
     ) -> None:
         self.org = org
         self.addresses: tuple[Address, ...] = ()
@@ -51,6 +53,11 @@ class MemberLink:
         self._limits = limits
         self._incoming = incoming
         self._told = told
+        self._blame = blame
+        self._answers = Bucket(limits.answers_per_s, limits.answers_burst, trio.current_time())
+        self._pings = Bucket(limits.pings_per_s, limits.pings_burst, trio.current_time())
+        # Neither dialled nor spoken to before this time of trio's.
+        self.refused_until = float("-inf")
         self._work = trio.Event()
         self._changed = trio.Event()
         self._receiving = trio.Lock()
@@ -83,7 +90,7 @@ class MemberLink:
             org=self.org,
             connected=at is not None,
             direction=None if at is None else at.direction,
-            address=None if at is None else at.place,
+            address=None if at is None else str(at.place),
             since_s=trio.current_time() - self._since,
             round_trip_s=self._round_trip_s,
             bytes_in=self._bytes_before[0] + (0 if at is None else at.wire.bytes_in),
@@ -99,6 +106,7 @@ class MemberLink:
         backoff_s = limits.backoff_first_s
         with self.scope:
             while True:
+                await trio.sleep_until(max(self.refused_until, trio.current_time()))
                 connection = host.live(self.org) or await self._dial(host)
                 if connection is not None and await self._run_link(connection):
                     backoff_s = limits.backoff_first_s
@@ -135,8 +143,10 @@ class MemberLink:
                 nursery.start_soon(self._write, stream, connection)
                 while True:
                     await self._take_answer(stream, frames, FrameKind.ACKNOWLEDGE)
-        except* (PeerUnreachable, InvalidFrame) as group:
-            self._last_error = _first_of(group)
+        except* InvalidFrame as group:
+            self._complain(_first_of(group))
+        except* PeerUnreachable as group:
+            self._last_error = str(_first_of(group))
         except* trio.TooSlowError:
             self._last_error = f"silent for {self._limits.silence_s} s"
             connection.abort()
@@ -170,6 +180,8 @@ class MemberLink:
         while True:
             while (item := frames.next()) is not None:
                 kind, body = item
+                if not self._answers.take(1, trio.current_time()):
+                    raise Overrun("more acknowledgements and signs of life than it was asked for")
                 if kind is FrameKind.REFUSAL:
                     raise PeerUnreachable(f"it refuses our messages: {body.decode(errors='replace')}")
                 if kind is FrameKind.PONG:
@@ -233,9 +245,12 @@ class MemberLink:
                     self._complain(_first_of(group))
                     raise
 
-    def _complain(self, reason: str) -> None:
+    def _complain(self, error: BaseException) -> None:
         """A member broke the protocol: its operator and ours should talk."""
+        reason = str(error)
         self._last_error = f"it sent {reason}"
+        if not isinstance(error, OtherChain):
+            self._blame(self.org, Fault.OVERRUN if isinstance(error, Overrun) else Fault.GARBAGE, reason)
         self._complaints += 1
         if self._complaints <= COMPLAINTS_LOGGED_MAX:
             log.warning("the link of %s ended: it sent %s", self.org.hex()[:16], reason)
@@ -260,6 +275,8 @@ class MemberLink:
                 while (item := frames.next()) is not None:
                     kind, body = item
                     if kind is FrameKind.PING:
+                        if not self._pings.take(1, trio.current_time()):
+                            raise Overrun("signs of life asked for more often than is of use")
                         answers.pong(body)
                     elif kind is FrameKind.MESSAGE:
                         await self._deliver(body, answers)
@@ -340,7 +357,7 @@ async def _first_frame(stream: "Stream", frames: FrameReader, within_s: float) -
     return body
 
 
-def _first_of(error: BaseException) -> str:
+def _first_of(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    return str(error)
+    return error

@@ -14,6 +14,7 @@ import trio
 from ledger.types import NodeKey
 from node.network.addresses import parse_address, peer_id
 from node.network.channel import FramedChannel
+from node.network.conduct import Conduct
 from node.network.incoming import Incoming
 from node.network.memory_pipe import Pipe
 from node.network.services import Services, ask
@@ -22,6 +23,7 @@ from node.network.transport import (
     Channel,
     ChannelHandler,
     Direction,
+    Fault,
     InvalidAddress,
     Limits,
     PeerStatus,
@@ -49,7 +51,9 @@ class MemoryNetwork:
     pipes: set[Pipe] = field(default_factory=set)
 
     def reachable(self, one: NodeKey, other: NodeKey) -> bool:
-        return one in self.nodes and other in self.nodes and frozenset((one, other)) not in self.cut
+        if one not in self.nodes or other not in self.nodes or frozenset((one, other)) in self.cut:
+            return False
+        return not (self.nodes[one].refuses(other) or self.nodes[other].refuses(one))
 
     def set_cut(self, one: NodeKey, other: NodeKey, cut: bool) -> None:
         """Cut or heal the link of two nodes; both hear of it."""
@@ -74,7 +78,8 @@ class MemoryTransport:
         self._limits = limits
         self._nursery = nursery
         self._incoming = Incoming(limits)
-        self._services = Services()
+        self._conduct = Conduct(limits)
+        self._services = Services(limits, self.blame, self._conduct.paused)
         self._members: dict[NodeKey, _MemoryLink] = {}
         self._watchers: list[PeerWatcher] = []
 
@@ -101,6 +106,25 @@ class MemoryTransport:
             if org != self._org and org not in self._members:
                 self._members[org] = link = _MemoryLink(self._limits)
                 self._nursery.start_soon(self._carry, org, link)
+        others = members.keys() - {self._org}
+        self._conduct.set_members(others)
+        self._incoming.share_among(len(others))
+        self._network.look_again()
+
+    def refuses(self, org: NodeKey) -> bool:
+        """Whether it is banned here."""
+        return self._conduct.banned_s(org) > 0
+
+    def charge(self, org: NodeKey, processor_s: float) -> None:
+        """Nothing: a test's time is not the processor's, and one seed must replay one run."""
+
+    def blame(self, org: NodeKey, fault: Fault, what: str) -> None:
+        if org in self._members and self._conduct.blame(org, fault, what):
+            self._network.look_again()
+            self._nursery.start_soon(self._forgive, self._conduct.banned_s(org))
+
+    async def _forgive(self, after_s: float) -> None:
+        await trio.sleep(after_s)
         self._network.look_again()
 
     def is_member(self, org: NodeKey) -> bool:
@@ -134,6 +158,11 @@ class MemoryTransport:
                 messages_queued=len(link.waiting),
                 messages_dropped=link.dropped,
                 last_error=None,
+                score=self._conduct.score(org),
+                faults=self._conduct.faults(org),
+                paused=self._conduct.paused(org),
+                banned_s=self._conduct.banned_s(org),
+                held_s=self._incoming.held_s(org),
             )
             for org, link in self._members.items()
         ]

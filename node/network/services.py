@@ -5,20 +5,23 @@ Shared by libp2p and the memory double; sockets are below, meanings above.
 """
 
 import logging
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import trio
 
 from ledger.types import NodeKey
+from node.network.bucket import Bucket
 from node.network.channel import FramedChannel, FrameOutOfBounds
 from node.network.transport import (
     Answer,
     Channel,
     ChannelClosed,
     ChannelHandler,
+    Fault,
+    Limits,
     PeerUnreachable,
     RequestRefused,
     TransportError,
@@ -31,6 +34,8 @@ KIND_BYTES_MAX = 64
 REPLY_BYTES_MAX = 32 * 2**20
 # A handler that computes longer holds a slot of its peer; long work belongs behind a message.
 ANSWER_S_MAX = 60.0
+# Peers and kinds whose rates are remembered: the largest league and a dozen kinds. Past that the quietest is forgotten.
+RATES_REMEMBERED_MAX = 4096
 # Bodies above may not fit the stream's first window, so a refusal has to be heard while sending.
 _LARGE_BODY_BYTES = 64 * 1024
 
@@ -43,11 +48,20 @@ class _Service:
 
 
 class Services:
-    """The table of kinds, and how many exchanges of each kind every peer has open."""
+    """The table of kinds, how many exchanges of each kind every peer has open, and how often it asks.
 
-    def __init__(self) -> None:
+    `blame(peer, fault, what)` hears of what no correct program asks; `paused(peer)`: refuse whatever it asks.
+    """
+
+    def __init__(
+        self, limits: Limits, blame: Callable[[NodeKey, Fault, str], None], paused: Callable[[NodeKey], bool]
+    ) -> None:
+        self._limits = limits
+        self._blame = blame
+        self._paused = paused
         self._services: dict[str, _Service] = {}
         self._open: Counter[tuple[NodeKey, str]] = Counter()
+        self._rates: OrderedDict[tuple[NodeKey, str], Bucket] = OrderedDict()
 
     def add_channel(self, kind: str, handler: ChannelHandler, concurrent_per_peer: int, strangers: bool) -> None:
         assert kind not in self._services, f"{kind} is served already"
@@ -56,7 +70,7 @@ class Services:
 
     def add(self, kind: str, answer: Answer, body_bytes_max: int, concurrent_per_peer: int, strangers: bool) -> None:
         async def handler(channel: Channel) -> None:
-            body = await _body(channel, body_bytes_max)
+            body = await self._body(channel, kind, body_bytes_max)
             with trio.move_on_after(ANSWER_S_MAX) as deadline:
                 reply = await answer(channel.peer, body)
             if deadline.cancelled_caught:
@@ -91,6 +105,10 @@ class Services:
             raise RequestRefused("unknown_kind", f"{kind!r} is not served here")
         if not is_member and not service.strangers:
             raise RequestRefused("stranger", f"{kind} is for members")
+        if self._paused(peer):
+            raise RequestRefused("paused", "you sent what no correct program sends; ask again in some minutes")
+        if not self._allows(peer, kind, is_member):
+            raise RequestRefused("busy", f"{kind} is asked too often")
         if self._open[peer, kind] >= service.concurrent_per_peer:
             raise RequestRefused("busy", f"{service.concurrent_per_peer} {kind} of yours are under way")
         self._open[peer, kind] += 1
@@ -101,19 +119,31 @@ class Services:
             if not self._open[peer, kind]:
                 del self._open[peer, kind]
 
+    def _allows(self, peer: NodeKey, kind: str, is_member: bool) -> bool:
+        limits = self._limits
+        rate, burst = limits.requests_per_s, limits.requests_burst
+        if not is_member:
+            rate, burst = limits.stranger_requests_per_s, limits.stranger_requests_burst
+        now = trio.current_time()
+        bucket = self._rates.setdefault((peer, kind), Bucket(rate, burst, now))
+        self._rates.move_to_end((peer, kind))
+        if len(self._rates) > RATES_REMEMBERED_MAX:
+            self._rates.popitem(last=False)
+        return bucket.take(1, now)
+
+    async def _body(self, channel: Channel, kind: str, bytes_max: int) -> bytes:
+        try:
+            return await channel.receive(bytes_max)
+        except FrameOutOfBounds as error:
+            self._blame(channel.peer, Fault.GARBAGE, f"{kind}: {error}")
+            # The bound is checked on the header, so the other direction can still say why.
+            raise RequestRefused("too_large", str(error)) from None
+
 
 def _leaves(error: BaseException) -> list[BaseException]:
     if isinstance(error, BaseExceptionGroup):
         return [leaf for each in error.exceptions for leaf in _leaves(each)]
     return [error]
-
-
-async def _body(channel: Channel, bytes_max: int) -> bytes:
-    try:
-        return await channel.receive(bytes_max)
-    except FrameOutOfBounds as error:
-        # The bound is checked on the header, so the other direction can still say why.
-        raise RequestRefused("too_large", str(error)) from None
 
 
 async def ask(channel: FramedChannel, kind: str, body: bytes) -> bytes:

@@ -55,6 +55,21 @@ class InvalidAddress(ValueError):
     """An address that names no place to dial. The fault of whoever wrote it."""
 
 
+class Fault(Enum):
+    """What no correct program sends, and how many points it costs (`peer_scores.py`)."""
+
+    # Bytes that are no frame or message of ours. A member whose program is newer may send a few: it is paused first.
+    GARBAGE = "garbage"
+    # A message that is well formed and provably false: a signature, certificate, block or blob.
+    FORGED = "forged"
+    # More of something than the protocol ever needs: signs of life, repetitions, acknowledgements.
+    OVERRUN = "overrun"
+
+    @property
+    def points(self) -> float:
+        return 20.0 if self is Fault.GARBAGE else 10.0
+
+
 class Direction(Enum):
     DIALLED = "dialled"
     ACCEPTED = "accepted"
@@ -62,7 +77,12 @@ class Direction(Enum):
 
 @dataclass(frozen=True, slots=True)
 class PeerStatus:
-    """One member as the transport sees it. Times in seconds; `since_s` is how long the present state has lasted."""
+    """One member as the transport sees it. Times in seconds; `since_s` is how long the present state has lasted.
+
+    `score`: points for what no correct program does, fading (`peer_scores.py`); `paused`: its requests are refused;
+    `banned_s`: how long its connections still are; `held_s`: how long its messages still wait, for they took more of
+    our processor than its share.
+    """
 
     org: NodeKey
     connected: bool
@@ -75,6 +95,11 @@ class PeerStatus:
     messages_queued: int
     messages_dropped: int
     last_error: str | None
+    score: float = 0.0
+    faults: int = 0
+    paused: bool = False
+    banned_s: float = 0.0
+    held_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +119,17 @@ class Limits:
     incoming_messages_max: int = 64
     incoming_bytes_max: int = 8 * 2**20
 
+    # Of one processor's time, what messages that move nothing may have, shared by all members alike: votes, blocks and
+    # what clients want have the other half, whatever up to all members do. A league of many shares no finer than this.
+    processing_share: float = 0.5
+    processing_share_least: float = 0.01
+    # At once: the checks of some 10,000 transactions, two full blocks' worth.
+    processing_burst_s: float = 2.0
+    # Reads off one connection, twice one a record of Noise: small frames cost as much as large ones. A blob at 100 MB/s
+    # takes some 4,000.
+    reads_per_s: float = 8000.0
+    reads_burst: float = 40000.0
+
     # A round trip across the world takes 0.3 s; a handshake takes three of them and some computing.
     handshake_s: float = 5.0
     dial_s: float = 8.0
@@ -110,20 +146,51 @@ class Limits:
 
     # Half-done handshakes, of anybody. A new one past that replaces the oldest: real ones take milliseconds.
     handshakes_max: int = 64
+    # Of one network (an IPv4 address, an IPv6 /64): a newcomer past that replaces the oldest of the same network. The
+    # rate bounds the processor: a handshake takes some 3 ms. A league on one machine starts within the burst.
+    handshakes_per_network_max: int = 32
+    handshakes_per_network_per_s: float = 50.0
+    handshakes_per_network_burst: float = 200.0
     # No honest handshake sends more before it is through.
     handshake_bytes_max: int = 64 * 1024
     # Streams that one member may have open towards us; requests are short and transfers few.
     streams_per_member_max: int = 64
+    # Opening a stream takes a millisecond here; who opens more waits.
+    streams_per_s: float = 100.0
+    streams_burst: float = 400.0
+    # Requests of one kind of one peer; past that they are refused as busy.
+    requests_per_s: float = 50.0
+    requests_burst: float = 400.0
+    # Signs of life that one link may ask for: one in `ping_every_s` (0.2 s at least) is due, one when a link begins.
+    pings_per_s: float = 8.0
+    pings_burst: float = 32.0
+    # Acknowledgements and signs of life that come back on our own link: one in `acknowledge_after_s`, or one in half a
+    # window of messages.
+    answers_per_s: float = 200.0
+    answers_burst: float = 2000.0
     # What a connection may hold unread. Sixteen streams at their full window of 2 MiB.
     unread_bytes_max: int = 32 * 2**20
 
     # Peers that are no members: just enough to ask for admission.
-    strangers_max: int = 4
+    strangers_max: int = 8
+    strangers_per_network_max: int = 4
+    strangers_per_network_per_minute: int = 20
+    stranger_requests_per_s: float = 2.0
+    stranger_requests_burst: float = 20.0
     streams_per_stranger_max: int = 4
     stranger_unread_bytes_max: int = 2**20
     stranger_lifetime_s: float = 20.0
     # Connections of strangers that are let in per minute, all together.
-    strangers_per_minute: int = 30
+    strangers_per_minute: int = 60
+
+    # Points for what no correct program does (`peer_scores.py`): five frames of garbage in a minute are no accident.
+    score_half_life_s: float = 60.0
+    pause_score: float = 50.0
+    ban_score: float = 100.0
+    # Long enough to cost a flood nearly all of its rate; short enough that a member that was mended is back in minutes.
+    ban_first_s: float = 15.0
+    ban_last_s: float = 300.0
+    bans_forgotten_s: float = 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,6 +268,12 @@ class Transport(Protocol):
 
     def channel(self, to: NodeKey, kind: str, timeout_s: float) -> AbstractAsyncContextManager[Channel]:
         """Open a channel to a connected member within `timeout_s`; from then on `stall_s` bounds every wait."""
+
+    def charge(self, org: NodeKey, processor_s: float) -> None:
+        """A message of `org` took so much of our processor and moved nothing: past its share its next ones wait."""
+
+    def blame(self, org: NodeKey, fault: Fault, what: str) -> None:
+        """`org` did what no correct program does; `what` says it to its operator and ours. See `peer_scores.py`."""
 
     def serve(
         self,

@@ -10,8 +10,13 @@ from contextlib import suppress
 
 import trio
 
+from node.network.bucket import Bucket
+from node.network.transport import Limits
+
 # Records come as two bytes of length and a body; read ahead so that both cost one call.
 _READ_BYTES = 128 * 1024
+# Who reads too often waits this much longer than it must, or it would wait before every read.
+_PAUSE_S = 0.05
 # A write that the kernel does not take within so long is stuck, and may be cancelled at the price of the connection.
 _STUCK_S = 0.25
 
@@ -19,10 +24,11 @@ _STUCK_S = 0.25
 class WireSocket:
     """One socket. `heard_at` is the trio time of the last byte from the peer."""
 
-    def __init__(self, stream: trio.SocketStream, handshake_bytes_max: int) -> None:
+    def __init__(self, stream: trio.SocketStream, limits: Limits) -> None:
         self._stream = stream
         self._ahead = memoryview(b"")
-        self._handshake_bytes_left: int | None = handshake_bytes_max
+        self._handshake_bytes_left: int | None = limits.handshake_bytes_max
+        self._reads = Bucket(limits.reads_per_s, limits.reads_burst, trio.current_time())
         self.bytes_in = 0
         self.bytes_out = 0
         self.heard_at = trio.current_time()
@@ -35,6 +41,10 @@ class WireSocket:
         """At most `n` bytes; b"" at the end, also when the connection broke."""
         if n == 0:
             return b""
+        self._reads.spend(1, trio.current_time())
+        if (wait_s := self._reads.wait_s(trio.current_time())) > 0:
+            # It sends more, or smaller, than anything of ours does: TCP then holds it back.
+            await trio.sleep(wait_s + _PAUSE_S)
         if not self._ahead:
             try:
                 data = await self._stream.receive_some(_READ_BYTES)

@@ -41,7 +41,7 @@ def port_of(node):
 @asynccontextmanager
 async def bare_host(name, nursery):
     """A peer with this key that follows no rules of ours: it can open what it likes."""
-    yield Host(key_of(name), QUICK, nursery, lambda org: True, lambda org: True, lambda org: None)
+    yield Host(key_of(name), QUICK, nursery, lambda org, network: True, lambda org: True, lambda org: None)
 
 
 async def echo(_org, body):
@@ -145,8 +145,8 @@ async def test_garbage_on_our_protocols_from_a_member_costs_its_stream_only():
     chance = random.Random(5)
     async with league("libp2p", "alice", "carol") as (alice, carol), trio.open_nursery() as nursery:
         serve_echo(alice)
-        members = {carol.me: carol.listening, key_of("mallory").org: ()}
-        alice.set_members(members)
+        host_org = key_of("mallory").org
+        alice.set_members({carol.me: carol.listening, host_org: ()})
         async with bare_host("mallory", nursery) as host:
             connection = await host.dial(parse_address(alice.listening[0]), alice.me)
             hello = Outbox(bytes(SESSION_BYTES), CHAIN, QUICK).hello()
@@ -169,12 +169,17 @@ async def test_garbage_on_our_protocols_from_a_member_costs_its_stream_only():
                     await stream.write(said)
                     await stream.finish(True)
             assert await carol.request(alice.me, "echo", b"fine", 5) == b"fine"
-            # The member that talked nonsense is still there, as far as its connection goes.
+            # The member that talked nonsense is still there, as far as its connection goes; its requests have to wait.
             stream = await connection.open_stream(ASK_PROTOCOL)
             channel = FramedChannel(stream, alice.me, 5)
             await channel.send_all(b"echo", b"sorry")
-            assert await channel.receive(100) == b"sorry"
+            with pytest.raises(RequestRefused, match="paused"):
+                await channel.receive(100)
             await stream.finish(True)
+            shown = {peer.org: peer for peer in alice.peers()}
+            assert shown[host_org].paused
+            assert shown[host_org].faults >= 3
+            assert shown[carol.me].faults == 0
         nursery.cancel_scope.cancel()
 
 

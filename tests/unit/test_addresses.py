@@ -12,7 +12,7 @@ from ledger.keys import KeyPair
 from ledger.types import Hash32, OrgId
 from node.network.address_book import AddressBook, AddressRecords, addresses_to_announce
 from node.network.addresses import Address, key_of_peer_id, parse_address, peer_id
-from node.network.strangers import StrangerGate
+from node.network.strangers import StrangerGate, network_of
 from node.network.transport import InvalidAddress, Limits
 
 CHAIN = Hash32(bytes([9]) * 32)
@@ -101,10 +101,10 @@ def told_by(key, tmp_path, *claims, members=(ALICE.org, BOB.org, EVE.org)):
 def test_records_are_taken_kept_and_newer_ones_replace_older(book, tmp_path):
     first = told_by(BOB, tmp_path, ((PLACE,), 5))
     second = told_by(BOB, tmp_path, (("/ip4/10.0.0.6/tcp/4001",), 6))
-    assert book.take(first) == {BOB.org}
-    assert book.take(first) == set()
-    assert book.take(second) == {BOB.org}
-    assert book.take(first) == set(), "the older one does not come back"
+    assert book.take(first).changed == {BOB.org}
+    assert book.take(first).changed == set()
+    assert book.take(second).changed == {BOB.org}
+    assert book.take(first).changed == set(), "the older one does not come back"
     assert book.addresses(BOB.org) == ("/ip4/10.0.0.6/tcp/4001",)
     book.save()
     again = AddressBook(tmp_path / "addresses", CHAIN, [ALICE.org, BOB.org])
@@ -116,7 +116,7 @@ def test_records_are_taken_kept_and_newer_ones_replace_older(book, tmp_path):
 
 
 def test_nobody_speaks_for_another_and_strangers_are_left_out(book, tmp_path):
-    assert book.take(told_by(EVE, tmp_path, ((PLACE,), 1))) == set()
+    assert book.take(told_by(EVE, tmp_path, ((PLACE,), 1))).changed == set()
     records = decode(AddressRecords, told_by(BOB, tmp_path, ((PLACE,), 1)))
     (record,) = records.records
     forged = [
@@ -125,7 +125,7 @@ def test_nobody_speaks_for_another_and_strangers_are_left_out(book, tmp_path):
         encode(AddressRecords((type(record)(record.claim, BOB.sign(Hash32(bytes(32)), "address", b"")),))),
     ]
     for each in forged:
-        assert book.take(each) == set()
+        assert book.take(each).changed == set()
     for junk in (b"", b"\x90", b"junk", forged[0] + b"x"):
         with pytest.raises(InvalidBytes):
             book.take(junk)
@@ -157,12 +157,36 @@ def test_what_is_announced():
 
 
 def test_strangers_are_few_and_come_slowly():
-    gate = StrangerGate(Limits(strangers_max=3, strangers_per_minute=30))
+    gate = StrangerGate(Limits(strangers_max=3, strangers_per_minute=30, strangers_per_network_per_minute=600), 0.0)
     orgs = [OrgId(bytes([number]) * 32) for number in range(60)]
-    assert gate.admit(orgs[0], set(), 100.0)
-    assert not gate.admit(orgs[9], set(orgs[1:4]), 100.0), "three are there"
-    assert gate.admit(orgs[1], set(orgs[1:4]), 100.0), "one of the three opens another connection"
-    let_in = sum(gate.admit(org, set(), 100.0) for org in orgs)
+    places = {org: f"192.0.2.{number}" for number, org in enumerate(orgs)}
+    three = {org: places[org] for org in orgs[1:4]}
+    assert gate.admit(orgs[0], places[orgs[0]], {}, 100.0)
+    assert not gate.admit(orgs[9], places[orgs[9]], three, 100.0), "three are there"
+    assert gate.admit(orgs[1], places[orgs[1]], three, 100.0), "one of the three opens another connection"
+    let_in = sum(gate.admit(org, places[org], {}, 100.0) for org in orgs)
     assert let_in == 1, "the rush is over"
-    let_in = sum(gate.admit(orgs[0], set(), 100.0 + second) for second in range(1, 61))
+    let_in = sum(gate.admit(orgs[0], places[orgs[0]], {}, 100.0 + second) for second in range(1, 61))
     assert let_in == 30
+
+
+def test_one_network_of_strangers_does_not_take_the_places_of_others():
+    limits = Limits(strangers_max=8, strangers_per_network_max=2, strangers_per_network_per_minute=60)
+    gate = StrangerGate(limits, 0.0)
+    keys = [OrgId(bytes([number]) * 32) for number in range(60)]
+    crowd = dict.fromkeys(keys[:2], "192.0.2.1")
+    assert not gate.admit(keys[9], "192.0.2.1", crowd, 0.0), "its two places are taken"
+    assert gate.admit(keys[9], "192.0.2.2", crowd, 0.0)
+    assert gate.admit(keys[0], "192.0.2.1", crowd, 0.0), "who is there may connect anew"
+    rush = sum(gate.admit(keys[9], "192.0.2.7", {}, 1.0) for _ in range(60))
+    assert rush == 6, "a tenth of a minute's worth"
+    assert gate.admit(keys[8], "192.0.2.8", {}, 1.0), "what it asked for in vain was not taken from all"
+
+
+def test_a_site_counts_as_one_network_whatever_address_of_it_is_used():
+    assert network_of("192.0.2.1") == "192.0.2.1"
+    assert network_of("::ffff:192.0.2.1") == "192.0.2.1"
+    assert network_of("2001:db8:1:2::1") == network_of("2001:db8:1:2:ffff::9") == "2001:db8:1:2::/64"
+    assert network_of("2001:db8:1:3::1") != network_of("2001:db8:1:2::1")
+    assert network_of("fe80::1%eth0") == "fe80::/64"
+    assert network_of("a.example") == "a.example"
