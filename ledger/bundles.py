@@ -12,20 +12,22 @@ from ledger.codec import Size, encode
 from ledger.disputes import Finding
 from ledger.entries import Anchor, anchor_key
 from ledger.errors import InvalidBytes, InvalidProof
-from ledger.fields import Amount, Digest, Org
+from ledger.fields import Amount, Digest, Key, Org
 from ledger.genesis import Genesis
 from ledger.keys import KeyPair, verify
+from ledger.league_entries import KeyOwner, key_owner_key
 from ledger.light import SKIP_HEIGHTS_MAX, follow, trust_genesis
 from ledger.merkle import PROOF_HASHES_MAX, leaf_hash, verify_inclusion
 from ledger.proof_parts import Path, ProvenEntry, from_file, read_entry, to_file
 from ledger.records import RECORD_BYTES_MAX
-from ledger.types import Hash32, OrgId
+from ledger.types import Hash32, NodeKey
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
     """What the owner of a store says of one record of a period that it anchored.
 
+    `org`: whose store and anchor it is. `signer`: the key that its node signs this with.
     `record`: the record's canonical bytes as they lie in the store now, empty for a missing one and when the finding is
     PERIOD_CHANGED. `anchored_leaf`: the leaf under the anchor, empty for an added record and PERIOD_CHANGED.
     `found_root`: over all records of the period that the store holds now. `index` may be any number for an added one.
@@ -33,6 +35,7 @@ class Statement:
 
     chain_id: Digest
     org: Org
+    signer: Key
     period: Amount
     finding: Finding
     index: int
@@ -43,12 +46,16 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class DisputeBundle:
-    """`anchor`: the period's entry. `inclusion`: RFC 6962 proof of `anchored_leaf` under it."""
+    """`owner`: whose key the signer is, and that it is not given up. `anchor`: the period's entry.
+
+    `inclusion`: RFC 6962 proof of `anchored_leaf` under the anchor.
+    """
 
     KIND: ClassVar[str] = "dispute"
     path: Path
     statement: Statement
     signature: Annotated[bytes, Size(64, 64)]
+    owner: ProvenEntry
     anchor: ProvenEntry
     inclusion: Annotated[tuple[Digest, ...], Size(0, PROOF_HASHES_MAX)]
 
@@ -98,8 +105,15 @@ def _check_owner(bundle: DisputeBundle, header: Header, reasons: list[str]) -> N
     statement = bundle.statement
     if statement.chain_id != header.chain_id:
         raise InvalidProof(f"of chain {statement.chain_id.hex()[:16]}, the header of {header.chain_id.hex()[:16]}")
-    if not verify(OrgId(statement.org), bundle.signature, Hash32(header.chain_id), "dispute", encode(statement)):
-        raise InvalidProof(f"the statement is not signed by {statement.org.hex()[:16]}, whose store it speaks of")
+    signer = NodeKey(statement.signer)
+    owner = read_entry(header, bundle.owner, KeyOwner, key_owner_key(signer))
+    # A key that was given up may be in anybody's hands.
+    if owner.org != statement.org or owner.until_height:
+        raise InvalidProof(
+            f"{signer.hex()[:16]} is not the key of {statement.org.hex()[:16]}, whose store it speaks of"
+        )
+    if not verify(signer, bundle.signature, Hash32(header.chain_id), "dispute", encode(statement)):
+        raise InvalidProof(f"the statement is not signed by {signer.hex()[:16]}")
     reasons.append(f"{statement.org.hex()[:16]} signed what its store holds")
 
 

@@ -10,9 +10,10 @@ from ledger.bundles import DisputeBundle, Statement, bundle_to_json, sign_statem
 from ledger.disputes import Finding, RecordFault, Resolution, resolve
 from ledger.entries import Anchor, anchor_key
 from ledger.keys import KeyPair
+from ledger.league_entries import key_owner_key
 from ledger.light_path import path_between
 from ledger.merkle import MerkleTree
-from ledger.types import Hash32
+from ledger.types import Hash32, OrgId
 from node.anchoring import NotAnchored
 from node.disk import publish_file
 from node.ports import ChainView
@@ -39,23 +40,26 @@ def resolve_period(chain: ChainView, store: RecordStore, org: bytes, period: int
 def open_dispute(chain: ChainView, store: RecordStore, key: KeyPair, period: int, index: int | None = None) -> Dispute:
     """The bundle of one record, by default the first that is not as it was anchored (the first of all when all are).
 
-    Raises NotAnchored, and IndexError for a record that neither was anchored nor lies in the store.
+    `key`: what our node signs with. Raises NotAnchored, and IndexError for a record that neither was anchored nor lies
+    in the store.
     """
-    anchor = chain.read(Anchor, anchor_key(key.org, period))
-    if anchor is None:
+    org = chain.org_of(key.public)
+    anchor = None if org is None else chain.read(Anchor, anchor_key(org, period))
+    if org is None or anchor is None:
         raise NotAnchored(f"period {period} is not anchored")
     kept, found = store.kept_leaves(period), store.found_leaves(period)
     resolution = resolve(anchor.root, anchor.record_count, kept, found)
     if index is not None and not 0 <= index < anchor.record_count and index not in found:
         raise IndexError(f"record {index} of period {period}, which has {anchor.record_count}")
     fault = _fault_of(resolution, index, kept, found)
-    statement = _statement(chain, store, key, period, resolution, fault)
+    statement = _statement(chain, store, org, key, period, resolution, fault)
     named = bool(statement.anchored_leaf)
     bundle = DisputeBundle(
         path_between(chain, 0, chain.height),
         statement,
         sign_statement(key, statement),
-        proven_entry(chain, anchor_key(key.org, period)),
+        proven_entry(chain, key_owner_key(key.public)),
+        proven_entry(chain, anchor_key(org, period)),
         MerkleTree(kept).inclusion_proof(statement.index) if named else (),
     )
     return Dispute(resolution, bundle)
@@ -86,14 +90,21 @@ def _untouched(index: int, kept: list[Hash32]) -> RecordFault:
 
 
 def _statement(
-    chain: ChainView, store: RecordStore, key: KeyPair, period: int, resolution: Resolution, fault: RecordFault
+    chain: ChainView,
+    store: RecordStore,
+    org: OrgId,
+    key: KeyPair,
+    period: int,
+    resolution: Resolution,
+    fault: RecordFault,
 ) -> Statement:
     record = b""
     if fault.found is not None:
         record = store.record_bytes(period, fault.index) or b""
     return Statement(
         chain.chain_id,
-        key.org,
+        org,
+        key.public,
         period,
         fault.finding,
         fault.index,

@@ -107,7 +107,7 @@ class ProvenLeague:
         for _ in range(times):
             chain = self.league.chain
             # The owner pays for the idle blocks, so it stays.
-            guilty = next(self.league.key(each) for each in chain.leaders() if each != self.owner.org)
+            guilty = next(self.league.key(each) for each in chain.leaders() if each != self.owner.public)
             before = chain.committee().hash
             self.league.say((self.owner, self.league.equivocation(guilty)))
             while chain.committee().hash == before:

@@ -17,11 +17,14 @@ from ledger.certificates import Equivocation, Subject, VoteKind, cast
 from ledger.disputes import Finding
 from ledger.errors import InvalidBytes
 from ledger.genesis import genesis_from_json, genesis_to_json
+from ledger.league_entries import key_owner_key
 from ledger.light import NO_SKIPPING
 from ledger.light_path import path_between
+from ledger.statements import RotateKey, prove_key
 from ledger.transactions import AnchorRecords, ReportEquivocation, Transfer
 from node.anchoring import NotAnchored
 from node.dispute_bundle import open_dispute, write_bundle
+from node.proving import proven_entry
 from tests.support.factory_records import filled_store
 from tests.support.json_damage import damaged, leaves_of, put
 from tests.support.sealed_chain import SealedChain, genesis_of, key_of
@@ -153,7 +156,14 @@ def test_every_damaged_field_is_refused(sealed, lived):
     text = bundle_to_json(lived)
     assert bundle_from_json(text) == lived
     places = [(path, value) for path, value in leaves_of(json.loads(text)) if path not in (("format",), ("kind",))]
-    assert {path[0] for path, _ in places} == {"path", "statement", "signature", "anchor", "inclusion"}
+    assert {path[0] for path, _ in places} == {
+        "path",
+        "statement",
+        "signature",
+        "owner",
+        "anchor",
+        "inclusion",
+    }
     for path, value in places:
         for other in damaged(value):
             plain = json.loads(text)
@@ -200,6 +210,27 @@ def test_nobody_can_be_accused_with_bytes_of_anothers_making(tmp_path, sealed):
     for key in (key_of("bob"), key_of("mallory")):
         lie = replace(honest, statement=forged, signature=sign_statement(key, forged))
         assert not verify_bundle(lie, sealed.genesis).accepted
+
+
+def test_the_key_that_a_node_signs_with_now_speaks_for_its_organisation(tmp_path, sealed):
+    """Alice's old key, which may be in anybody's hands, does so no more; nor does any other member's."""
+    store, new = anchored(tmp_path, sealed), key_of("alice's second key")
+    before = open_dispute(sealed.chain, store, ALICE, 2, 4).bundle
+    sealed.say("alice", RotateKey(new.public, prove_key(new, sealed.chain.chain_id, ALICE.org)))
+    sealed.keys[new.public] = new
+    sealed.seal()
+    idle(sealed, 2)
+    assert not sealed.refused
+    bundle = open_dispute(sealed.chain, store, new, 2, 4).bundle
+    assert (bundle.statement.org, bundle.statement.signer) == (ALICE.org, new.public)
+    assert verify_bundle(bundle, sealed.genesis).finding is Finding.UNTOUCHED
+    for key in (ALICE, key_of("bob")):
+        statement = replace(bundle.statement, signer=key.public)
+        owner = proven_entry(sealed.chain, key_owner_key(key.public))
+        lie = replace(bundle, statement=statement, signature=sign_statement(key, statement), owner=owner)
+        assert "is not the key of" in verify_bundle(lie, sealed.genesis).reasons[-1]
+    # What was said under the old key while it was the key, and shown under a header of that time, stays said.
+    assert verify_bundle(before, sealed.genesis).accepted
 
 
 @pytest.mark.parametrize(
