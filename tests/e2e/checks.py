@@ -74,14 +74,17 @@ def _headers(witness: Witness) -> Iterator[tuple[int, tuple[str, str, str]]]:
             return
 
 
-def supply_is_kept(witnesses: Sequence[Witness], supply: int) -> Verdict:
-    """At every node all tokens of the genesis are in balances and escrow, no more and no less."""
+def supply_is_kept(witnesses: Sequence[Witness], orgs: Mapping[str, str], supply: int) -> Verdict:
+    """At every node all tokens of the genesis are in accounts and escrow, no more and no less.
+
+    `orgs`: by name, all organisations that ever were members.
+    """
     against = []
     for witness in witnesses:
-        held = sum(int(member["balance"]) for member in witness.ask("members")["members"])
+        held = sum(_balances(witness, orgs).values())
         escrow = sum(int(each["escrow"]) for each in witness.ask("request.list")["requests"])
         if held + escrow != supply:
-            against.append(f"{witness.name}: {held} in balances and {escrow} in escrow, want {supply}")
+            against.append(f"{witness.name}: {held} in accounts and {escrow} in escrow, want {supply}")
     return Verdict(f"all {supply} tokens are there", tuple(against))
 
 
@@ -136,12 +139,18 @@ def _misplaced(witness: Witness, attempts: Sequence[Attempt]) -> list[str]:
     return against
 
 
-def balances_are_paid(books: Books, before: Mapping[str, int], witnesses: Sequence[Witness]) -> Verdict:
+def _balances(witness: Witness, orgs: Mapping[str, str]) -> dict[str, int]:
+    return {name: int(witness.ask("account", org=org)["balance"]) for name, org in orgs.items()}
+
+
+def balances_are_paid(
+    books: Books, before: Mapping[str, int], orgs: Mapping[str, str], witnesses: Sequence[Witness]
+) -> Verdict:
     """Every account holds what it held, less what its client paid and more what it got, by the clients' own books."""
     wanted = books.balances(before)
     against = []
     for witness in witnesses:
-        shown = {str(member["name"]): int(member["balance"]) for member in witness.ask("members")["members"]}
+        shown = _balances(witness, orgs)
         against += [
             f"{witness.name}: {name} holds {shown.get(name)}, want {amount}"
             for name, amount in wanted.items()

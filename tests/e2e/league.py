@@ -16,7 +16,7 @@ from node.identity import load_key
 from node.rpc.errors import RpcError
 from tests.e2e.asking import Asker, Silence
 from tests.e2e.clock import set_clock
-from tests.e2e.manifest import Manifest
+from tests.e2e.manifest import Manifest, NodeRules
 from tests.e2e.namespaces import Namespaces
 from tests.e2e.proxies import Proxies, across
 from tests.e2e.run_node import RunFailed, RunNode
@@ -48,7 +48,8 @@ class RunLeague:
 
     @property
     def honest(self) -> list[RunNode]:
-        return [node for node in self.nodes if node.honest]
+        """Nodes of members that do not lie."""
+        return [node for node in self.nodes if node.honest and not node.standing.gone]
 
     def asked(self) -> list[RunNode]:
         """Honest nodes that can be asked now."""
@@ -129,6 +130,20 @@ class RunLeague:
         if self._wire is not None:
             self._wire.heal()
 
+    def add_newcomer(self, name: str) -> RunNode:
+        """An organisation that is no member yet, with a folder and the genesis; its node does not run."""
+        if isinstance(self._wire, Proxies | Namespaces):
+            raise RunFailed("a newcomer needs network loopback: no proxy and no cable was made for it")
+        inner = self.dev.add_outsider(_plan(self.manifest, name))
+        node = RunNode(NodeRules(name), inner, Asker(inner.folder))
+        self.nodes.append(node)
+        return node
+
+    def part_with(self, node: RunNode) -> None:
+        """A node that is no member any more: stopped in order, and asked no more."""
+        node.stop()
+        node.standing.gone = True
+
     def slow_again(self) -> None:
         """Nodes that are always slow, once they are up: starting alone would take them a minute."""
         for node in self.nodes:
@@ -150,10 +165,10 @@ def founded(manifest: Manifest, directory: Path) -> Iterator[RunLeague]:
         nodes = [RunNode(manifest.node(inner.name), inner, Asker(inner.folder)) for inner in dev.nodes]
         stack.callback(_end_all, nodes)
         wire = _wired(manifest, nodes, stack)
-        _found_anew(dev)
+        _found_anew(dev, manifest.league.protocol)
         clocks = any(step.do == "skew" for step in manifest.steps)
         for node in nodes:
-            _equip(node, clocks)
+            _equip(node, clocks, manifest.league.protocol)
             if node.rules.tmpfs_mib:
                 node.mount(node.rules.tmpfs_mib)
         yield RunLeague(manifest, dev, nodes, wire, rng)
@@ -226,16 +241,16 @@ def _set(node: RunNode, **network: object) -> None:
     node.inner.plan = replace(node.inner.plan, settings=settings)
 
 
-def _found_anew(dev: DevLeague) -> None:
-    """The genesis again, with the addresses that the nodes have now."""
+def _found_anew(dev: DevLeague, protocol: int) -> None:
+    """The genesis again, with the addresses that the nodes have now. `protocol` 0: the newest."""
     addresses = {node.name: (node.address,) for node in dev.nodes}
     founders = tuple(replace(founder, addresses=addresses[founder.name]) for founder in dev.genesis.members)
-    dev.genesis = replace(dev.genesis, members=founders)
+    dev.genesis = replace(dev.genesis, members=founders, protocol=protocol or dev.genesis.protocol)
     for node in dev.nodes:
         dev.settle(node)
 
 
-def _equip(node: RunNode, clock: bool) -> None:
+def _equip(node: RunNode, clock: bool, protocol: int) -> None:
     rules = node.rules
     words: list[str] = []
     if clock or rules.clock_offset_s:
@@ -243,5 +258,7 @@ def _equip(node: RunNode, clock: bool) -> None:
         words.append("--clock")
     if rules.byzantine:
         words += ["--byzantine", rules.byzantine]
+    if rules.outdated:
+        words += ["--newest-protocol", str(protocol)]
     if words:
         node.program = ("-m", "tests.e2e.node_build", *words)

@@ -51,10 +51,13 @@ WORDS_OF: dict[str, frozenset[str]] = {
     "skew": frozenset({"target", "seconds"}),
     "slow": frozenset({"target", "percent"}),
     "partition": frozenset({"groups", "how", "stalls"}),
+    "join": frozenset({"newcomer"}),
+    "expel": frozenset({"target"}),
+    "upgrade": frozenset(),
     "mend": frozenset({"target"}),
     "wait": frozenset(),
 }
-NO_UNTIL = frozenset({"mend", "journal", "wipe", "power-cut"})
+NO_UNTIL = frozenset({"mend", "journal", "wipe", "power-cut", "join", "expel", "upgrade"})
 
 
 class InvalidManifest(ValueError):
@@ -88,6 +91,7 @@ class LeagueRules:
     resend_ms: Annotated[int, Whole(20, 60_000, "as in the daemon's [consensus]")] = 700
     ping_every_ms: Annotated[int, Whole(200, 60_000, "as in the daemon's [network]")] = 5_000
     silence_ms: Annotated[int, Whole(500, 300_000, "as in the daemon's [network]")] = 8_000
+    protocol: Annotated[int, Whole(0, 255, "which the league begins with; 0: the newest")] = 0
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -106,6 +110,7 @@ class NodeRules:
     byzantine: Annotated[str, Choice(("", *BYZANTINE), "how it lies; empty: it is honest")] = ""
     clock_offset_s: Annotated[int, Whole(-86_400, 86_400, "how far its clock is ahead")] = 0
     slow_percent: Annotated[int, Whole(0, 95, "the share of time it does not run")] = 0
+    outdated: Annotated[bool, Flag("it knows the protocol that the league begins with, and no later one")] = False
     tmpfs_mib: Annotated[int, Whole(0, 1_024, "its folder is a disk of its own of this size; 0: it is not")] = 0
 
 
@@ -117,6 +122,9 @@ class Load:
     in_flight: Annotated[int, Whole(1, 64, "transfers of one client that may wait at a time")] = 6
     request: Annotated[bool, Flag("a data request is in work all the time")] = False
     rounds: Annotated[int, Whole(1, 100, "of that request")] = 6
+    without: Annotated[
+        tuple[str, ...], WordList(NODES_MAX, 16, "nodes whose organisations neither pay nor are paid")
+    ] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +145,7 @@ class Step:
     target: Annotated[tuple[str, ...], WordList(NODES_MAX, 16, "names or roles")] = ()
     lose: Annotated[tuple[str, ...], WordList(3, 16, "of ledger, journal, blobs")] = ("ledger", "journal")
     damage: Annotated[str, Choice(("truncate", "delete", "flip"), "what becomes of the journal")] = "truncate"
+    newcomer: Annotated[str, Choice(("", *NAMES), "who joins")] = ""
     seconds: Annotated[int, Whole(-86_400, 86_400, "how far the clock is ahead from now on")] = 0
     percent: Annotated[int, Whole(1, 95, "the share of time the node does not run")] = 50
     how: Annotated[str, Choice(("silent", "reset", "one-way"), "what happens to connections across")] = "silent"
@@ -268,9 +277,10 @@ def _check(made: Manifest) -> None:
     said = [each.name for each in made.nodes]
     if len(said) != len(set(said)):
         raise InvalidManifest(f"{made.name}: a [[node]] is described twice")
-    for each in (*said, *made.checks.convicted, *made.checks.may_be_convicted):
+    names |= {step.newcomer for step in made.steps if step.do == "join"}
+    for each in (*said, *made.load.without, *made.checks.convicted, *made.checks.may_be_convicted):
         if each not in names:
-            raise InvalidManifest(f"{made.name}: {each} is none of the {len(names)} founders")
+            raise InvalidManifest(f"{made.name}: {each} is none of the {len(names)} nodes")
     for number, step in enumerate(made.steps, 1):
         for word in (*step.target, *(each for group in step.groups for each in group)):
             if word not in names and word not in ROLES:
@@ -281,6 +291,14 @@ def _check(made: Manifest) -> None:
             raise InvalidManifest(f"{made.name} step {number}: partition wants network proxies or namespaces")
         if step.how != "silent" and made.network == "namespaces":
             raise InvalidManifest(f"{made.name} step {number}: how = {step.how!r} wants network proxies")
+        if step.do == "join" and (not step.newcomer or step.newcomer in made.league.names):
+            raise InvalidManifest(
+                f"{made.name} step {number}: newcomer is {step.newcomer!r}, want one of the other names"
+            )
+        if step.do == "expel" and not set(step.target) <= set(made.load.without):
+            raise InvalidManifest(f"{made.name} step {number}: who is expelled must stand in [load] without")
+        if step.do == "upgrade" and not made.league.protocol:
+            raise InvalidManifest(f"{made.name} step {number}: upgrade wants [league] protocol, to begin with")
         if step.stalls and not step.until.seconds:
             raise InvalidManifest(f"{made.name} step {number}: who stalls makes no heights, want until in seconds")
     if made.checks.request and not made.load.request:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from node.rpc.errors import RpcError
+from tests.e2e import membership
 from tests.e2e.asking import Silence
 from tests.e2e.bookkeeping import Books
 from tests.e2e.league import LOOK_EVERY_S, RunLeague
@@ -114,6 +115,16 @@ class Perturber:
                 return self._slow(step, targets)
             case "partition":
                 return self._partition(step, notes)
+            case "join":
+                membership.join(self.league, step.newcomer)
+                return _nothing
+            case "expel":
+                for node in targets:
+                    membership.expel(self.league, node)
+                return _nothing
+            case "upgrade":
+                membership.upgrade(self.league, notes)
+                return _nothing
         raise AssertionError(step.do)
 
     def _kill(self, targets: list[RunNode]) -> Undo:
@@ -213,7 +224,7 @@ class Perturber:
                 time.sleep(LOOK_EVERY_S)
             if code != EXIT_BROKEN:
                 raise RunFailed(f"{node.name} ended with code {code}, want {EXIT_BROKEN}{node.inner.log_tail()}")
-            notes.append(f"{node.name} stopped with code {code}: {_last_line(node)}")
+            notes.append(f"{node.name} stopped with code {code}: {node.last_line()}")
 
         def undo() -> None:
             for node in targets:
@@ -337,11 +348,16 @@ class Perturber:
             "skew": f" by {step.seconds:+} s",
             "slow": f" ({step.percent} % stopped)",
             "partition": f" ({step.how})",
+            "join": f" {step.newcomer}",
         }.get(step.do, "")
         meant = [word for word in step.target if word in ("leader", "next-leader", "follower", "f")]
         role = f" ({', '.join(meant)})" if meant else ""
         until = "" if step.do in NO_UNTIL else f" until {step.until}"
         return " ".join(f"{step.do} {names}{role}{more}{until}".split())
+
+
+def _nothing() -> None:
+    """What members have decided is not undone."""
 
 
 def _start(nodes: Sequence[RunNode]) -> None:
@@ -356,8 +372,3 @@ def _is_back(league: RunLeague, node: RunNode, goal: int) -> bool:
     except (Silence, RpcError):
         return False
     return bool(health["ready"]) and int(health["head"]["height"]) >= goal
-
-
-def _last_line(node: RunNode) -> str:
-    lines = node.inner.log_tail().strip().splitlines()
-    return lines[-1].removeprefix("hanse: ") if lines else "nothing said"

@@ -112,18 +112,19 @@ def _run(league: RunLeague, books: Books, result: Result) -> None:
         _settle(league, payers)
     result.height = _converge(league)
     witnesses = [_witness(node) for node in league.honest]
+    orgs = {node.name: node.inner.org.hex() for node in league.nodes}
     supply = sum(founder.balance for founder in league.dev.genesis.members)
     rules = league.manifest.checks
     result.verdicts += [
         checks.one_history(witnesses),
-        checks.supply_is_kept(witnesses, supply),
+        checks.supply_is_kept(witnesses, orgs, supply),
         checks.transfers_are_settled(books),
         checks.transfers_are_final_once(books, witnesses),
         checks.convictions(rules, witnesses),
     ]
     if request is None and not rules.convicted and not rules.may_be_convicted:
         # Rewards and penalties move tokens that are in no client's books.
-        result.verdicts.append(checks.balances_are_paid(books, before, witnesses))
+        result.verdicts.append(checks.balances_are_paid(books, before, orgs, witnesses))
     if request is not None:
         result.verdicts.append(checks.request_ended(rules, request, witnesses))
     result.verdicts.append(_progress(league))
@@ -191,6 +192,8 @@ def _paying(league: RunLeague, books: Books) -> Iterator[list[Payer]]:
     load = league.manifest.load
     clients = []
     for node in league.honest:
+        if node.name in load.without:
+            continue
         shown = node.ask("status")["node"]
         clients.append(Client(node.name, league.key_of(node), bytes.fromhex(shown["org"])))  # type: ignore[arg-type]
     chain_id = league.dev.genesis.chain_id

@@ -32,17 +32,21 @@ class RunFailed(Exception):
 
 @dataclass(slots=True)
 class Standing:
-    """What is being done to a node. `dead`: it does not run, on purpose. `hidden`: clients do not ask it now."""
+    """What is being done to a node. `dead`: it does not run, on purpose. `gone`: it is no member any more.
+
+    `hidden`: clients do not ask it now.
+    """
 
     dead: bool = False
     frozen: bool = False
     cut_off: bool = False
+    gone: bool = False
     slow: "Throttle | None" = None
     mounted: bool = False
 
     @property
     def hidden(self) -> bool:
-        return self.dead or self.frozen or self.cut_off
+        return self.dead or self.frozen or self.cut_off or self.gone
 
 
 @dataclass(slots=True)
@@ -130,6 +134,11 @@ class RunNode:
         """The exit code, when it has ended by itself."""
         process = self.inner.process
         return None if process is None else process.poll()
+
+    def last_line(self) -> str:
+        """Of its log: what a node that ends by itself says."""
+        lines = self.inner.log_tail().strip().splitlines()
+        return lines[-1].removeprefix("hanse: ") if lines else "nothing said"
 
     # --- its disk
 

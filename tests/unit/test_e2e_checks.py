@@ -41,7 +41,7 @@ class Ledger:
                 }
             },
             "tx": self._tx,
-            "members": lambda: {"members": [{"name": name, "balance": b} for name, b in self.balances.items()]},
+            "account": lambda org: {"balance": self.balances[org.removeprefix("org-")]},
             "request.list": lambda: {"requests": [{"escrow": self.escrow}]},
             "ranking": lambda: {
                 "ranking": [{"name": name, "punished_height": 3 * (name in self.punished)} for name in self.balances]
@@ -83,6 +83,7 @@ def against(verdict: checks.Verdict) -> str:
     return "; ".join(verdict.against)
 
 
+ORGS = {"alice": "org-alice", "bob": "org-bob"}
 HONEST: Sequence[list[str]] = ([], ["t1"], [], ["t2"], [])
 
 
@@ -98,9 +99,9 @@ def test_one_history_is_one_block_and_state_at_every_height() -> None:
 
 
 def test_tokens_that_vanish_or_appear_are_missed() -> None:
-    assert checks.supply_is_kept([Ledger([]).witness("alice")], 200).held
-    assert checks.supply_is_kept([Ledger([], escrow=5).witness("alice")], 205).held
-    assert "want 201" in against(checks.supply_is_kept([Ledger([]).witness("alice")], 201))
+    assert checks.supply_is_kept([Ledger([]).witness("alice")], ORGS, 200).held
+    assert checks.supply_is_kept([Ledger([], escrow=5).witness("alice")], ORGS, 205).held
+    assert "want 201" in against(checks.supply_is_kept([Ledger([]).witness("alice")], ORGS, 201))
 
 
 def test_a_transfer_is_final_once_at_one_place_or_nowhere() -> None:
@@ -128,9 +129,11 @@ def test_a_lost_transfer_and_a_payment_made_twice_are_found() -> None:
 def test_balances_are_what_the_clients_books_say() -> None:
     node = Ledger(list(HONEST)).witness("alice")
     once = Books([attempt("t1", (2, 0))])
-    assert checks.balances_are_paid(once, {"alice": 100, "bob": 100}, [node]).held
+    assert checks.balances_are_paid(once, {"alice": 100, "bob": 100}, ORGS, [node]).held
     never = Books([attempt("t1", None, superseded=True)])
-    assert "alice holds 90, want 100" in against(checks.balances_are_paid(never, {"alice": 100, "bob": 100}, [node]))
+    assert "alice holds 90, want 100" in against(
+        checks.balances_are_paid(never, {"alice": 100, "bob": 100}, ORGS, [node])
+    )
 
 
 def test_only_the_guilty_are_convicted() -> None:
