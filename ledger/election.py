@@ -52,8 +52,11 @@ def reseat(
     newcomers = [each for each in order[:target] if each.org not in sitting]
     # The founders are seated all at once: there is nobody to take over from.
     step = max(1, (len(current) - 1) // 3) if current else target
-    chosen = newcomers[:step]
-    chosen += staying[: max(target - len(chosen), len(staying) - step)]
+    kept = max(0, len(staying) - step)
+    size = max(target, kept)
+    # While a committee is too large nobody comes in: else members of equal reputation would take turns for ever.
+    chosen = newcomers[: min(step, size - kept)]
+    chosen += staying[: size - len(chosen)]
     return tuple(
         Seat(each.org, each.key, each.reputation, each.last_led, False)
         for each in sorted(chosen, key=lambda each: each.org)

@@ -29,6 +29,7 @@ from ledger.genesis import Genesis, GenesisMember
 from ledger.keys import KeyPair
 from ledger.memory_store import MemoryStore
 from ledger.parameters import LeagueParameters
+from ledger.protocols import NEWEST
 from ledger.rewards import supply, tokens_in_circulation
 from ledger.store import Store
 from ledger.transactions import (
@@ -62,9 +63,9 @@ def founders(count: int) -> list[KeyPair]:
     return sorted((key_of(f"founder {number}") for number in range(count)), key=lambda key: key.org)
 
 
-def genesis_of(keys: Sequence[KeyPair], balance: int = BALANCE, **parameters: int) -> Genesis:
+def genesis_of(keys: Sequence[KeyPair], balance: int = BALANCE, protocol: int = NEWEST, **parameters: int) -> Genesis:
     members = tuple(GenesisMember(key.org, f"factory {at}", (), balance) for at, key in enumerate(keys))
-    return Genesis("test league", START_MS, members, LeagueParameters(**parameters))
+    return Genesis("test league", START_MS, members, LeagueParameters(**parameters), protocol)
 
 
 def certificate(
@@ -78,9 +79,16 @@ def certificate(
 class League:
     """Founders, their chain and a clock. `say` makes one block of what is said, `refusal` tells the code of a no."""
 
-    def __init__(self, members: int = 4, store: Store | None = None, balance: int = BALANCE, **parameters: int) -> None:
+    def __init__(
+        self,
+        members: int = 4,
+        store: Store | None = None,
+        balance: int = BALANCE,
+        protocol: int = NEWEST,
+        **parameters: int,
+    ) -> None:
         self.keys = founders(members)
-        self.genesis = genesis_of(self.keys, balance, **parameters)
+        self.genesis = genesis_of(self.keys, balance, protocol, **parameters)
         self.store: Store = MemoryStore() if store is None else store
         self.chain = Chain(self.store, self.genesis)
         self.now = START_MS
@@ -150,6 +158,12 @@ class League:
         committee = self.chain.committee()
         subject = Subject(self.chain.height + 1, committee.hash, view, kind, block_id)
         return certificate(self.chain.chain_id, committee, self.keys, subject, votes)
+
+    def vote_of(self, keys: Sequence[KeyPair], kind: VoteKind, view: int = 0) -> Certificate:
+        """A certificate that these keys sign, whether they may or not, for an empty block on the head."""
+        committee, block_id = self.chain.committee(), self.build([], self.now + 1).id
+        subject = Subject(self.chain.height + 1, committee.hash, view, kind, block_id)
+        return certify([cast(key, self.chain.chain_id, subject) for key in keys])
 
     def refusal(self, key: KeyPair, body: Body, after_ms: int = 1_000) -> str:
         """The code with which the next block would refuse this; it must leave no trace in the state."""
