@@ -82,6 +82,7 @@ def final(step, chain_id):
 
 def follow(path, genesis):
     """From the genesis along the headers of the path; the last one's fields."""
+    need(path, "no header is shown")
     chain_id, committee = chain_and_committee(genesis)
     height, parent, time, after = 0, chain_id, genesis["time"], digest("hanse/committee", msgpack.packb([committee]))
     for step in path:
