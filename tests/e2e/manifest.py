@@ -293,7 +293,7 @@ def _check(made: Manifest) -> None:
             raise InvalidManifest(f"{made.name} step {number}: how = {step.how!r} wants network proxies")
         if step.do == "join" and (not step.newcomer or step.newcomer in made.league.names):
             raise InvalidManifest(
-                f"{made.name} step {number}: newcomer is {step.newcomer!r}, want one of the other names"
+                f"{made.name} step {number}: newcomer is {step.newcomer!r}, want another of the names"
             )
         if step.do == "expel" and not set(step.target) <= set(made.load.without):
             raise InvalidManifest(f"{made.name} step {number}: who is expelled must stand in [load] without")

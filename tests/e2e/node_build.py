@@ -1,7 +1,7 @@
 """`hanse start` as a test build: the same daemon with a clock that can be set, and a driver that lies if it is told to.
 
-Run as `python -m tests.e2e.node_build [--clock] [--byzantine KIND] [--newest-protocol N] start -c FOLDER`. Everything that is not named on
-the command line is the daemon as it is released.
+Run as `python -m tests.e2e.node_build [--clock] [--byzantine KIND] [--newest-protocol N] start -c FOLDER`. Everything
+that is not named on the command line is the daemon as it is released.
 """
 
 import argparse

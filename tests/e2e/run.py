@@ -27,11 +27,14 @@ from tests.e2e.namespaces import NotPermitted, enclosed
 MANIFESTS = Path(__file__).with_name("manifests")
 # After its own time is up: to stop its nodes and take down its mounts.
 GRACE_S = 30.0
+LINE_CHARS = 160
 
 
 def main(arguments: Sequence[str]) -> int:
     given = _parser().parse_args(arguments)
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False)
+    # Where nobody watches, a line is as long as it must be.
+    console = console if console.is_terminal else Console(highlight=False, width=LINE_CHARS)
     with tempfile.TemporaryDirectory(prefix="hanse-e2e-") as folder:
         paths = list(given.manifests)
         for seed in given.random:

@@ -63,7 +63,7 @@ STEP = 'title = "x"\n[[step]]\n'
         ('title = "x"\nnetwrk = "proxies"', "did you mean network"),
         ('title = "x"\n[league]\nnodes = 0', "nodes is 0"),
         ('title = "x"\n[[node]]\nname = "zoe"', "name is 'zoe'"),
-        ('title = "x"\n[[node]]\nname = "erin"', "erin is none of the 4 founders"),
+        ('title = "x"\n[[node]]\nname = "erin"', "erin is none of the 4 nodes"),
         ('title = "x"\n[[node]]\nname = "bob"\n[[node]]\nname = "bob"', "described twice"),
         ('title = "x"\n[[node]]\nname = "bob"\nbyzantine = "rude"', "byzantine is 'rude'"),
         (STEP + 'do = "explode"', "do is 'explode'"),
