@@ -21,6 +21,7 @@ from node.config_sections import (
     NodeConfig,
     RpcConfig,
     StorageConfig,
+    SyncConfig,
     TrainingConfig,
 )
 from node.toml_rules import Rule, TextTable, parse_toml, read_section, read_toml, refuse_unknown, rules_of, shown
@@ -35,6 +36,7 @@ SECTIONS: dict[str, type] = {
     "data": DataConfig,
     "training": TrainingConfig,
     "storage": StorageConfig,
+    "sync": SyncConfig,
     "metrics": MetricsConfig,
 }
 ENVIRONMENT_PREFIX = "HANSE_"
@@ -67,6 +69,7 @@ class Config:
     data: DataConfig
     training: TrainingConfig
     storage: StorageConfig
+    sync: SyncConfig
     metrics: MetricsConfig
     origins: tuple[Origin, ...] = ()
 
@@ -138,7 +141,11 @@ def _with_default_paths(config: Config) -> Config:
     return replace(
         config,
         node=replace(config.node, data_dir=data_dir),
-        key=replace(config.key, file=placed("key", "file", config.key.file, data_dir / "key.pem")),
+        key=replace(
+            config.key,
+            file=placed("key", "file", config.key.file, data_dir / "key.pem"),
+            identity=placed("key", "identity", config.key.identity, data_dir / "identity.pub"),
+        ),
         genesis=replace(config.genesis, file=placed("genesis", "file", config.genesis.file, data_dir / "genesis.json")),
         rpc=replace(
             config.rpc,

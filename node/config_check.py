@@ -21,6 +21,7 @@ def contradictions(config: "Config") -> Iterator[str]:
     yield from _rpc(config)
     yield from _timers(config)
     yield from _training(config)
+    yield from _sync(config)
     if config.key.passphrase_file is not None:
         try:
             read_passphrase_file(config.key.passphrase_file)
@@ -112,6 +113,21 @@ def _timers(config: "Config") -> Iterator[str]:
         yield (
             f"[consensus] grace_ms is {timers.grace_ms}, want less than view_timeout_ms ({timers.view_timeout_ms}):"
             " this node would never propose in time"
+        )
+
+
+def _sync(config: "Config") -> Iterator[str]:
+    kept, every = config.storage.keep_blocks, config.sync.snapshot_every
+    if kept and kept < 2 * every:
+        yield (
+            f"[storage] keep_blocks is {kept}, want at least twice [sync] snapshot_every ({every}), or 0: who joins by"
+            " a snapshot fetches the blocks after it"
+        )
+    most = config.storage.bytes_max
+    if most and most < config.storage.blob_bytes_max:
+        yield (
+            f"[storage] bytes_max is {most}, want more than blob_bytes_max ({config.storage.blob_bytes_max}):"
+            " blobs are a part of it"
         )
 
 

@@ -33,9 +33,12 @@ class NodeConfig:
 
 @dataclass(frozen=True, slots=True)
 class KeyConfig:
-    """The organisation's key. The passphrase is asked for when the key needs one and no file gives it."""
+    """The key this node signs with. The passphrase is asked for when the key needs one and no file gives it."""
 
-    file: Annotated[Path, Place("the key; default: key.pem in the data folder")] = Path()
+    file: Annotated[Path, Place("the node's key; default: key.pem in the data folder")] = Path()
+    identity: Annotated[
+        Path, Place("the public part of the organisation's identity, when that is a key apart; default: identity.pub")
+    ] = Path()
     passphrase_file: Annotated[
         Path | None, Place("a file, mode 0600, whose first line is the passphrase; empty: ask at the terminal")
     ] = None
@@ -62,8 +65,8 @@ class NetworkConfig:
     dial_timeout_ms: Annotated[int, Whole(100, 120_000, "longest wait for a connection")] = 8_000
     ping_every_ms: Annotated[int, Whole(200, 60_000, "a silent member is asked for a sign of life after this")] = 5_000
     silence_ms: Annotated[int, Whole(500, 300_000, "a member silent for so long is dialled anew")] = 8_000
-    strangers_max: Annotated[int, Whole(0, 64, "non-members connected at a time, who may only ask to be let in")] = 4
-    strangers_per_minute: Annotated[int, Whole(0, 6_000, "connections of non-members let in a minute")] = 30
+    strangers_max: Annotated[int, Whole(0, 64, "non-members connected at a time, who may only ask to be let in")] = 8
+    strangers_per_minute: Annotated[int, Whole(0, 6_000, "connections of non-members let in a minute")] = 60
 
     def transport_limits(self) -> "Limits":
         """The transport's bounds with what is set here."""
@@ -183,9 +186,28 @@ class StorageConfig:
     """Bounds of the disk."""
 
     blob_bytes_max: Annotated[int, Whole(BLOB_BYTES_MAX, 2**50, "models and updates kept, in bytes")] = 8 * GIB
-    disk_free_min: Annotated[int, Whole(0, 2**50, "bytes free below which the node reports that it is not ready")] = (
-        256 * MIB
-    )
+    keep_blocks: Annotated[
+        int, Whole(0, 2**53 - 1, "whole blocks kept below the head, headers stay for good; 0: all blocks")
+    ] = 0
+    bytes_max: Annotated[
+        int, Whole(0, 2**60, "bytes the data folder may take; near it old things make way; 0: what the disk has")
+    ] = 0
+    disk_free_min: Annotated[
+        int, Whole(0, 2**50, "bytes free below which the node takes no new work; with a quarter of it, it stops")
+    ] = 256 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class SyncConfig:
+    """How members that are far behind get to the head: by a snapshot of the state instead of all blocks."""
+
+    snapshot_gap: Annotated[
+        int, Whole(0, 2**53 - 1, "heights behind from which on a snapshot is fetched; 0: only when no blocks are had")
+    ] = 2_000
+    snapshot_every: Annotated[
+        int, Whole(0, 2**53 - 1, "heights between the snapshots written for others; 0: none is written")
+    ] = 1_000
+    snapshot_seconds: Annotated[int, Whole(0, 366 * 86_400, "time of the ledger between two of them, at least")] = 600
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from node.toml_rules import TextTable, rules_of
 _PATH_DEFAULTS = {
     ("node", "data_dir"): ".",
     ("key", "file"): "key.pem",
+    ("key", "identity"): "identity.pub",
     ("genesis", "file"): "genesis.json",
     ("rpc", "socket"): "rpc.sock",
     ("rpc", "cookie_file"): ".cookie",

@@ -11,7 +11,7 @@ import logging
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,12 +22,24 @@ from consensus.intake import SignatureMemory
 from consensus.replica import Replica, ReplicaSettings
 from ledger.chain import HEAD, Chain, Head
 from ledger.codec import decode
-from ledger.errors import CorruptStore, InvalidGenesis, StoreLocked, StoreOfAnotherVersion, StoreUnavailable
+from ledger.errors import (
+    CorruptStore,
+    InvalidGenesis,
+    StoreLocked,
+    StoreOfAnotherVersion,
+    StoreUnavailable,
+    UnknownProtocol,
+)
 from ledger.genesis import Genesis, genesis_from_json
 from ledger.keys import KeyPair
+from ledger.types import OrgId
+from node.cold_identity import own_org
 from node.config import Config
 from node.events import EventHub
+from node.identity import KeyFileError, peer_id
 from node.journal_file import JournalFile
+from node.key_ring import KeyRing
+from node.ledger_folder import LEDGER, settle_ledger
 from node.leveldb import LevelDbStore
 from node.logs import configure_logs
 from node.metrics import Metrics
@@ -37,7 +49,7 @@ from node.rpc.listeners import CannotListen
 from node.rpc.server import serve_rpc
 from node.services import NodeServices
 from node.start_errors import BadStart
-from node.vote_memory import open_votes
+from node.vote_memory import JOURNAL, open_votes
 
 log = logging.getLogger(__name__)
 
@@ -50,14 +62,14 @@ OPERATORS_TO_MEND = (
     RecordStoreError,
     CannotListen,
 )
-EXIT_OK, EXIT_CONFIGURATION, EXIT_BROKEN = 0, 3, 70
+EXIT_OK, EXIT_CONFIGURATION, EXIT_OUTDATED, EXIT_BROKEN = 0, 3, 9, 70
 
 
-def run_daemon(config: Config, key: KeyPair) -> int:
+def run_daemon(config: Config, ring: KeyRing) -> int:
     """Run until SIGTERM, SIGINT or the `stop` method; the exit code of the process."""
     configure_logs(config.node.log_level, config.node.log_format)
     try:
-        trio.run(_main, config, key)
+        trio.run(_main, config, ring)
     except BaseExceptionGroup as group:
         ended = group.split(trio.Cancelled)[1] or group
         return _explain(_first_leaf(ended))
@@ -72,6 +84,9 @@ def _explain(error: BaseException) -> int:
     if taken or isinstance(error, OPERATORS_TO_MEND):
         print(f"hanse: {error}", file=sys.stderr)
         return EXIT_CONFIGURATION
+    if isinstance(error, UnknownProtocol):
+        print(f"hanse: stopped: {error}", file=sys.stderr)
+        return EXIT_OUTDATED
     if isinstance(error, Halted | CorruptStore | StoreUnavailable | OSError):
         # Nothing that was promised is lost: the disk holds what was final, and the league goes on without us.
         print(f"hanse: stopped: {error}", file=sys.stderr)
@@ -85,21 +100,33 @@ def _first_leaf(group: BaseException) -> BaseException:
     return group
 
 
-async def _main(config: Config, key: KeyPair) -> None:
+async def _main(config: Config, ring: KeyRing) -> None:
     genesis = _read_genesis(config.genesis.file)
     data_dir = config.node.data_dir
-    metrics, events = Metrics(), EventHub()
-    with _open_disk(data_dir) as (store, journal, first_vote):
-        replica = _open_replica(config, key, genesis, store, journal, first_vote)
+    metrics, answering = Metrics(), False
+    with closing(EventHub()) as events, _open_ledger(data_dir) as (store, head):
+        identity = _settle_keys(config, ring, Chain(store, genesis))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
-            services = NodeServices(config, key, replica, events, nursery.cancel_scope.cancel)
-            rpc = replace(config.rpc.settings(data_dir), disk_free_bytes_min=config.storage.disk_free_min)
-            page = metrics if config.metrics.enabled else None
-            await nursery.start(functools.partial(serve_rpc, services, rpc, metrics=page))
-            member = await trio.to_thread.run_sync(importlib.import_module, "node.member")
-            await member.run_member(services, journal, metrics)
-        events.close()
+            services = NodeServices(config, ring, identity, events, nursery.cancel_scope.cancel)
+            while True:
+                with _open_replica(config, ring.current, genesis, store, head) as (services.replica, journal):
+                    if not answering:
+                        await _answer(nursery, services, metrics)
+                        answering = True
+                    member = await trio.to_thread.run_sync(importlib.import_module, "node.member")
+                    await member.run_member(services, journal, metrics)
+                    head = services.chain.height
+                # The ledger names the key that was drawn to follow this one: the node goes on under it.
+                ring.put_in_place(data_dir / JOURNAL)
+                log.warning("the key of this node was rotated: it goes on as %s", peer_id(ring.current.public))
+
+
+async def _answer(nursery: trio.Nursery, services: NodeServices, metrics: Metrics) -> None:
+    config = services.config
+    rpc = replace(config.rpc.settings(config.node.data_dir), disk_free_bytes_min=config.storage.disk_free_min)
+    page = metrics if config.metrics.enabled else None
+    await nursery.start(functools.partial(serve_rpc, services, rpc, metrics=page))
 
 
 # --- coming up
@@ -115,35 +142,56 @@ def _read_genesis(path: Path) -> Genesis:
 
 
 @contextmanager
-def _open_disk(data_dir: Path) -> Iterator[tuple[LevelDbStore, JournalFile, int | None]]:
-    """Ledger and vote journal. A journal that is missing beside a ledger, or both, means: do not vote at once."""
+def _open_ledger(data_dir: Path) -> Iterator[tuple[LevelDbStore, int | None]]:
+    """The ledger's store and the height of its head; None where there was no ledger."""
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    had_ledger = (data_dir / "ledger").exists()
-    store = LevelDbStore(data_dir / "ledger")
+    settle_ledger(data_dir)
+    had_ledger = (data_dir / LEDGER).exists()
+    store = LevelDbStore(data_dir / LEDGER)
     try:
         stored = store.get(HEAD) if had_ledger else None
-        journal, first_vote = open_votes(data_dir, decode(Head, stored).height if stored else None)
-        try:
-            yield store, journal, first_vote
-        finally:
-            journal.close()
+        yield store, decode(Head, stored).height if stored else None
     finally:
         store.close()
+        settle_ledger(data_dir)
 
 
+def _settle_keys(config: Config, ring: KeyRing, chain: Chain) -> OrgId:
+    """Whose node this is; a rotation that was final when the last run ended is carried through. Raises BadStart."""
+    beside = config.key.identity
+    try:
+        identity = own_org(beside, ring.current.public)
+    except KeyFileError as error:
+        raise BadStart(str(error)) from None
+    registered = chain.org_of(ring.current.public)
+    if registered not in (None, identity) and beside.exists():
+        raise BadStart(
+            f"{beside} names the organisation {identity.hex()[:16]}, and by the ledger {ring.file} is the key of"
+            f" {registered.hex()[:16]}: one of the two files is another node's"
+        )
+    if ring.settle(chain.key_of(registered or identity), config.node.data_dir / JOURNAL):
+        log.warning("the key of this node was rotated: it goes on as %s", peer_id(ring.current.public))
+    return registered or identity
+
+
+@contextmanager
 def _open_replica(
-    config: Config, key: KeyPair, genesis: Genesis, store: LevelDbStore, journal: JournalFile, first_vote: int | None
-) -> Replica:
+    config: Config, key: KeyPair, genesis: Genesis, store: LevelDbStore, head: int | None
+) -> Iterator[tuple[Replica, JournalFile]]:
+    """The replica over the ledger, with its votes. `head`: of the ledger before it was opened, None for no ledger."""
     consensus = config.consensus
     timing = Timing(consensus.view_timeout_ms, consensus.view_timeout_step_ms, consensus.resend_ms, consensus.grace_ms)
 
     def make_chain(signatures: SignatureMemory) -> Chain:
         return Chain(store, genesis, signatures.check)
 
-    head = Chain(store, genesis).height
-    records = journal.load(head + 1)
-    settings = ReplicaSettings(timing, consensus.clock_tolerance_ms)
-    return Replica(make_chain, genesis.chain_id, key, settings, now_ms(), records, first_vote)
+    journal, first_vote = open_votes(config.node.data_dir, head)
+    try:
+        records = journal.load(Chain(store, genesis).height + 1)
+        settings = ReplicaSettings(timing, consensus.clock_tolerance_ms)
+        yield Replica(make_chain, genesis.chain_id, key, settings, now_ms(), records, first_vote), journal
+    finally:
+        journal.close()
 
 
 async def _stop_on_signal(scope: trio.CancelScope) -> None:

@@ -7,6 +7,7 @@ from ledger.entries import Request, Stage, request_key
 from ledger.errors import InvalidTransaction
 from ledger.transactions import JoinRequest, Verdict
 from node.attesting import judge
+from node.membership import is_provider
 from node.network.blob_exchange import BlobUnavailable
 from node.network.blob_store import NoSpaceForBlob
 from node.rounds import blob_bytes_max, model_holders
@@ -49,6 +50,8 @@ class Offers:
         return refusal is None
 
     def _refusal(self, request: Request) -> str | None:
+        if not is_provider(self._shop.ledger.chain, self._shop.me):
+            return "this organisation is no provider in the league"
         least = self._shop.settings.price_min
         if request.terms.price < least:
             return f"price {request.terms.price}, want at least {least}"

@@ -15,7 +15,7 @@ from ledger.chain import Chain
 from ledger.errors import InvalidTransaction
 from ledger.keys import KeyPair
 from ledger.statements import LeaveLeague, RegisterMember, RotateKey, prove_key
-from ledger.transactions import Body, Setting, Transaction, sign_transaction
+from ledger.transactions import Body, JoinRequest, PublishRequest, Setting, Transaction, sign_transaction
 from ledger.types import Hash32, NodeKey, OrgId
 from node.admission import NotAdmitted, Standing, ask_standing, hand_in
 from node.cold_identity import keep_identity
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     # The parts bring numpy along, and come when the local interface answers already.
     from node.blobs import NodeBlobs
     from node.collecting import Collecting
+    from node.ledger_keeping import LedgerKeeping
     from node.record_store import RecordStore
     from node.replica import ReplicaDriver
     from node.trainer import Trainer
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 OUTSIDERS_WORDS = (RegisterMember, RotateKey, LeaveLeague)
 # Members of our own ledger that are asked how we stand, when none of the configuration answers.
 DOORS_MAX = 4
+# What makes this node keep more on its disk: models and updates of requests.
+NEW_WORK = (PublishRequest, JoinRequest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,7 @@ class NodeServices:
     blobs: "NodeBlobs | None" = None
     records: "RecordStore | None" = None
     collecting: "Collecting | None" = None
+    keeping: "LedgerKeeping | None" = None
     trainer: TrainerDesk | None = None
     announced: tuple[str, ...] = ()
     inside: bool = False
@@ -108,6 +112,11 @@ class NodeServices:
     @property
     def chain(self) -> Chain:
         return self.replica.chain
+
+    @property
+    def rotation_begun(self) -> bool:
+        """Whether a key waits to follow the present one."""
+        return self.ring.following is not None
 
     @property
     def org(self) -> OrgId:
@@ -136,12 +145,14 @@ class NodeServices:
             self._running().submit(transaction)
 
     async def submit_own(self, body: Body) -> Transaction:
-        """Sign with the node's key and submit."""
+        """Sign with the node's key and submit. Raises InvalidTransaction, also while the disk is too full."""
         if not self.inside and isinstance(body, OUTSIDERS_WORDS):
             nonce = (await self._standing("a registration")).nonce
             own = sign_transaction(self.key, self.chain.chain_id, nonce, body)
             await self.submit(own)
             return own
+        if isinstance(body, NEW_WORK) and self.keeping is not None and self.keeping.disk.refusal is not None:
+            raise InvalidTransaction("disk", self.keeping.disk.refusal)
         return self._running().submit_own(body)
 
     async def standing(self) -> Standing:
@@ -213,6 +224,7 @@ class NodeServices:
         if self.driver is not None:
             self.driver.close()
         self.transport = self.driver = self.trainer = self.collecting = self.blobs = self.records = None
+        self.keeping = None
         self.inside = False
 
     def _network(self) -> Transport:

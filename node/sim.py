@@ -35,9 +35,10 @@ from ledger.chain import Chain, Outcome
 from ledger.codec import digest
 from ledger.entries import AnchorTotals, Fate, Request, Round, Stage, anchor_totals_key, request_key, round_key
 from ledger.errors import InvalidTransaction
-from ledger.genesis import Genesis, GenesisMember, LeagueParameters
+from ledger.genesis import Genesis, GenesisMember
 from ledger.keys import KeyPair
 from ledger.memory_store import MemoryStore
+from ledger.parameters import LeagueParameters
 from ledger.rewards import supply, tokens_in_circulation
 from ledger.transactions import (
     AnchorRecords,

@@ -11,9 +11,9 @@ from pathlib import Path
 import structlog
 
 from ledger.codec import decode, encode
-from ledger.entries import Count
 from ledger.errors import InvalidBytes
-from ledger.transactions import AnnounceUpdate, DeclineRound, Digest, Millionths
+from ledger.fields import Count, Digest, Millionths
+from ledger.transactions import AnnounceUpdate, DeclineRound
 from node.disk import publish_file
 from node.rounds import RoundId
 

@@ -43,7 +43,9 @@ def as_cli_error(error: BaseException) -> CliError:
 
 
 # By name, so that --help never imports the parts that raise them.
-_OF_THIS_MACHINE = frozenset({"ConfigError", "KeyFileError", "WrongPassphrase", "RequestFileError", "InvalidGenesis"})
+_OF_THIS_MACHINE = frozenset(
+    {"ConfigError", "KeyFileError", "WrongPassphrase", "RequestFileError", "StatementFileError", "InvalidGenesis"}
+)
 _UNREACHABLE = frozenset({"NodeUnreachable"})
 
 

@@ -38,7 +38,11 @@ def genesis() -> None:
 @json_option
 @click.option("--balance", type=click.IntRange(0, 2**53 - 1), required=True, help="Tokens to begin with.")
 def member(config_path: str, as_json: bool, balance: int) -> None:
-    """Print the line of this node that `genesis create --member` takes."""
+    """Print the line of this node that `genesis create --member` takes.
+
+    An organisation whose identity is a key apart is named by both: IDENTITY@PEERID.
+    """
+    from node.cold_identity import own_org
     from node.config_check import dialable
     from node.identity import load_key, peer_id, stored_key
 
@@ -46,12 +50,14 @@ def member(config_path: str, as_json: bool, balance: int) -> None:
     if ":" in config.node.name:
         raise CliError(Exit.CONFIGURATION, f"[node] name is {config.node.name!r}, want one without a colon")
     key = stored_key(config.key.file) or load_key(config.key.file).public
+    org = own_org(config.key.identity, key)
     addresses = list(config.network.announce or dialable(config.network.listen))
     if as_json:
-        shown = {"name": config.node.name, "peer_id": peer_id(key), "addresses": addresses, "balance": balance}
-        print_json(shown)
+        shown = {"name": config.node.name, "org": org.hex(), "peer_id": peer_id(key), "addresses": addresses}
+        print_json({**shown, "balance": balance})
         return
-    click.echo(f"{config.node.name}:{peer_id(key)}:{','.join(addresses)}:{balance}")
+    who = peer_id(key) if org == bytes(key) else f"{org.hex()}@{peer_id(key)}"
+    click.echo(f"{config.node.name}:{who}:{','.join(addresses)}:{balance}")
     if not addresses:
         click.echo("no address: [network] listen names no place that others can dial; set announce", err=True)
 
@@ -68,7 +74,7 @@ def member(config_path: str, as_json: bool, balance: int) -> None:
     "members",
     multiple=True,
     required=True,
-    metavar="NAME:PEERID:ADDRESSES:BALANCE",
+    metavar="NAME:[IDENTITY@]PEERID:ADDRESSES:BALANCE",
     help="A founder; several addresses with commas, or none. `hanse genesis member` prints it.",
 )
 @click.option("--time", "time_ms", type=click.IntRange(0, 2**53 - 1), help="Milliseconds since 1970. Default: now.")
@@ -76,8 +82,10 @@ def member(config_path: str, as_json: bool, balance: int) -> None:
 @json_option
 def create(name: str, members: tuple[str, ...], time_ms: int | None, output: Path, as_json: bool) -> None:
     """Write the genesis file of a new league. Never writes over a file."""
-    from ledger.genesis import Genesis, LeagueParameters, check_genesis, genesis_to_json
+    from ledger.genesis import Genesis, check_genesis, genesis_to_json
+    from ledger.parameters import LeagueParameters
     from node.disk import publish_file
+    from node.membership import without_tolerance
 
     founders = sorted((_founder(text) for text in members), key=lambda founder: founder.org)
     moment = int(time.time() * 1000) if time_ms is None else time_ms
@@ -91,12 +99,13 @@ def create(name: str, members: tuple[str, ...], time_ms: int | None, output: Pat
         print_json({"file": str(output.absolute()), "chain_id": made.chain_id.hex(), "founders": len(founders)})
     else:
         click.echo(f"{output}: league {name}, {len(founders)} founders, chain id {made.chain_id.hex()}")
-        if len(founders) < 4:
-            click.echo("fewer than 4 founders: the league stands still as soon as one of them is away", err=True)
+        warning = without_tolerance(len(founders))
+        if warning:
+            click.echo(warning, err=True)
 
 
 def _founder(text: str) -> "GenesisMember":
-    """`name:peer id:addresses:balance`; the addresses may hold colons themselves (ip6)."""
+    """`name:peer id:addresses:balance`, `identity@peer id` for two keys; the addresses may hold colons (ip6)."""
     from ledger.genesis import GenesisMember
     from node.identity import key_from_text
     from node.network.addresses import parse_address
@@ -105,9 +114,11 @@ def _founder(text: str) -> "GenesisMember":
     peer, _, rest = rest.partition(":")
     listed, _, balance = rest.rpartition(":")
     if not name or not peer or not balance.isascii() or not balance.isdigit():
-        raise CliError(Exit.USAGE, f"--member {text!r}, want NAME:PEERID:ADDRESSES:BALANCE")
+        raise CliError(Exit.USAGE, f"--member {text!r}, want NAME:[IDENTITY@]PEERID:ADDRESSES:BALANCE")
     try:
-        key = key_from_text(peer)
+        identity, _, node = peer.rpartition("@")
+        key = key_from_text(node)
+        org = key_from_text(identity) if identity else key
         addresses = tuple(listed.split(",")) if listed else ()
         for each in addresses:
             address = parse_address(each)
@@ -115,7 +126,7 @@ def _founder(text: str) -> "GenesisMember":
                 raise ValueError(f"{each} names another peer")
     except ValueError as error:
         raise CliError(Exit.USAGE, f"--member {name}: {error}") from None
-    return GenesisMember(key, name, addresses, int(balance))
+    return GenesisMember(org, name, addresses, int(balance), b"" if org == key else key)
 
 
 @genesis.command(examples=("hanse genesis show genesis.json", "hanse genesis show genesis.json --json"))
@@ -136,7 +147,7 @@ def show(path: Path, as_json: bool) -> None:
     print_fields({"league": read.name, "chain id": read.chain_id.hex(), "time": moment})
     from ledger.types import NodeKey
 
-    rows = [(m.name, peer_id(NodeKey(m.org)), m.balance, " ".join(m.addresses)) for m in read.members]
+    rows = [(m.name, peer_id(NodeKey(m.node_key)), m.balance, " ".join(m.addresses)) for m in read.members]
     print_table("Founders", ("name", "peer id", "tokens", "addresses"), rows)
 
 

@@ -1,8 +1,8 @@
-"""`hanse init`: the folder of a node, ready to be started or to found a league."""
+"""`hanse init`: the folder of a node, ready to be started or to found a league; its key, and its identity."""
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,12 +13,16 @@ from node.cli.passphrases import ask_passphrase, given_passphrase, passphrase_op
 from node.cli.verbs import Verb, json_option
 from node.cli.which_node import CONFIG_FILE
 
+if TYPE_CHECKING:
+    from ledger.types import OrgId
+
 
 @click.command(
     cls=Verb,
     examples=(
         'hanse init ./alice --name "Alice Bearings"',
         "hanse init ./alice --name Alice --passphrase --data bearing-simulator --offer all",
+        "hanse init ./alice --name Alice --identity /media/stick/alice.pem --identity-passphrase",
         "hanse init ./eve --name Eve --genesis genesis.json --bootstrap /ip4/10.0.0.5/tcp/4001/p2p/12D3KooW...",
     ),
 )
@@ -35,14 +39,32 @@ from node.cli.which_node import CONFIG_FILE
 @click.option("--data-path", type=click.Path(path_type=Path), metavar="PATH", help="File or folder of the source.")
 @click.option("--data-setting", multiple=True, metavar="NAME=VALUE", help="A setting of the source.")
 @click.option("--offer", metavar="ask|all|TYPES", help="Join requests by itself: all, or data types with commas.")
-@click.option("--passphrase", "ask", is_flag=True, help="Ask for a passphrase and encrypt the key under it.")
+@click.option(
+    "--identity",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Where the identity is written, or the one that is there already (its public part will do)."
+    " Default: identity.pem in DIR.",
+)
+@click.option("--single-key", is_flag=True, help="No identity apart: the node's key is the organisation, for life.")
+@click.option("--identity-passphrase", "ask_identity", is_flag=True, help="Ask for a passphrase of the identity.")
+@click.option(
+    "--identity-passphrase-file",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Encrypt the identity under the first line of this file (mode 0600).",
+)
+@click.option("--passphrase", "ask", is_flag=True, help="Ask for a passphrase and encrypt the node's key under it.")
 @passphrase_options
 @json_option
 def init(folder: Path, as_json: bool, **options: Any) -> None:
-    """Make the folder of a node: its key, its configuration and its data directory.
+    """Make the folder of a node: its key, the organisation's identity, its configuration and its data directory.
 
-    Nothing that exists is written over. Without a passphrase the key is protected by its file mode (0600) alone.
+    The key signs while the node runs, and can be replaced. The identity is the organisation for life: it joins, leaves
+    and replaces keys. Move it off this machine when init is done. Nothing that exists is written over. Without a
+    passphrase a key is protected by its file mode (0600) alone.
     """
+    from node.cold_identity import write_public
     from node.config import parse_config
     from node.config_template import config_template
     from node.disk import publish_file
@@ -52,7 +74,7 @@ def init(folder: Path, as_json: bool, **options: Any) -> None:
     config_path = folder / CONFIG_FILE
     if config_path.exists():
         raise CliError(Exit.CONFIGURATION, f"{config_path}: there is a node already; it is left as it is")
-    passphrase = _new_passphrase(options)
+    passphrase, identity_passphrase = _new_passphrase(options), _identity_passphrase(options)
     text = config_template(_settings(options))
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     # Refused before anything is written: a half-made folder would be in the way of the next try.
@@ -68,10 +90,45 @@ def init(folder: Path, as_json: bool, **options: Any) -> None:
         JournalFile(folder / "journal").close()
     if key is None:
         raise CliError(Exit.CONFIGURATION, f"{key_path}: is there already and is not a key that hanse made")
+    org = (
+        None
+        if options["single_key"]
+        else _identity(options["identity"] or folder / "identity.pem", identity_passphrase)
+    )
+    if org is not None:
+        write_public(config.key.identity, org)
     if genesis is not None:
         shutil.copyfile(genesis, config.genesis.file)
     publish_file(config_path, text.encode(), replace=False)
-    _say(folder, peer_id(key), genesis is not None, passphrase is not None, as_json)
+    shown = {"folder": str(folder.absolute()), "peer_id": peer_id(key), "org": (org or key).hex()}
+    if org is not None:
+        shown["identity"] = str((options["identity"] or folder / "identity.pem").absolute())
+    _say(folder, shown, genesis is not None, passphrase is not None, as_json)
+
+
+def _identity(path: Path, passphrase: str | None) -> "OrgId":
+    """The identity at `path`, drawn when nothing is there yet."""
+    from ledger.types import OrgId
+    from node.cold_identity import read_public
+    from node.identity import create_key
+
+    if path.exists():
+        return read_public(path)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return OrgId(create_key(path, passphrase).public)
+
+
+def _identity_passphrase(options: dict[str, Any]) -> str | None:
+    from node.identity import read_passphrase_file
+
+    file, ask = options["identity_passphrase_file"], options["ask_identity"]
+    if options["single_key"] and (file or ask or options["identity"]):
+        raise CliError(Exit.USAGE, "--single-key has no identity apart; leave the options of the identity out")
+    if file and ask:
+        raise CliError(Exit.USAGE, "--identity-passphrase asks at the terminal; give it, or a file")
+    if ask:
+        return ask_passphrase("New passphrase of the identity", twice=True)
+    return read_passphrase_file(file) if file else None
 
 
 def _new_passphrase(options: dict[str, Any]) -> str | None:
@@ -120,11 +177,14 @@ def _checked_genesis(path: Path | None) -> Path | None:
     return path
 
 
-def _say(folder: Path, peer: str, has_genesis: bool, encrypted: bool, as_json: bool) -> None:
+def _say(folder: Path, shown: dict[str, str], has_genesis: bool, encrypted: bool, as_json: bool) -> None:
     if as_json:
-        print_json({"folder": str(folder.absolute()), "peer_id": peer, "genesis": has_genesis, "encrypted": encrypted})
+        print_json({**shown, "genesis": has_genesis, "encrypted": encrypted})
         return
-    click.echo(f"{folder} is ready.\n\nPeer id  {peer}\n\nNext")
+    click.echo(f"{folder} is ready.\n\nPeer id   {shown['peer_id']}")
+    if "identity" in shown:
+        click.echo(f"Identity  {shown['org']}")
+    click.echo("\nNext")
     if has_genesis:
         click.echo(f"  hanse start -c {folder}                 run the node")
         click.echo(f"  hanse join league -c {folder}           ask the members to let it in, unless it is a founder")
@@ -135,3 +195,8 @@ def _say(folder: Path, peer: str, has_genesis: bool, encrypted: bool, as_json: b
         click.echo(f"                                  and everybody puts genesis.json into the folder ({folder})")
     if not encrypted:
         click.echo("\nThe key is not encrypted: `hanse keys passphrase` changes that.")
+    if "identity" in shown:
+        click.echo(
+            f"\nMove {shown['identity']} off this machine, to where no network is, and keep a copy. The node never"
+            "\nneeds it; without it nobody can replace a stolen key, and with it anybody is this organisation."
+        )

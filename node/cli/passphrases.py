@@ -15,6 +15,7 @@ from node.cli.faults import CliError
 if TYPE_CHECKING:
     from ledger.keys import KeyPair
     from node.config import Config
+    from node.key_ring import KeyRing
 
 # What `read_passphrase_file` takes as well.
 PASSPHRASE_BYTES_MAX = 1024
@@ -69,16 +70,45 @@ def ask_passphrase(prompt: str, twice: bool = False) -> str:
     return answer
 
 
-def unlock(config: "Config", file: Path | None, descriptor: int | None) -> "KeyPair":
-    """The node's key: by the passphrase given here, else by the one its configuration names, else by asking."""
-    from node.identity import WrongPassphrase, load_key, read_passphrase_file
+def unlock(config: "Config", file: Path | None, descriptor: int | None) -> "KeyRing":
+    """The node's keys: by the passphrase given here, else by the one its configuration names, else by asking."""
+    from node.identity import WrongPassphrase, read_passphrase_file
+    from node.key_ring import KeyRing
 
     passphrase = given_passphrase(file, descriptor)
     if passphrase is None and config.key.passphrase_file is not None:
         passphrase = read_passphrase_file(config.key.passphrase_file)
     if passphrase is not None:
-        return load_key(config.key.file, passphrase)
+        return KeyRing(config.key.file, passphrase)
     try:
-        return load_key(config.key.file)
+        return KeyRing(config.key.file)
     except WrongPassphrase:
-        return load_key(config.key.file, ask_passphrase(f"Passphrase of {config.key.file}"))
+        return KeyRing(config.key.file, ask_passphrase(f"Passphrase of {config.key.file}"))
+
+
+def identity_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """--identity and --identity-passphrase-file: the key file of the organisation's identity."""
+    function = click.option(
+        "--identity-passphrase-file",
+        type=click.Path(path_type=Path),
+        metavar="PATH",
+        help="Read the identity's passphrase from the first line of this file (mode 0600). Default: ask.",
+    )(function)
+    return click.option(
+        "--identity",
+        type=click.Path(path_type=Path),
+        metavar="PATH",
+        help="The key file of the organisation's identity. Default: identity.pem in the node's folder.",
+    )(function)
+
+
+def open_identity(path: Path, passphrase_file: Path | None) -> "KeyPair":
+    """The identity in a key file: by the passphrase in `passphrase_file`, else by asking when it needs one."""
+    from node.identity import WrongPassphrase, load_key, read_passphrase_file
+
+    if passphrase_file is not None:
+        return load_key(path, read_passphrase_file(passphrase_file))
+    try:
+        return load_key(path)
+    except WrongPassphrase:
+        return load_key(path, ask_passphrase(f"Passphrase of the identity {path}"))

@@ -58,11 +58,9 @@ def start(
     config = read_config(config_path)
     for problem in missing_files(config):
         raise CliError(Exit.CONFIGURATION, f"{config.path}: {problem}")
-    key = unlock(config, passphrase_file, passphrase_fd)
+    ring = unlock(config, passphrase_file, passphrase_fd)
     if not foreground:
-        from node.pkcs8 import key_pem
-
-        _start_behind(config, key_pem(key.seed, None), timeout_s, as_json)
+        _start_behind(config, ring.passphrase, timeout_s, as_json)
         return Exit.OK
     from node.daemon import run_daemon
 
@@ -70,14 +68,14 @@ def start(
         # The log is quiet by default: without a word a person would not know that this is how a good start looks.
         click.echo(f"{config.node.name} is starting; `hanse status -c {config_path}` tells how it stands.", err=True)
         click.echo("Ctrl-C ends it.", err=True)
-    return run_daemon(config, key)
+    return run_daemon(config, ring)
 
 
-def _start_behind(config: "Config", key: bytes, timeout_s: float, as_json: bool) -> None:
-    """Start a second process and wait until it answers or is gone. It gets the open key through a pipe."""
+def _start_behind(config: "Config", passphrase: str | None, timeout_s: float, as_json: bool) -> None:
+    """Start a second process and wait until it answers or is gone. It gets the passphrase through a pipe."""
     log = config.node.data_dir / LOG_FILE
     reading, writing = os.pipe()
-    command = [sys.executable, "-m", "node.cli.key_from_pipe", str(config.path), str(reading)]
+    command = [sys.executable, "-m", "node.cli.passphrase_from_pipe", str(config.path), str(reading)]
     with log.open("ab") as lines:
         begins = lines.tell()
         child = subprocess.Popen(
@@ -85,7 +83,7 @@ def _start_behind(config: "Config", key: bytes, timeout_s: float, as_json: bool)
         )
     os.close(reading)
     with os.fdopen(writing, "wb") as pipe:
-        _send(pipe, key)
+        _send(pipe, b"" if passphrase is None else passphrase.encode())
     until = time.monotonic() + timeout_s
     with progress("starting", None, as_json):
         while _answering_pid(config.node.data_dir) != child.pid:
@@ -105,9 +103,9 @@ def _exit_of(code: int) -> Exit:
     return Exit(code) if code in set(Exit) - {Exit.OK} else Exit.INTERNAL
 
 
-def _send(pipe: IO[bytes], key: bytes) -> None:
+def _send(pipe: IO[bytes], passphrase: bytes) -> None:
     try:
-        pipe.write(key)
+        pipe.write(passphrase)
         pipe.flush()
     except BrokenPipeError:
         # The child is gone already; the wait below tells why.

@@ -26,7 +26,9 @@ def _status_lines(answer: dict[str, Any]) -> dict[str, object]:
     leader = consensus["leader_name"] or short_hash(consensus["leader"] or "-")
     lines: dict[str, object] = {
         "node": f"{node['name'] or 'no member yet'} ({node['peer_id']})",
-        "league": f"{league['name']} ({short_hash(league['chain_id'])})",
+        "place": _place(node),
+        "league": f"{league['name']} ({short_hash(league['chain_id'])}), {league['members']} members,"
+        f" protocol {league['protocol']}",
         "ready": "yes" if answer["ready"] else f"no: {'; '.join(answer['reasons'])}",
         "height": answer["head"]["height"],
         "block": answer["head"]["id"],
@@ -35,6 +37,12 @@ def _status_lines(answer: dict[str, Any]) -> dict[str, object]:
     }
     if not consensus["synced"]:
         lines["catching up to"] = consensus["syncing_to"]
+    if league["warnings"]:
+        lines["warning"] = tuple(league["warnings"])
+    if answer["ballots"]:
+        lines["waits for our voice"] = tuple(
+            f"{each['text']} (hanse vote support {short_hash(each['id'])})" for each in answer["ballots"]
+        )
     peers = answer["peers"]
     lines |= _record_lines(answer["records"])
     return {
@@ -46,6 +54,20 @@ def _status_lines(answer: dict[str, Any]) -> dict[str, object]:
         "open requests": answer["requests_open"],
         "process": f"{node['pid']}, up {node['uptime_s']:.0f} s, version {node['version']}",
     }
+
+
+def _place(node: dict[str, Any]) -> str:
+    """Member or not, what it takes part in, and what keeps it from taking part."""
+    if not node["member"]:
+        return str(node["why"] or node["standing"])
+    words = [", ".join(node["roles"])]
+    if node["jailed_until_epoch"]:
+        words.append(f"jailed until epoch {node['jailed_until_epoch']}")
+    else:
+        words.append("seated" if node["seated"] else "no seat in this epoch")
+    if node["rotation_begun"]:
+        words.append("a new key waits for the ledger")
+    return "; ".join([*words, *([node["why"]] if node["why"] else [])])
 
 
 def _record_lines(records: dict[str, Any] | None) -> dict[str, object]:

@@ -16,14 +16,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ledger.genesis import Genesis, GenesisMember, LeagueParameters, genesis_to_json
+from ledger.genesis import Genesis, GenesisMember, genesis_to_json
+from ledger.parameters import LeagueParameters
 from ledger.types import NodeKey, OrgId
+from node.cold_identity import IDENTITY_FILE, write_public
 from node.config_template import config_template
-from node.identity import create_key, peer_id
+from node.identity import create_key, peer_id, stored_key
 from node.journal_file import JournalFile
 from node.rpc.client import NodeUnreachable, RpcClient
 
 FOUNDER_TOKENS = 10_000_000
+KEY_FILE = "key.pem"
 LOOK_EVERY_S = 0.05
 LOG_TAIL_BYTES = 4_000
 # Registered ports that few programs use, and no system of ours draws for outgoing connections.
@@ -54,7 +57,6 @@ class DevNode:
     plan: NodePlan
     folder: Path
     org: OrgId
-    key: NodeKey
     address: str
     process: subprocess.Popen[bytes] | None = None
     _client: RpcClient | None = None
@@ -62,6 +64,13 @@ class DevNode:
     @property
     def name(self) -> str:
         return self.plan.name
+
+    @property
+    def key(self) -> NodeKey:
+        """What the node signs with now: it may have been rotated."""
+        key = stored_key(self.folder / KEY_FILE)
+        assert key is not None, "this node's key was made here"
+        return key
 
     @property
     def multiaddr(self) -> str:
@@ -148,7 +157,7 @@ class DevLeague:
         ports = free_ports(len(plans))
         self.nodes = [_prepare(directory / plan.name, plan, port) for plan, port in zip(plans, ports, strict=True)]
         founders = sorted(
-            (GenesisMember(node.org, node.name, (node.address,), FOUNDER_TOKENS) for node in self.nodes),
+            (GenesisMember(node.org, node.name, (node.address,), FOUNDER_TOKENS, node.key) for node in self.nodes),
             key=lambda founder: founder.org,
         )
         self.genesis = Genesis(name, int(time.time() * 1000), tuple(founders), LeagueParameters())
@@ -237,9 +246,12 @@ def _is_free(port: int) -> bool:
 
 def _prepare(folder: Path, plan: NodePlan, port: int) -> DevNode:
     folder.mkdir(parents=True, mode=0o700)
-    key = create_key(folder / "key.pem")
+    create_key(folder / KEY_FILE)
+    # A real organisation takes its identity off the machine; these are gone with their folder.
+    org = OrgId(create_key(folder / IDENTITY_FILE).public)
+    write_public(folder / "identity.pub", org)
     JournalFile(folder / "journal").close()
-    return DevNode(plan, folder, key.org, key.public, f"/ip4/127.0.0.1/tcp/{port}")
+    return DevNode(plan, folder, org, f"/ip4/127.0.0.1/tcp/{port}")
 
 
 def _config(node: DevNode, bootstrap: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -143,6 +143,14 @@ ERROR_KINDS: tuple[ErrorKind, ...] = (
         "Free space in the data directory. Nothing that was final is lost; call again afterwards.",
     ),
     ErrorKind(
+        -32015,
+        "pruned",
+        "The block was final and is not held here any more, or never was: the node keeps a number of blocks only, or "
+        "joined by a snapshot. `data.first_block` is the lowest height whose block it holds.",
+        "Ask a member that keeps all blocks (`[storage] keep_blocks = 0`). Headers and their proofs stay where the "
+        "height is at least `data.first_header`.",
+    ),
+    ErrorKind(
         -32014,
         "wrong_http_method",
         "The address is there, but does not answer this HTTP method, or there is no such address.",

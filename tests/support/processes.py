@@ -301,7 +301,7 @@ def votes_signed(node: DevNode, heights: int, beside: Path) -> list[Vote]:
             if isinstance(record, OwnVote):
                 votes.append(record.vote)
             elif isinstance(record, OwnProposal):
-                votes.append(Vote(record.proposal.subject, node.org, record.proposal.signature))
+                votes.append(Vote(record.proposal.subject, node.key, record.proposal.signature))
     journal.close()
     return votes
 

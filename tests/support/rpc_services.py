@@ -18,14 +18,17 @@ from ledger.errors import InvalidTransaction
 from ledger.genesis import Genesis, GenesisMember, LeagueParameters
 from ledger.keys import KeyPair
 from ledger.memory_store import MemoryStore
+from ledger.statements import prove_key
 from ledger.transactions import Body, Transaction, sign_transaction
 from ledger.types import Hash32, OrgId
+from node.admission import Standing, standing_of
 from node.events import EventHub, NodeEvent, Subscription
 from node.metrics import Metrics
 from node.network.transport import Direction, PeerStatus
 from node.rpc.client import RpcClient
 from node.rpc.server import RpcAddresses, serve_rpc
 from node.rpc.settings import RpcSettings
+from node.services import Unsigned
 
 ALICE, BOB = KeyPair.from_seed(b"a" * 32), KeyPair.from_seed(b"b" * 32)
 TOKENS = 1_000_000
@@ -88,10 +91,13 @@ class LoneServices:
     blobs: object | None = None
     records: object | None = None
     collecting: object | None = None
+    keeping: object | None = None
     trainer: object | None = None
     stopped: trio.Event = field(default_factory=trio.Event)
     new_head: trio.Event = field(default_factory=trio.Event)
     submitted: int = 0
+    inside: bool = True
+    rotation_begun: bool = False
 
     @property
     def org(self) -> OrgId:
@@ -99,6 +105,14 @@ class LoneServices:
 
     def next_nonce(self, org: OrgId) -> int:
         return self.chain.next_nonce(org) + sum(each.sender == org for each in self.pending)
+
+    async def statement(self, draw: bool) -> Unsigned:
+        key = KeyPair.from_seed(b"n" * 32) if draw else self.key
+        proof = prove_key(key, self.chain.chain_id, self.org)
+        return Unsigned(self.org, self.next_nonce(self.org), key.public, proof)
+
+    async def standing(self) -> Standing:
+        return standing_of(self.chain, self.org)
 
     async def submit(self, transaction: Transaction) -> None:
         transaction.check_signature(self.chain.chain_id)

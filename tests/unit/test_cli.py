@@ -138,7 +138,7 @@ def test_init_makes_a_folder_that_config_check_likes(tmp_path: Path, capsys: pyt
 
     assert run(["genesis", "member", "-c", str(folder), "--balance", "7"]) == Exit.OK
     line = capsys.readouterr().out.strip()
-    assert line == f"Alice:{made['peer_id']}:/ip4/127.0.0.1/tcp/4101:7"
+    assert line == f"Alice:{made['org']}@{made['peer_id']}:/ip4/127.0.0.1/tcp/4101:7"
     assert run(["config", "check", "-c", str(folder)]) == Exit.CONFIGURATION
     assert "[genesis] file" in capsys.readouterr().err
 

@@ -302,7 +302,7 @@ async def test_health_gives_a_reason_for_everything_that_is_missing(node, servic
     services.transport = FakePeers(connected=False)
     health = await call(node, "health")
     assert not health["ready"]
-    assert health["checks"] == {"synced": False, "network": True, "quorum": False, "disk": True}
+    assert health["checks"] == {"member": True, "synced": False, "network": True, "quorum": False, "disk": True}
     assert health["reasons"] == ["catching up: at height 0 of 9", "1 of 2 committee members reached, want 2"]
     services.transport = None
     assert "the network is starting" in (await call(node, "health"))["reasons"]

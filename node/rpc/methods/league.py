@@ -15,9 +15,12 @@ from ledger.entries import (
     member_key,
     standing_key,
 )
+from ledger.league_entries import FORMERS, Former, former_key
+from ledger.roles import role_names
+from ledger.types import NodeKey
 from node.network.addresses import peer_id
 from node.rpc.errors import RpcError
-from node.rpc.method import HEX, INTEGER, OBJECT, STRING, ledger_answer, listing, method
+from node.rpc.method import BOOLEAN, HEX, INTEGER, OBJECT, STRING, ledger_answer, listing, method
 from node.rpc.node import Node
 from node.rpc.parameters import Count, Height, Org, Page
 from node.rpc.views import Json, schema_of, to_json
@@ -66,27 +69,27 @@ async def ranking(node: Node, *, limit: Page = 100, offset: Count = 0) -> Json:
 
 
 async def members(node: Node, *, limit: Page = 100, offset: Count = 0) -> Json:
-    """All members, and the candidates with who approved them."""
+    """All members, the candidates with who approved them, and who was a member once."""
     found = list(node.chain.scan(Member, MEMBERS))
-    candidates = [
-        {"org": org.hex(), "peer_id": peer_id(node.key_of(org)), **to_json(candidate)}
-        for org, candidate in node.chain.scan(Candidate, CANDIDATES)
-    ]
+    candidates = [_candidate_view(org, candidate) for org, candidate in node.chain.scan(Candidate, CANDIDATES)]
+    former = [_former_view(org, each) for org, each in node.chain.scan(Former, FORMERS)]
     shown = [_member_view(node, org, each) for org, each in found[offset : offset + limit]]
-    return {"head": node.head(), "count": len(found), "members": shown, "candidates": candidates}
+    return {"head": node.head(), "count": len(found), "members": shown, "candidates": candidates, "former": former}
 
 
 async def member(node: Node, *, org: Org) -> Json:
-    """One member (or candidate): name, addresses, when it joined, balance and standing."""
+    """A member, candidate or former member: name, key, roles, addresses, when it joined, balance and standing."""
     found = node.chain.read(Member, member_key(org))
-    if found is None:
-        candidate = node.chain.read(Candidate, CANDIDATES + org)
-        if candidate is None:
-            text = f"{org.hex()} is neither member nor candidate"
-            raise RpcError("not_found", text, height=node.chain.height)
-        shown = {"org": org.hex(), "peer_id": peer_id(node.key_of(org)), **to_json(candidate)}
-        return {"head": node.head(), "status": "candidate", "member": shown}
-    return {"head": node.head(), "status": "member", "member": _member_view(node, org, found)}
+    if found is not None:
+        return {"head": node.head(), "status": "member", "member": _member_view(node, org, found)}
+    candidate = node.chain.read(Candidate, CANDIDATES + org)
+    if candidate is not None:
+        return {"head": node.head(), "status": "candidate", "member": _candidate_view(org, candidate)}
+    former = node.chain.read(Former, former_key(org))
+    if former is None:
+        text = f"{org.hex()} is neither member nor candidate, and never was a member"
+        raise RpcError("not_found", text, height=node.chain.height)
+    return {"head": node.head(), "status": "former", "member": {**_former_view(org, former), **_record(node, org)}}
 
 
 async def account(node: Node, *, org: Org | None = None) -> Json:
@@ -120,14 +123,35 @@ async def league(node: Node) -> Json:
 
 
 def _member_view(node: Node, org: bytes, member: Member) -> dict[str, Json]:
-    balance = node.chain.read(Account, account_key(org)) or Account(0, 0)
-    standing = node.chain.read(Standing, standing_key(org)) or _NO_STANDING
     return {
         "org": org.hex(),
-        "peer_id": peer_id(node.key_of(org)),
+        "peer_id": peer_id(NodeKey(member.key)),
         **to_json(member),
+        "roles": list(role_names(member.roles)),
+        "seated": org in node.chain.seated(),
+        **_record(node, org),
+    }
+
+
+def _candidate_view(org: bytes, candidate: Candidate) -> dict[str, Json]:
+    named = {"org": org.hex(), "peer_id": peer_id(NodeKey(candidate.key))}
+    return {**named, **to_json(candidate), "roles": list(role_names(candidate.roles))}
+
+
+def _former_view(org: bytes, former: Former) -> dict[str, Json]:
+    return {"org": org.hex(), **to_json(former)}
+
+
+def _record(node: Node, org: bytes) -> dict[str, Json]:
+    """What an organisation keeps when it leaves. `jailed`: whether it may not be seated now."""
+    balance = node.chain.read(Account, account_key(org)) or Account(0, 0)
+    standing = node.chain.read(Standing, standing_key(org)) or _NO_STANDING
+    election = node.chain.read(Election, ELECTION)
+    jailed = election is not None and standing.jailed_until_epoch > election.epoch
+    return {
         "balance": to_json(balance.balance),
         "reputation": standing.reputation,
+        "jailed": jailed,
         "jailed_until_epoch": standing.jailed_until_epoch,
     }
 
@@ -138,8 +162,11 @@ _MEMBER: dict[str, Json] = {
         "org": HEX,
         "peer_id": STRING,
         **schema_of(Member)["properties"],
+        "roles": listing(STRING),
+        "seated": BOOLEAN,
         "balance": INTEGER,
         "reputation": INTEGER,
+        "jailed": BOOLEAN,
     },
 }
 _STANDING = schema_of(Standing)["properties"]
@@ -155,7 +182,11 @@ METHODS = (
         ("not_found",),
     ),
     method("ranking", ranking, ledger_answer(epoch=INTEGER, members=INTEGER, ranking=listing(OBJECT))),
-    method("members", members, ledger_answer(count=INTEGER, members=listing(_MEMBER), candidates=listing(OBJECT))),
+    method(
+        "members",
+        members,
+        ledger_answer(count=INTEGER, members=listing(_MEMBER), candidates=listing(OBJECT), former=listing(OBJECT)),
+    ),
     method("member", member, ledger_answer(status=STRING, member=_MEMBER), ("not_found",)),
     method(
         "account",

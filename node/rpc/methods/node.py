@@ -7,22 +7,26 @@ from dataclasses import asdict
 import trio
 
 from ledger.entries import (
+    LEAGUE,
     OPEN_REQUESTS,
     Account,
     AnchorTotals,
-    Member,
+    League,
     OpenRequests,
     Standing,
     account_key,
     anchor_totals_key,
-    member_key,
     standing_key,
 )
+from ledger.league_entries import PROTOCOL, Protocol
+from ledger.protocols import NEWEST
 from node.events import TOPICS
+from node.membership import without_tolerance
 from node.network.addresses import peer_id
 from node.network.transport import PeerStatus
 from node.rpc.errors import RpcError
 from node.rpc.method import BOOLEAN, INTEGER, OBJECT, STRING, answer, ledger_answer, listing, method
+from node.rpc.methods.membership import waiting_for
 from node.rpc.node import AfterAnswer, Node
 from node.rpc.parameters import Text, Topics
 from node.rpc.readiness import readiness
@@ -49,7 +53,6 @@ async def version(node: Node) -> Json:
 async def status(node: Node) -> Json:
     """This node in one view: who it is, where its ledger stands, consensus, peers, money, work."""
     services, chain = node.services, node.chain
-    member = chain.read(Member, member_key(node.org))
     account = chain.read(Account, account_key(node.org))
     standing = chain.read(Standing, standing_key(node.org))
     requests = chain.read(OpenRequests, OPEN_REQUESTS)
@@ -58,26 +61,68 @@ async def status(node: Node) -> Json:
         "head": node.head(),
         "node": {
             "org": node.org.hex(),
-            "peer_id": peer_id(node.services.key.public),
-            "name": member.name if member else None,
-            "member": member is not None,
+            "key": services.key.public.hex(),
+            "peer_id": peer_id(services.key.public),
+            **_place(node),
             "version": node.version,
             "pid": os.getpid(),
             "data_dir": str(node.settings.data_dir),
             "uptime_s": round(trio.current_time() - node.started, 3),
         },
-        "league": {"name": chain.genesis.name, "chain_id": chain.chain_id.hex()},
+        "league": _league(node),
         "head_time": chain.head_time,
         "state_root": chain.state_root.hex(),
         "ready": state.ready,
         "reasons": list(state.reasons),
         "consensus": _consensus(node),
         "peers": {"connected": sum(each.connected for each in peers), "known": len(peers)},
+        "ballots": waiting_for(node),
         "pending": sum(1 for _ in services.pending),
         "balance": to_json(account.balance if account else 0),
         "reputation": standing.reputation if standing else 0,
         "requests_open": len(requests.ids) if requests else 0,
         "records": _records(node),
+    }
+
+
+def _place(node: Node) -> dict[str, Json]:
+    """Our place in the league. `in_league`: whether the members know this node; the ledger here may not show it yet."""
+    place = node.membership
+    return {
+        "name": place.name,
+        "member": place.member,
+        "standing": place.status,
+        "roles": list(place.roles),
+        "seated": place.seated,
+        "jailed_until_epoch": place.jailed_until_epoch or None,
+        "in_league": node.services.inside,
+        "rotation_begun": node.services.rotation_begun,
+        "why": place.why or None,
+    }
+
+
+def _league(node: Node) -> dict[str, Json]:
+    """`warnings`: what an operator should know before it happens."""
+    chain = node.chain
+    totals = chain.read(League, LEAGUE)
+    protocol = chain.read(Protocol, PROTOCOL)
+    assert totals is not None, "every state has a league"
+    assert protocol is not None, "every state has a protocol"
+    warnings = [without_tolerance(totals.voters)]
+    following = protocol.scheduled
+    if following is not None and following.version > NEWEST:
+        warnings.append(
+            f"from height {following.from_height} on the league runs protocol {following.version}, and this program"
+            f" knows up to {NEWEST}: install a newer one before, or the node stops there"
+        )
+    return {
+        "name": chain.genesis.name,
+        "chain_id": chain.chain_id.hex(),
+        "members": totals.members,
+        "voters": totals.voters,
+        "protocol": protocol.version,
+        "upgrade": to_json(following),
+        "warnings": [warning for warning in warnings if warning],
     }
 
 

@@ -3,10 +3,22 @@
 from collections.abc import Mapping
 
 from node.rpc.method import Method
-from node.rpc.methods import anchors, blocks, disputes, league, node, proofs, requests, state, transactions
+from node.rpc.methods import (
+    anchors,
+    blocks,
+    disputes,
+    league,
+    membership,
+    node,
+    proofs,
+    requests,
+    state,
+    storage,
+    transactions,
+)
 
 METHODS: Mapping[str, Method] = {
     method.name: method
-    for topic in (node, blocks, transactions, league, requests, anchors, disputes, proofs, state)
+    for topic in (node, blocks, transactions, league, membership, requests, anchors, disputes, proofs, state, storage)
     for method in topic.METHODS
 }

@@ -1,7 +1,6 @@
-"""The process that `hanse start --background` leaves running: the daemon, with the key it is handed through a pipe.
+"""The process that `hanse start --background` leaves running: the daemon, with the passphrase handed through a pipe.
 
-The passphrase was asked for where there is a terminal; the open key never touches a disk, an argument or the
-environment.
+It was asked for where there is a terminal; it never touches a disk, an argument or the environment.
 """
 
 import os
@@ -9,23 +8,21 @@ import sys
 import traceback
 from pathlib import Path
 
-from ledger.keys import KeyPair
 from node.cli.faults import as_cli_error, report
 from node.config import load_config
-from node.pkcs8 import seed_from_pem
-
-# A PEM key is some 120 bytes.
-KEY_BYTES_MAX = 4096
+from node.identity import PASSPHRASE_BYTES_MAX
+from node.key_ring import KeyRing
 
 
 def main() -> int:
-    """Arguments: the configuration file, and the number of the descriptor the key is read from."""
+    """Arguments: the configuration file, and the descriptor's number; nothing to read there means no passphrase."""
     config = load_config(Path(sys.argv[1]))
     with os.fdopen(int(sys.argv[2]), "rb") as pipe:
-        key = KeyPair.from_seed(seed_from_pem(pipe.read(KEY_BYTES_MAX), None))
+        passphrase = pipe.read(PASSPHRASE_BYTES_MAX).decode()
+    ring = KeyRing(config.key.file, passphrase or None)
     from node.daemon import run_daemon
 
-    return run_daemon(config, key)
+    return run_daemon(config, ring)
 
 
 def guarded() -> int:
