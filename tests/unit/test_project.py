@@ -204,7 +204,7 @@ def test_rules_are_numbered_without_gaps_or_repetitions():
         assert numbers == list(range(1, len(numbers) + 1)), f"{letter}: {numbers}"
 
 
-@pytest.mark.parametrize("section", ["B", "L", "Q", "E", "S", "N", "R", "P", "A"])
+@pytest.mark.parametrize("section", ["B", "L", "Q", "E", "S", "N", "R", "V", "P", "A"])
 def test_every_section_of_the_protocol_has_rules(section: str):
     assert any(number.startswith(section) for number, _ in protocol_rules())
 
