@@ -644,7 +644,8 @@ class Replica:
 
     def _report_for_duty(self) -> None:
         election = self.chain.read(Election, ELECTION)
-        if election is None or self.me not in election.skipped or self.behind:
+        org = None if self.me is None else self.chain.org_of(self.me)
+        if election is None or org not in election.skipped or self.behind:
             return
         if self._duty_reported != self.chain.height:
             self._duty_reported = self.chain.height
