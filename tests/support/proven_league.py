@@ -7,6 +7,7 @@ import numpy as np
 from fl.aggregate import aggregate_blobs
 from fl.fixed_point import limit_in_steps, pack
 from ledger.aggregation import aggregation_task, awaiting_aggregate
+from ledger.codec import encode
 from ledger.keys import KeyPair
 from ledger.merkle import MerkleTree
 from ledger.records import SensorRecord, ValueType
@@ -122,3 +123,8 @@ def proven_league(changes: int = 2) -> ProvenLeague:
     made.change_committee(changes)
     made.idle(3)
     return made
+
+
+def rows_of(league: League, first: int, last: int) -> list[bytes]:
+    """The canonical bytes of final blocks, as an export holds them."""
+    return [encode(league.chain.final_block(height)) for height in range(first, last + 1)]

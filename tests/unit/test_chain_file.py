@@ -16,7 +16,7 @@ from ledger.store import WriteBatch
 from node.chain_file import MAGIC, ChainFile, ChainFileHead, InvalidChainFile, write_chain_file
 from node.ledger_check import ROW_NAMES, SAME_ROWS, SeldomSynced, WrongLedger, check_store, execute
 from tests.support.league import League, genesis_of
-from tests.support.proven_league import ProvenLeague, proven_league
+from tests.support.proven_league import ProvenLeague, proven_league, rows_of
 
 
 def unseen(height: int) -> None:
@@ -26,10 +26,6 @@ def unseen(height: int) -> None:
 @pytest.fixture(scope="module")
 def lived() -> ProvenLeague:
     return proven_league(changes=1)
-
-
-def rows_of(league: League, first: int, last: int) -> list[bytes]:
-    return [encode(league.chain.final_block(height)) for height in range(first, last + 1)]
 
 
 @pytest.fixture
