@@ -17,7 +17,8 @@ from ledger.transactions import (
     UpdateScore,
     sign_transaction,
 )
-from tests.support.league import BALANCE, League, anchored
+from tests.support.league import BALANCE, League, anchored, key_of
+from tests.support.members import factory, let_in
 
 
 class Desk:
@@ -258,3 +259,38 @@ def test_a_parked_statement_of_a_client_keeps_its_nonce_against_all():
     assert not desk.intake.is_refused_duty(desk.alice.org, 0)
     assert desk.intake.next_nonce(desk.alice.org, SkipNonce()) == 1
     assert desk.intake.next_nonce(desk.alice.org) == 1
+
+
+def test_what_one_key_of_an_organisation_said_uses_up_the_nonce_of_its_other_key():
+    desk = Desk()
+    eve = let_in(desk.league, factory("eve"))
+    desk.intake.new_head([], desk.league.now)
+    lost = desk.signed(eve.node, 1, anchored(1))
+    assert desk.intake.submit(lost)
+    rotation = desk.signed(eve.identity, 1, eve.rotation(desk.league, key_of("next")))
+    assert desk.intake.receive(rotation), "it waits beside the other: which of them is first the leader says"
+    assert [(each.id, error.code) for each, error in desk.block(rotation)] == [(lost.id, "nonce")]
+    assert len(desk.intake.pool) == 0
+
+
+def test_what_was_signed_with_a_key_that_is_gone_is_let_go():
+    desk = Desk()
+    eve = let_in(desk.league, factory("eve"))
+    desk.intake.new_head([], desk.league.now)
+    late = desk.signed(eve.node, 2, anchored(1))
+    assert desk.intake.receive(late)
+    desk.block(desk.signed(eve.identity, 1, eve.rotation(desk.league, key_of("next"))))
+    # It has the next nonce now, and nobody to say it.
+    assert not desk.intake.has_runnable
+    assert desk.refusal(desk.signed(eve.node, 2, anchored(2))) == "key"
+    assert [(each.id, error.code) for each, error in desk.block()] == [(late.id, "key")]
+    new = key_of("next")
+    desk.league.keys.append(new)
+    assert desk.intake.submit(desk.signed(new, 2, anchored(1)))
+
+
+def test_an_identity_that_says_what_only_the_node_says_is_told_at_once():
+    desk = Desk()
+    eve = let_in(desk.league, factory("eve"))
+    desk.intake.new_head([], desk.league.now)
+    assert desk.refusal(desk.signed(eve.identity, 1, anchored(1))) == "key"
