@@ -14,6 +14,7 @@ import trio
 from ledger.entries import FINAL_STAGES, REQUESTS, Request
 from ledger.transactions import AnnounceUpdate, PublishRequest
 from ledger.types import Hash32
+from node.disk_use import Room
 from node.network.blob_store import BlobStore
 from node.ports import Ledger
 from node.rounds import open_requests, rounds_in_work
@@ -44,6 +45,13 @@ class BlobUpkeep:
         self._store = store
         self._clock = clock
         self._wakeup = Wakeup()
+        self._room = Room.ENOUGH
+
+    def press(self, room: Room) -> None:
+        """How much room the whole disk has: when it is scarce, all goes that nobody waits for."""
+        self._room = room
+        if room is not Room.ENOUGH:
+            self._wakeup.ring()
 
     def wake(self) -> None:
         self._wakeup.ring()
@@ -60,10 +68,17 @@ class BlobUpkeep:
         Final models go only when all else was not enough: their buyers may still come for them.
         """
         capacity = self._store.capacity_bytes
-        if self._store.bytes_stored * 100 <= capacity * BEGIN_PERCENT:
+        goal = capacity * END_PERCENT // 100
+        if self._room is not Room.ENOUGH:
+            goal = 0
+        elif self._store.bytes_stored * 100 <= capacity * BEGIN_PERCENT:
             return 0
         in_work, final = set(self._in_work()), set(self._final_models())
-        deleted = await trio.to_thread.run_sync(self._delete, in_work, final, capacity * END_PERCENT // 100)
+        # While the disk gets full, what was paid for stays: only when there is no room at all does it go.
+        spared = in_work | final if self._room is Room.SCARCE else in_work
+        deleted = await trio.to_thread.run_sync(self._delete, spared, final, goal)
+        if not deleted:
+            return 0
         log.info("blobs_deleted", count=deleted, bytes_stored=self._store.bytes_stored, capacity=capacity)
         return deleted
 

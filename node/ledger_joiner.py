@@ -27,8 +27,9 @@ LAST_READS_S = 60.0
 class LedgerJoiner:
     """`gap`: heights behind the others from which on a snapshot is fetched; 0: only when no blocks can be had.
 
-    `keeps_all`: a node that keeps every block and has some already fetches the missing ones, however many: a snapshot
-    would end its archive. `disk_work` keeps others out of the store's rows while its folder changes.
+    `keeps_all`: a node that keeps every block, and has more than `gap` of them already, fetches the missing ones
+    however many they are: a snapshot would end its archive. `disk_work` keeps others out of the store's rows while its
+    folder changes.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class LedgerJoiner:
 
     def _is_needed(self) -> bool:
         chain = self._driver.replica.chain
-        gap = 0 if self._keeps_all and chain.height else self._gap
+        gap = 0 if self._keeps_all and chain.height > self._gap else self._gap
         return self._driver.needs_snapshot(gap)
 
     async def _join(self, nursery: trio.Nursery) -> None:

@@ -126,11 +126,12 @@ class LevelDbStore(_LevelDbReader):
         with self._source.snapshot() as snapshot:
             yield _LevelDbReader(snapshot, self._directory)
 
-    def compact(self) -> None:
-        """Rewrite the tables without deleted and outdated rows. Seconds to minutes; call it from a thread."""
+    def compact(self, start: bytes = b"", stop: bytes = _ABOVE_ALL_KEYS) -> None:
+        """Rewrite the tables between two keys without deleted and outdated rows. All of them take seconds to minutes;
+        call it from a thread."""
         try:
             # With both ends named: plyvel takes none for the empty key, and would compact nothing.
-            self._source.compact_range(start=b"", stop=_ABOVE_ALL_KEYS)
+            self._source.compact_range(start=start, stop=stop)
         except plyvel.Error as error:
             raise _fault(self._directory, error) from error
 

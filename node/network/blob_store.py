@@ -63,6 +63,7 @@ class BlobStore:
         self._partial = directory / "partial"
         self._partial.mkdir(parents=True, exist_ok=True)
         self.capacity_bytes = capacity_bytes
+        self.closed_because: str | None = None  # set while the whole disk is too full for new blobs
         self._sizes: dict[Hash32, int] = {}
         # Puts and fetches end in threads.
         self._counting = threading.Lock()
@@ -151,6 +152,8 @@ class BlobStore:
         """Raises NoSpaceForBlob or InvalidBlob when a blob of `size` bytes cannot be taken."""
         if size > BLOB_BYTES_MAX:
             raise InvalidBlob(f"a blob of {size} bytes, want at most {BLOB_BYTES_MAX}")
+        if self.closed_because is not None:
+            raise NoSpaceForBlob(f"no blob is taken now: {self.closed_because}")
         if self.bytes_stored + size > self.capacity_bytes:
             raise NoSpaceForBlob(
                 f"a blob of {size} bytes, but {self.bytes_stored} of {self.capacity_bytes} bytes are taken: "

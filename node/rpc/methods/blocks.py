@@ -22,12 +22,13 @@ async def header(node: Node, *, height: Height | None = None, id: Hash | None = 
 
     With `prove`, the certificate that made it final and the committee that was entitled to sign it.
     """
-    final = find_block(node, height, id)
-    answer: dict[str, Json] = {"head": node.head(), "header": header_view(final.block.header)}
+    wanted = find_height(node, height, id)
+    found = node.chain.final_header(wanted)
+    if found is None:
+        raise _missing(node, wanted)
+    answer: dict[str, Json] = {"head": node.head(), "header": header_view(found.header)}
     if prove:
-        proof = node.chain.final_header(final.block.height)
-        assert proof is not None, "a final block has a committee"
-        answer["proof"] = final_header_view(proof)
+        answer["proof"] = final_header_view(found)
     return answer
 
 
@@ -40,17 +41,27 @@ async def block(node: Node, *, height: Height | None = None, id: Hash | None = N
 async def blocks(node: Node, *, start: Height | None = None, limit: Page = 20) -> Json:
     """Headers with counts, newest first, from height `start` downwards (the head when not given), at most 100.
 
-    `next` is the `start` of the next page, null at the first block.
+    `next` is the `start` of the next page, null at the first block that is held here.
     """
     newest = min(node.chain.height, start) if start is not None else node.chain.height
-    oldest = max(1, newest - limit + 1)
+    first = node.chain.held.first_block
+    oldest = max(first, newest - limit + 1)
     found = [node.chain.block(height) for height in range(newest, oldest - 1, -1)]
     listed = [block_summary(each) for each in found if each is not None]
-    return {"head": node.head(), "blocks": listed, "next": oldest - 1 if oldest > 1 and listed else None}
+    return {"head": node.head(), "blocks": listed, "next": oldest - 1 if oldest > first and listed else None}
 
 
 def find_block(node: Node, height: int | None, block_id: bytes | None) -> FinalBlock:
-    """Raises RpcError: not_found, or invalid_params when both are given and disagree."""
+    """Raises RpcError: not_found, pruned, or invalid_params when both are given and disagree."""
+    wanted = find_height(node, height, block_id)
+    final = node.chain.block(wanted)
+    if final is None:
+        raise _missing(node, wanted)
+    return final
+
+
+def find_height(node: Node, height: int | None, block_id: bytes | None) -> int:
+    """Of a block by height or id, the head's when neither is given. Raises RpcError: not_found, invalid_params."""
     if block_id is not None:
         known = node.chain.height_of(block_id)
         if known is None:
@@ -58,13 +69,23 @@ def find_block(node: Node, height: int | None, block_id: bytes | None) -> FinalB
         if height is not None and height != known:
             raise RpcError("invalid_params", f"id: block {block_id.hex()[:16]} has height {known}", parameter="id")
         height = known
-    if height is None:
-        height = node.chain.height
-    final = node.chain.block(height)
-    if final is None:
-        why = "height 0 is the genesis, it has no block" if height == 0 else f"the head is at {node.chain.height}"
-        raise RpcError("not_found", f"no block at height {height}: {why}", height=node.chain.height)
-    return final
+    return node.chain.height if height is None else height
+
+
+def _missing(node: Node, height: int) -> RpcError:
+    """Why there is no block, or header, of a height."""
+    held = node.chain.held
+    if 0 < height <= node.chain.height:
+        return RpcError(
+            "pruned",
+            f"block {height} is final and not held here: blocks are from height {held.first_block} on,"
+            f" headers from {held.first_header} on",
+            height=node.chain.height,
+            first_block=held.first_block,
+            first_header=held.first_header,
+        )
+    why = "height 0 is the genesis, it has no block" if height == 0 else f"the head is at {node.chain.height}"
+    return RpcError("not_found", f"no block at height {height}: {why}", height=node.chain.height)
 
 
 _HEADER = {**schema_of(Header), "properties": {"id": HEX, **schema_of(Header)["properties"]}}
@@ -83,7 +104,7 @@ _NEXT = {"type": ["integer", "null"]}
 
 METHODS = (
     method("genesis", genesis, ledger_answer(genesis=OBJECT)),
-    method("header", header, ledger_answer(header=_HEADER, proof=_PROOF), ("not_found",)),
-    method("block", block, ledger_answer(block=_BLOCK), ("not_found",)),
+    method("header", header, ledger_answer(header=_HEADER, proof=_PROOF), ("not_found", "pruned")),
+    method("block", block, ledger_answer(block=_BLOCK), ("not_found", "pruned")),
     method("blocks", blocks, ledger_answer(blocks={**listing(_HEADER), "maxItems": PAGE_MAX}, next=_NEXT)),
 )
