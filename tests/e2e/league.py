@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+from ledger.keys import KeyPair
 from node.devnet.league import DevLeague, LeagueFailed, NodePlan
 from node.identity import load_key
 from node.rpc.errors import RpcError
@@ -85,14 +85,12 @@ class RunLeague:
         """Who leads the next height, view after view, as an honest node sees it."""
         for node in self.asked():
             with suppress(Silence, RpcError):
-                keys = node.ask("committee")["leaders"]
-                return [self._of_key(key) for key in keys]
+                orgs = node.ask("committee")["leaders"]
+                return [each for org in orgs for each in self.nodes if each.inner.org.hex() == org]
         raise RunFailed("no honest node says who leads")
 
-    def _of_key(self, key: str) -> RunNode:
-        return next(node for node in self.nodes if self.key_of(node).org.hex() == key)
-
-    def key_of(self, node: RunNode) -> Any:
+    def key_of(self, node: RunNode) -> KeyPair:
+        """What the node signs with now."""
         return load_key(node.folder / "key.pem")
 
     def wait(self, condition: Callable[[], bool], what: str, patience_s: float) -> None:

@@ -12,10 +12,12 @@ from ledger.motions import ActivateProtocol, Expel, Motion
 from ledger.statements import ApproveMember, OpenBallot, Support
 from ledger.transactions import Body, sign_transaction
 from ledger.types import Hash32
+from node.rpc.client import NodeUnreachable
 from node.rpc.errors import RpcError
 from tests.e2e.asking import Asker, Silence
 from tests.e2e.league import LOOK_EVERY_S, RunLeague
 from tests.e2e.run_node import RunFailed, RunNode
+from tests.support.identities import register
 
 # A statement is final within a second; a leader may be dead, and the machine busy.
 SAID_S = 60.0
@@ -77,9 +79,8 @@ def join(league: RunLeague, name: str) -> RunNode:
 
 def _registered(node: RunNode, addresses: Sequence[str]) -> bool:
     try:
-        body = {"kind": "register_member", "name": node.name, "addresses": list(addresses)}
-        node.ask("send", body=body, mode="async")
-    except (Silence, RpcError):
+        register(node.inner, addresses=list(addresses))
+    except (Silence, NodeUnreachable, RpcError):
         # Its network is coming up, or no bootstrap peer has answered yet.
         return False
     return True
