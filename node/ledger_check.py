@@ -92,7 +92,8 @@ class SeldomSynced:
 def execute(chain: Chain, blocks: Iterable[FinalBlock], progress: Progress) -> int:
     """Append blocks from `chain`'s next height on; blocks that it has must be the same ones. How many were appended.
 
-    Raises WrongLedger naming the first height that is wrong, and whatever reading `blocks` raises.
+    Raises WrongLedger naming the first height that is wrong, UnknownProtocol when this program is too old for the next
+    one, and whatever reading `blocks` raises.
     """
     appended = 0
     for final in blocks:

@@ -1,9 +1,7 @@
 """`hanse ledger export`, `import` and `verify`: a whole chain in a file, taken in, and executed again."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import click
@@ -11,17 +9,14 @@ import click
 from node.cli.bundles import read_genesis_file
 from node.cli.exit_codes import Exit
 from node.cli.faults import CliError
+from node.cli.ledger_stores import block_source, explained, scratch, whole_store
 from node.cli.output import print_fields, print_json, progress
 from node.cli.verbs import Verb, node_options
-from node.cli.which_node import node_client, read_config
+from node.cli.which_node import read_config
 
 if TYPE_CHECKING:
     from ledger.genesis import Genesis
     from node.chain_file import ChainFile
-    from node.config import Config
-    from node.ledger_check import SeldomSynced
-    from node.leveldb import LevelDbStore
-    from node.rpc.client import RpcClient
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -47,7 +42,7 @@ def export_chain(output: Path, first: int, last: int | None, config_path: str, a
 
     config = read_config(config_path)
     genesis = read_genesis_file(config.genesis.file)
-    with _block_source(config, config_path) as (height, blocks):
+    with block_source(config, config_path) as (height, blocks):
         end = height if last is None else last
         if not first <= end <= height:
             raise CliError(Exit.NOT_FOUND, f"blocks {first} to {end}: the head is at {height}")
@@ -90,15 +85,16 @@ def import_chain(path: Path, config_path: str, as_json: bool) -> None:
     config = read_config(config_path)
     genesis = read_genesis_file(config.genesis.file)
     _same_chain(file, genesis, "the node's genesis file")
-    with _whole_store(config, create=True) as opened:
+    with whole_store(config, create=True) as opened:
         store = SeldomSynced(opened)
-        chain = Chain(store, genesis)
+        with explained(str(config.node.data_dir)):
+            chain = Chain(store, genesis)
         if file.head.first > chain.height + 1:
             raise CliError(
                 Exit.REFUSED, f"{path} begins at height {file.head.first}, the ledger here ends at {chain.height}"
             )
         with progress("importing", max(0, file.head.last - chain.height), as_json) as bar:
-            with _explained(str(path)):
+            with explained(str(path)):
                 appended = execute(chain, file.blocks(), lambda height: bar.advance(1))
         height = chain.height
         store.close()
@@ -138,17 +134,13 @@ def verify_chain(path: Path | None, genesis_path: Path | None, config_path: str,
 
 
 def _verify_store(genesis_path: Path | None, config_path: str, as_json: bool) -> None:
-    from ledger.errors import CorruptStore
     from node.ledger_check import check_store
 
     config = read_config(config_path)
     genesis = read_genesis_file(genesis_path or config.genesis.file)
-    with _whole_store(config, create=False) as store, _scratch() as again:
-        with progress("executing", None, as_json) as bar, _explained(str(config.node.data_dir)):
-            try:
-                found = check_store(store, genesis, again, lambda height: bar.say(f"height {height}"))
-            except CorruptStore as error:
-                raise CliError(Exit.NOT_VERIFIED, str(error)) from None
+    with whole_store(config, create=False) as store, scratch() as again:
+        with progress("executing", None, as_json) as bar, explained(str(config.node.data_dir)):
+            found = check_store(store, genesis, again, lambda height: bar.say(f"height {height}"))
     shown = {
         "height": found.height,
         "head": found.head_id.hex(),
@@ -179,9 +171,9 @@ def _verify_file(path: Path, genesis_path: Path | None, as_json: bool) -> None:
             f"{path} begins at height {file.head.first}: import it on top of the ledger that it goes on from, and"
             " verify that",
         )
-    with _scratch() as again:
+    with scratch() as again:
         chain = Chain(again, file.head.genesis)
-        with progress("executing", file.head.last, as_json) as bar, _explained(str(path)):
+        with progress("executing", file.head.last, as_json) as bar, explained(str(path)):
             execute(chain, file.blocks(), lambda height: bar.advance(1))
         shown = {
             "chain_id": chain.chain_id.hex(),
@@ -196,57 +188,6 @@ def _verify_file(path: Path, genesis_path: Path | None, as_json: bool) -> None:
     if genesis_path is None:
         click.echo("The genesis is the file's own: compare the chain id with the one that you know.")
     print_fields({name.replace("_", " "): value for name, value in shown.items()})
-
-
-# --- where blocks come from and go to ---
-
-
-@contextmanager
-def _block_source(config: "Config", config_path: str) -> Iterator[tuple[int, Callable[[int, int], Iterator[bytes]]]]:
-    """(height of the head, blocks(first, last) as canonical bytes): from the stopped node's ledger, or the node."""
-    from ledger.errors import StoreLocked
-
-    folder = config.node.data_dir / "ledger"
-    if not folder.exists():
-        raise CliError(Exit.NOT_FOUND, f"{folder}: there is no ledger yet")
-    try:
-        store = _leveldb(folder)
-    except StoreLocked:
-        with node_client(config_path) as client:
-            height: int = client.call("status")["head"]["height"]
-            yield height, lambda first, last: _served(client, first, last)
-        return
-    try:
-        yield _stored_height(store), lambda first, last: _stored(store, first, last)
-    finally:
-        store.close()
-
-
-def _served(client: "RpcClient", first: int, last: int) -> Iterator[bytes]:
-    at: int | None = first
-    while at is not None and at <= last:
-        page = client.call("blocks.raw", start=at)
-        for row in page["blocks"][: last - at + 1]:
-            yield bytes.fromhex(row)
-        at = page["next"]
-
-
-def _stored(store: "LevelDbStore", first: int, last: int) -> Iterator[bytes]:
-    from ledger.chain_rows import BLOCK, height_key
-
-    for height in range(first, last + 1):
-        row = store.get(BLOCK + height_key(height))
-        if row is None:
-            raise CliError(Exit.NOT_FOUND, f"block {height} is not kept here any more")
-        yield row
-
-
-def _stored_height(store: "LevelDbStore") -> int:
-    from ledger.chain import HEAD, Head
-    from ledger.codec import decode
-
-    row = store.get(HEAD)
-    return 0 if row is None else decode(Head, row).height
 
 
 def _open_file(path: Path) -> "ChainFile":
@@ -267,64 +208,3 @@ def _same_chain(file: "ChainFile", genesis: "Genesis", of: str) -> None:
     if file.head.genesis.chain_id != genesis.chain_id:
         came, want = file.head.genesis.chain_id.hex()[:16], genesis.chain_id.hex()[:16]
         raise CliError(Exit.NOT_VERIFIED, f"{file.path} is of chain {came}, {of} gives {want}")
-
-
-@contextmanager
-def _whole_store(config: "Config", create: bool) -> "Iterator[LevelDbStore]":
-    """The ledger of a node that does not run. Raises CliError."""
-    from ledger.errors import StoreLocked
-
-    folder = config.node.data_dir / "ledger"
-    if not create and not folder.exists():
-        raise CliError(Exit.NOT_FOUND, f"{folder}: there is no ledger yet")
-    try:
-        store = _leveldb(folder)
-    except StoreLocked:
-        raise CliError(Exit.REFUSED, f"{folder} is in use: stop the node first (`hanse stop`)") from None
-    try:
-        yield store
-    finally:
-        store.close()
-
-
-def _leveldb(folder: Path) -> "LevelDbStore":
-    from ledger.errors import CorruptStore, StoreLocked, StoreUnavailable
-    from node.leveldb import LevelDbStore
-
-    try:
-        return LevelDbStore(folder)
-    except StoreLocked:
-        raise
-    except CorruptStore as error:
-        raise CliError(Exit.NOT_VERIFIED, str(error)) from None
-    except StoreUnavailable as error:
-        raise CliError(Exit.CONFIGURATION, str(error)) from None
-
-
-@contextmanager
-def _scratch() -> "Iterator[SeldomSynced]":
-    """A store on the disk that is gone afterwards: a long chain would not fit into memory."""
-    from node.ledger_check import SeldomSynced
-
-    with TemporaryDirectory(prefix="hanse-verify-") as folder:
-        store = SeldomSynced(_leveldb(Path(folder)), batches_per_sync=0)
-        try:
-            yield store
-        finally:
-            store.close()
-
-
-@contextmanager
-def _explained(what: str) -> Iterator[None]:
-    from ledger.errors import StoreUnavailable
-    from node.chain_file import InvalidChainFile
-    from node.ledger_check import WrongLedger
-
-    try:
-        yield
-    except WrongLedger as error:
-        raise CliError(Exit.NOT_VERIFIED, f"{what} does not hold: {error}", height=error.height) from None
-    except InvalidChainFile as error:
-        raise CliError(Exit.MALFORMED, str(error)) from None
-    except StoreUnavailable as error:
-        raise CliError(Exit.CONFIGURATION, str(error)) from None
