@@ -28,4 +28,4 @@ def roles_of(names: Iterable[str]) -> int:
         return int(Role.OBSERVER)
     if not wanted or not set(wanted) <= _NAMED.keys():
         raise ValueError(f"roles {', '.join(map(repr, wanted)) or 'none'}, want requester, provider, both, or observer")
-    return int(sum(_NAMED[name] for name in set(wanted)))
+    return int(sum(role for name, role in _NAMED.items() if name in wanted))
