@@ -25,7 +25,7 @@ async def header(node: Node, *, height: Height | None = None, id: Hash | None = 
     wanted = find_height(node, height, id)
     found = node.chain.final_header(wanted)
     if found is None:
-        raise _missing(node, wanted)
+        raise missing_block(node, wanted)
     answer: dict[str, Json] = {"head": node.head(), "header": header_view(found.header)}
     if prove:
         answer["proof"] = final_header_view(found)
@@ -56,7 +56,7 @@ def find_block(node: Node, height: int | None, block_id: bytes | None) -> FinalB
     wanted = find_height(node, height, block_id)
     final = node.chain.block(wanted)
     if final is None:
-        raise _missing(node, wanted)
+        raise missing_block(node, wanted)
     return final
 
 
@@ -72,7 +72,7 @@ def find_height(node: Node, height: int | None, block_id: bytes | None) -> int:
     return node.chain.height if height is None else height
 
 
-def _missing(node: Node, height: int) -> RpcError:
+def missing_block(node: Node, height: int) -> RpcError:
     """Why there is no block, or header, of a height."""
     held = node.chain.held
     if 0 < height <= node.chain.height:

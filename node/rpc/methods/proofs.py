@@ -28,6 +28,7 @@ from node.proving import (
 )
 from node.rpc.errors import RpcError
 from node.rpc.method import HEX, ledger_answer, listing, method
+from node.rpc.methods.blocks import missing_block
 from node.rpc.methods.state import state_key
 from node.rpc.node import Node
 from node.rpc.parameters import Count, Flag, Hash, Height, Org, StateKey
@@ -133,8 +134,7 @@ async def blocks_raw(node: Node, *, start: Height) -> Json:
     while height <= node.chain.height and size < RAW_BYTES and len(found) < RAW_BLOCKS_MAX:
         final = node.chain.block(height)
         if final is None:
-            text = f"block {height} is not kept here any more"
-            raise RpcError("not_found", text, height=node.chain.height)
+            raise missing_block(node, height)
         row = encode(final)
         found.append(row.hex())
         size += len(row)
@@ -177,6 +177,6 @@ METHODS = (
         "blocks.raw",
         blocks_raw,
         ledger_answer(blocks=listing(HEX), next={"type": ["integer", "null"]}),
-        ("not_found",),
+        ("pruned",),
     ),
 )
