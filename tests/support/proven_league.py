@@ -11,6 +11,7 @@ from ledger.codec import encode
 from ledger.keys import KeyPair
 from ledger.merkle import MerkleTree
 from ledger.records import SensorRecord, ValueType
+from ledger.statements import RotateKey, prove_key
 from ledger.transactions import AggregateRound, AnchorRecords, Transfer, UpdateScore
 from ledger.types import ZERO_HASH, Hash32
 from node.network.blob_store import blob_digest
@@ -103,6 +104,11 @@ class ProvenLeague:
         for _ in range(heights):
             self.league.say((self.owner, Transfer(self.requester.org, 1, "")))
 
+    def rotate(self) -> None:
+        """A member's node signs with another key from here on: the committee has the same seats and other keys."""
+        old, new = self.league.keys[3], self.league.stranger("the second key of a founder")
+        self.league.say((old, RotateKey(new.public, prove_key(new, self.league.chain.chain_id, old.org))))
+
     def change_committee(self, times: int = 1) -> None:
         """Somebody equivocates and is not seated in the next epoch."""
         for _ in range(times):
@@ -120,6 +126,7 @@ def proven_league(changes: int = 2) -> ProvenLeague:
     made = ProvenLeague()
     made.anchor()
     made.train()
+    made.rotate()
     made.change_committee(changes)
     made.idle(3)
     return made

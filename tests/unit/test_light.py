@@ -29,10 +29,12 @@ SUBJECT = Subject(1, bytes(32), 0, VoteKind.FINALIZE, bytes(32))
 
 @pytest.fixture(scope="module")
 def lived() -> ProvenLeague:
-    """Some forty heights with four changes of the committee."""
+    """Some thirty heights with three changes of the committee, and one of a key in it."""
     made = ProvenLeague()
     made.anchor()
-    made.change_committee(4)
+    made.change_committee(1)
+    made.rotate()
+    made.change_committee(2)
     made.idle(4)
     return made
 
