@@ -100,6 +100,8 @@ class Members:
     def _leave(self) -> None:
         self._inside = False
         self._services.inside = False
+        # What waits for the members goes with the links to them: it could only be refused.
+        self._transport.set_members({})
         log.warning(
             "no part in the league any more: %s. The ledger here stands still; `hanse stop` ends the node",
             membership_of(self._chain, self._services.org, self._key.public).why,

@@ -216,6 +216,12 @@ def sign(
     signed = statement.sign(open_identity(identity, identity_passphrase_file))
     write_statement(output, signed)
     if as_json:
-        print_json({"file": str(output.absolute()), "id": signed.transaction().id.hex(), "body": body})
+        print_json(
+            {
+                "file": str(output.absolute()),
+                "nonces": [signed.nonce, signed.nonce + len(signed.signatures) - 1],
+                "body": body,
+            }
+        )
     else:
         click.echo(f"{output} is signed; bring it back to the node's machine.")

@@ -136,7 +136,8 @@ def _statement(config_path: str, body_of: Callable[[Prepared], dict[str, Any]], 
 
 
 def _hand_in(config_path: str, statement: "Statement", wait: bool, timeout_s: float, as_json: bool) -> dict[str, Any]:
-    raw = statement.transaction().encoded.hex()
+    nonce = ask(config_path, "identity.prepare")["nonce"] if len(statement.signatures) > 1 else statement.nonce
+    raw = statement.transaction(nonce).encoded.hex()
     with progress("waiting for a final block" if wait else "sending", None, as_json):
         answer: dict[str, Any] = ask(config_path, "submit_tx", transaction=raw, **finality(wait, timeout_s))
     return answer

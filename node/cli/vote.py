@@ -13,7 +13,8 @@ from node.cli.which_node import ask, send
 # As for requests: shorter than this is a slip of the finger.
 PREFIX_CHARS_MIN = 4
 ID_CHARS = 64
-LISTED_MAX = 1_000
+# As many as one answer may hold; more ballots than this are never open.
+LISTED_MAX = 100
 
 
 @click.group(

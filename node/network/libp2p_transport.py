@@ -78,7 +78,6 @@ class Libp2pTransport:
     def __init__(self, config: TransportConfig, nursery: trio.Nursery) -> None:
         self._config = config
         self._nursery = nursery
-        self._session = os.urandom(SESSION_BYTES)
         self._incoming = Incoming(config.limits)
         self._conduct = Conduct(config.limits)
         self._services = Services(config.limits, self.blame, self._conduct.paused)
@@ -165,7 +164,9 @@ class Libp2pTransport:
 
     def _new_link(self, org: NodeKey) -> MemberLink:
         config = self._config
-        return MemberLink(org, self._session, config.chain_id, config.limits, self._incoming, self._tell, self.blame)
+        # Of its own: who is let in again after it was dropped may have kept its end, with the numbers of before.
+        session = os.urandom(SESSION_BYTES)
+        return MemberLink(org, session, config.chain_id, config.limits, self._incoming, self._tell, self.blame)
 
     def _hang_up(self, org: NodeKey) -> None:
         for connection in list(self._host.connections.get(org, [])):

@@ -11,9 +11,10 @@ from typing import Any, Protocol, TypeVar
 from ledger.blocks import FinalBlock, FinalHeader, Header
 from ledger.certificates import Committee
 from ledger.chain_rows import Held
-from ledger.entries import MEMBERS, Member, member_key
+from ledger.entries import CANDIDATES, MEMBERS, Candidate, Member, member_key
 from ledger.genesis import Genesis
 from ledger.keys import KeyPair
+from ledger.league_entries import FORMERS, Former, former_key
 from ledger.membership import is_voter
 from ledger.parameters import LeagueParameters
 from ledger.state import State
@@ -164,16 +165,20 @@ class Node:
             key = key_of_peer_id(text)
             # A key that no member signs with may be that of an organisation which keeps only one.
             return self.chain.org_of(key) or OrgId(key)
+        # The ledger gives a name once: to a member, to who waits to be one, or to who was one.
         bearers = [org for org, member in self.chain.scan(Member, MEMBERS) if member.name == text]
+        bearers += [org for org, candidate in self.chain.scan(Candidate, CANDIDATES) if candidate.name == text]
+        bearers += [org for org, former in self.chain.scan(Former, FORMERS) if former.name == text]
+        bearers = list(dict.fromkeys(bearers))
         if len(bearers) != 1:
-            found = f"{len(bearers)} members have the name" if bearers else "no member has the name"
+            found = f"{len(bearers)} organisations have the name" if bearers else "no member has the name"
             raise ValueError(f"{found} {text[:64]!r}; want 64 hex digits, a peer id 12D3Koo..., a unique name or 'me'")
         return OrgId(bearers[0])
 
     def name_of(self, org: bytes) -> str | None:
-        """A member's name; None for somebody who is no member."""
-        member = self.chain.read(Member, member_key(org))
-        return member.name if member else None
+        """The name of who is a member or was one; None for anybody else."""
+        found = self.chain.read(Member, member_key(org)) or self.chain.read(Former, former_key(org))
+        return found.name if found else None
 
     @property
     def membership(self) -> Membership:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from ledger.league_entries import decision_key
 from ledger.motions import ActivateProtocol, Expel, Motion
 from ledger.statements import ApproveMember, OpenBallot, Support
 from ledger.transactions import Body, sign_transaction
@@ -22,31 +23,33 @@ from tests.support.identities import register
 # A statement is final within a second; a leader may be dead, and the machine busy.
 SAID_S = 60.0
 JOINED_S = 90.0
-# A change of rules is announced so many heights ahead: the ledger wants eight from the block that decides on it.
-AHEAD_HEIGHTS = 16
+# A change of rules is put so many heights ahead: the ledger wants eight from the block in which it is put, and the league
+# goes on while this is signed.
+AHEAD_HEIGHTS = 40
 # The daemon's word for: this program does not know the league's protocol (docs/running.md).
 EXIT_OUTDATED = 9
 
 
-def say(league: RunLeague, node: RunNode, body: Body) -> Hash32:
-    """`body` signed with the node's key, final on the ledger; the transaction's id. Raises RunFailed."""
-    key, chain_id = league.key_of(node), league.dev.genesis.chain_id
-    org, said = node.inner.org.hex(), ""
+def say(league: RunLeague, node: RunNode, body: Body, moot: Callable[[], bool] = lambda: False) -> Hash32 | None:
+    """`body` signed with the node's key, final on the ledger; the transaction's id. Raises RunFailed.
+
+    A node may refuse what rests on a block that it has not seen yet, so what is refused is said again until it is taken
+    or `moot`; then None.
+    """
+    chain_id, org, said = league.dev.genesis.chain_id, node.inner.org.hex(), ""
     ends = time.monotonic() + SAID_S
     patient = Asker(node.folder, SAID_S)
-    while time.monotonic() < ends:
+    while time.monotonic() < ends and not moot():
         try:
             nonce = int(patient.call("account", org=org)["next_nonce"])
-            signed = sign_transaction(key, chain_id, nonce, body)
+            signed = sign_transaction(league.key_of(node), chain_id, nonce, body)
             patient.call("submit_tx", transaction=signed.encoded.hex(), mode="final", timeout_s=int(SAID_S / 2))
             return signed.id
-        except RpcError as error:
-            said = str(error)
-            if error.details.get("rule") != "nonce" and error.kind.word != "timed_out":
-                break
-        except Silence as error:
+        except (RpcError, Silence) as error:
             said = str(error)
         time.sleep(LOOK_EVERY_S)
+    if moot():
+        return None
     raise RunFailed(f"{node.name} could not say {type(body).__name__}: {said}")
 
 
@@ -69,10 +72,8 @@ def join(league: RunLeague, name: str) -> RunNode:
 
     league.wait(lambda: status() in ("candidate", "member"), f"{name} is a candidate", JOINED_S)
     for member in league.honest:
-        if member is not node and not member.standing.dead and status() != "member":
-            # The last ones may find that it is in already.
-            with suppress(RunFailed):
-                say(league, member, ApproveMember(node.inner.org))
+        if member is not node and not member.standing.dead:
+            say(league, member, ApproveMember(node.inner.org), lambda: status() == "member")
     league.wait(lambda: status() == "member", f"{name} is a member", JOINED_S)
     return node
 
@@ -90,17 +91,17 @@ def decide(league: RunLeague, voters: Sequence[RunNode], motion: Motion) -> None
     """All `voters` support a motion: it passes."""
     first, *others = voters
     ballot = say(league, first, OpenBallot(motion))
+    assert ballot is not None, "nothing makes an opening moot"
     for voter in others:
-        try:
-            say(league, voter, Support(ballot))
-        except RunFailed:
-            if not _is_decided(league, ballot):
-                raise
+        # The last ones may find that it has passed without them.
+        say(league, voter, Support(ballot), lambda: _is_decided(league, ballot))
 
 
 def _is_decided(league: RunLeague, ballot: Hash32) -> bool:
-    shown = league.asked()[0].ask("state.get", key=(b"decision/" + ballot).hex())
-    return bool(shown["present"])
+    try:
+        return bool(league.asked()[0].ask("state.get", key=decision_key(ballot).hex())["present"])
+    except (Silence, RpcError):
+        return False
 
 
 def expel(league: RunLeague, node: RunNode) -> None:

@@ -115,7 +115,7 @@ def besieged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Besieged]:
 
 @pytest.fixture
 def hostile(besieged: Besieged) -> Iterator[HostileMember]:
-    members = {node.org: node.address for node in besieged.league.nodes}
+    members = {node.key: node.address for node in besieged.league.nodes}
     with hostile_member(besieged.mallory, besieged.league.genesis.chain_id, besieged.port, members) as member:
         for node in besieged.league.nodes:
             wait_connected(besieged, member, node)
@@ -124,7 +124,7 @@ def hostile(besieged: Besieged) -> Iterator[HostileMember]:
 
 def wait_connected(besieged: Besieged, member: HostileMember, node: DevNode) -> None:
     wait(
-        besieged.league, lambda: bool(member.tell(connected=node.org.hex())["connected"]), f"mallory meets {node.name}"
+        besieged.league, lambda: bool(member.tell(connected=node.key.hex())["connected"]), f"mallory meets {node.name}"
     )
 
 
@@ -181,9 +181,9 @@ def test_a_forged_signature_is_refused_at_every_door(besieged: Besieged, hostile
     good = besieged.signed(Transfer(besieged.mallory.org, 1, ""))
     # Bob's money, in mallory's words.
     next_nonce = alice.call("nonce", org=bob.org.hex())["nonce"]
-    forged = Transaction(bob.org, next_nonce, Transfer(besieged.mallory.org, 5_000, ""), good.signature)
+    forged = Transaction(bob.key, next_nonce, Transfer(besieged.mallory.org, 5_000, ""), good.signature)
     assert refusal(lambda: submit(alice, forged)) == "signature"
-    hostile.tell(post=alice.org.hex(), bytes=encode_message(Transactions((forged,))).hex())
+    hostile.tell(post=alice.key.hex(), bytes=encode_message(Transactions((forged,))).hex())
     wait(besieged.league, lambda: "transaction: signature" in alice.log_tail(), "alice complains of mallory")
     with pytest.raises(RpcError):
         alice.call("tx", id=forged.id.hex())
@@ -197,7 +197,7 @@ def test_what_ran_once_does_not_run_again(besieged: Besieged, hostile: HostileMe
     for node in league.nodes:
         again = submit(node, paid)
         assert (again["status"], again["id"]) == ("final", paid.id.hex()), "it is told where it ran, and does not run"
-        hostile.tell(post=node.org.hex(), bytes=encode_message(Transactions((paid, paid))).hex())
+        hostile.tell(post=node.key.hex(), bytes=encode_message(Transactions((paid, paid))).hex())
     besieged.goes_on()
     assert alice.call("account", org=besieged.mallory.org.hex())["balance"] == balance
 
@@ -237,7 +237,7 @@ def test_a_frame_beyond_every_bound_costs_its_senders_connection_only(
     besieged: Besieged, hostile: HostileMember
 ) -> None:
     alice = besieged.alice
-    hostile.tell(frame=alice.org.hex(), bytes=32 * 2**20)
+    hostile.tell(frame=alice.key.hex(), bytes=32 * 2**20)
     who = besieged.mallory.org.hex()[:16]
     wait(besieged.league, lambda: f"the link of {who} ended" in alice.log.read_text(), "alice says why she hung up")
     assert "bytes, want at most" in alice.log.read_text()
@@ -248,7 +248,7 @@ def test_a_frame_beyond_every_bound_costs_its_senders_connection_only(
 
 def test_bytes_that_are_no_message_are_named(besieged: Besieged, hostile: HostileMember) -> None:
     alice = besieged.alice
-    hostile.tell(post=alice.org.hex(), bytes=b"\xc1\xff\x00garbage".hex())
+    hostile.tell(post=alice.key.hex(), bytes=b"\xc1\xff\x00garbage".hex())
     who = besieged.mallory.org.hex()[:16]
     wait(besieged.league, lambda: f"refused from {who}" in alice.log.read_text(), "alice names mallory")
     besieged.goes_on()

@@ -15,6 +15,7 @@ from ledger.transactions import AnnounceUpdate
 from node.devnet.league import DevLeague, DevNode
 from node.rpc.errors import RpcError
 from node.training_memory import TrainingMemory
+from tests.support.identities import register
 from tests.support.processes import (
     Watch,
     answer_alone,
@@ -84,7 +85,7 @@ def test_stage_1_registration(story: Story) -> None:
     erin = league.add_outsider(factory("erin", 4, 5))
     erin.start()
     wait(league, erin.answers, "erin answers")
-    register(story, erin)
+    ask_to_be_let_in(story, erin)
     alice, bob, carol = story.node("alice"), story.node("bob"), story.node("carol")
     wait(league, lambda: is_candidate(alice, erin), "the registration is on the ledger")
     story.kill(erin)
@@ -100,12 +101,10 @@ def test_stage_1_registration(story: Story) -> None:
     wait(league, lambda: has_anchored(erin), "erin has anchored")
 
 
-def register(story: Story, newcomer: DevNode) -> None:
-    body = {"kind": "register_member", "name": newcomer.name, "addresses": [newcomer.address]}
-
+def ask_to_be_let_in(story: Story, newcomer: DevNode) -> None:
     def handed_in() -> bool:
         try:
-            newcomer.call("send", body=body, mode="async")
+            register(newcomer)
         except RpcError as error:
             # Its network is coming up, or no bootstrap peer has answered yet.
             if error.kind.word == "unavailable" or error.details.get("rule") == "unreachable":
