@@ -7,7 +7,7 @@ only have overtaken the block it rests on.
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Sequence
 
-from consensus.pending import Admission, PendingTransactions
+from consensus.pending import SENDER_PER_BLOCK_MAX, Admission, PendingTransactions
 from ledger.chain import Chain, Trial
 from ledger.errors import InvalidTransaction
 from ledger.execution import next_nonce
@@ -207,8 +207,9 @@ class Intake:
         raise InvalidTransaction(code, f"nonce {transaction.nonce}: {admission.value}")
 
     def _run(self, sender: NodeKey) -> list[tuple[Transaction, InvalidTransaction]]:
-        """Try on the trial what of this sender can run now; a refusal ends its run."""
-        while True:
+        """Try on the trial what of this sender the next block can take; a refusal ends its run."""
+        end = self._chain.next_nonce(sender) + SENDER_PER_BLOCK_MAX
+        while next_nonce(self._trial.state, sender) < end:
             following = self.pool.waiting(sender, next_nonce(self._trial.state, sender))
             if following is None:
                 return []
@@ -217,6 +218,7 @@ class Intake:
                 self._runnable += 1
             except InvalidTransaction as error:
                 return [(following, error)]
+        return []
 
     def _park(self, transaction: Transaction, height: int | None = None) -> None:
         self.pool.drop(transaction.id)

@@ -2,7 +2,7 @@
 
 import random
 
-from consensus.pending import Admission, PendingTransactions
+from consensus.pending import SENDER_PER_BLOCK_MAX, Admission, PendingTransactions
 from ledger.keys import KeyPair
 from ledger.transactions import Transaction, Transfer
 from ledger.types import OrgId
@@ -103,3 +103,32 @@ def test_whatever_comes_the_bounds_hold_and_the_index_agrees() -> None:
         assert pool.bytes == sum(len(each.encoded) for each in held) <= 15 * (one + 40)
         assert all(pool.get(each.id) is each for each in held)
         assert max(sum(each.sender == org for each in held) for org in nonces) <= 9
+
+
+def test_a_block_takes_so_many_of_one_sender_however_many_wait() -> None:
+    pool = PendingTransactions()
+    fill(pool, ALICE, range(SENDER_PER_BLOCK_MAX + 10))
+    fill(pool, BOB, range(1))
+    chosen = pool.ready(lambda sender: 0, 10**9, 10**6)
+    assert [each.nonce for each in chosen if each.sender == ALICE] == list(range(SENDER_PER_BLOCK_MAX))
+    assert sum(each.sender == BOB for each in chosen) == 1
+
+
+def test_the_next_nonce_is_what_a_walk_from_the_ledgers_nonce_finds() -> None:
+    """It is remembered, for a walk at every newcomer would cost a burst its square: it must never be out of date."""
+    chance = random.Random(11)
+    for _ in range(50):
+        pool, here = PendingTransactions(gap_max=20), set()
+        for _ in range(120):
+            nonce = chance.randrange(24)
+            if chance.random() < 0.6:
+                if pool.add(transfer(ALICE, nonce), 0) is Admission.ADDED:
+                    here.add(nonce)
+            elif nonce in here:
+                pool.drop(transfer(ALICE, nonce).id)
+                here.discard(nonce)
+            first = chance.randrange(24)
+            walked = first
+            while walked in here:
+                walked += 1
+            assert pool.next_nonce(ALICE, first) == walked

@@ -23,7 +23,7 @@ from ledger.certificates import Subject, VoteKind, cast
 from ledger.codec import encode
 from ledger.transactions import JoinRequest, Setting, Transfer, sign_transaction
 from ledger.types import BLOCK_BYTES_MAX, ZERO_HASH, OrgId
-from tests.support.league import League
+from tests.support.league import League, key_of
 from tests.support.table import Table, final_blocks, pay
 
 ALICE, MALLORY = OrgId(b"a" * 32), OrgId(b"m" * 32)
@@ -151,8 +151,11 @@ def test_a_block_born_late_leaves_room_for_what_shows_that_views_failed():
     shown = tuple(league.nullification(view) for view in range(2_000))
     assert sum(len(encode(each)) for each in shown) > replica_module.AGGREGATE_BYTES_MAX * 50
     long = JoinRequest(bytes(32), "x", 1, tuple(Setting(f"{at}", "x" * 250) for at in range(32)))
-    for nonce in range(700):
-        replica.intake.pool.add(sign_transaction(alice, table.genesis.chain_id, nonce, long), 0)
+    # Of so many senders, for a block takes only some of each.
+    senders = [key_of(f"sender {number}") for number in range(12)]
+    for sender in senders:
+        for nonce in range(60):
+            replica.intake.pool.add(sign_transaction(sender, table.genesis.chain_id, nonce, long), 0)
     chosen = replica.intake.choose(sum(len(encode(each)) for each in shown))
     taken = sum(len(each.encoded) for each in chosen) + sum(len(encode(each)) for each in shown)
     assert BLOCK_BYTES_MAX - 128 * 1024 < taken <= BLOCK_BYTES_MAX
