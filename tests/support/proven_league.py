@@ -1,6 +1,8 @@
 """A league with a past worth proving: anchors, a trained round with real blobs, transfers, committees that changed."""
 
+import json
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -8,16 +10,30 @@ from fl.aggregate import aggregate_blobs
 from fl.fixed_point import limit_in_steps, pack
 from ledger.aggregation import aggregation_task, awaiting_aggregate
 from ledger.codec import encode
+from ledger.entries import account_key, anchor_key
+from ledger.genesis import genesis_to_json
 from ledger.keys import KeyPair
+from ledger.light import NO_SKIPPING
 from ledger.merkle import MerkleTree
+from ledger.proofs import Proof, proof_to_json
 from ledger.records import SensorRecord, ValueType
 from ledger.statements import RotateKey, prove_key
 from ledger.transactions import AggregateRound, AnchorRecords, Transfer, UpdateScore
 from ledger.types import ZERO_HASH, Hash32
 from node.network.blob_store import blob_digest
+from node.proving import (
+    Reader,
+    prove_aggregate,
+    prove_entry,
+    prove_headers,
+    prove_record,
+    prove_reward,
+    prove_transaction,
+)
 from tests.support.league import League, terms
 
 RECORDS, PARAMETERS = 13, 6
+VECTORS = Path(__file__).parents[1] / "vectors" / "proofs.json"
 
 
 def record_of(period: int, index: int) -> SensorRecord:
@@ -135,3 +151,32 @@ def proven_league(changes: int = 2) -> ProvenLeague:
 def rows_of(league: League, first: int, last: int) -> list[bytes]:
     """The canonical bytes of final blocks, as an export holds them."""
     return [encode(league.chain.final_block(height)) for height in range(first, last + 1)]
+
+
+def examples() -> dict[str, Proof]:
+    """A proof of every kind but the dispute's, each as it always was: `tests/vectors/proofs.json`."""
+    made = proven_league()
+    chain, reader, owner = made.league.chain, Reader(), made.owner.org
+    record = prove_record(chain, reader, owner, 1, 4, encode(record_of(1, 4)), made.tree.inclusion_proof(4))
+    final = chain.final_block(chain.height)
+    assert final is not None
+    return {
+        "headers": prove_headers(chain, Reader(0, NO_SKIPPING)),
+        "balance": prove_entry(chain, reader, account_key(owner)),
+        "absence": prove_entry(chain, reader, anchor_key(owner, 9)),
+        "record": record,
+        "transaction": prove_transaction(chain, reader, final.block.transactions[0].id),
+        "reward": prove_reward(chain, reader, made.request, 1, provider=owner),
+        "aggregate": prove_aggregate(chain, reader, made.request, 1)[0],
+    }
+
+
+def main() -> None:
+    """Write the golden proofs anew, deliberately: readers of older files are left behind."""
+    genesis = json.loads(genesis_to_json(ProvenLeague().league.genesis))
+    proofs = {name: json.loads(proof_to_json(proof)) for name, proof in examples().items()}
+    VECTORS.write_text(json.dumps({"genesis": genesis, "proofs": proofs}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

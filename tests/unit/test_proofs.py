@@ -21,6 +21,7 @@ from ledger.entries import (
     standing_key,
 )
 from ledger.errors import InvalidBytes, InvalidProof
+from ledger.genesis import genesis_from_json
 from ledger.light import NO_SKIPPING, trust_genesis, trust_header
 from ledger.proof_check import ProofCheck, check_proof
 from ledger.proof_parts import FILE_BYTES_MAX, FORMAT
@@ -41,7 +42,7 @@ from node.proving import (
 )
 from tests.support.json_damage import changed_shapes, changed_values
 from tests.support.league import League
-from tests.support.proven_league import RECORDS, ProvenLeague, proven_league, record_of
+from tests.support.proven_league import RECORDS, VECTORS, ProvenLeague, proven_league, record_of
 
 GENESIS = Reader()
 
@@ -392,3 +393,15 @@ def test_a_league_without_blocks_has_nothing_to_prove_by():
     ):
         with pytest.raises(InvalidProof):
             prove()
+
+
+def test_files_that_were_given_out_are_read_and_hold_for_ever():
+    """Golden: `python -m tests.support.proven_league` writes them anew, and leaves holders of older files behind."""
+    golden = json.loads(VECTORS.read_text())
+    genesis = genesis_from_json(json.dumps(golden["genesis"]))
+    assert {plain["kind"] for plain in golden["proofs"].values()} == set(KINDS) - {"dispute"}
+    for name, plain in golden["proofs"].items():
+        proof = proof_from_json(json.dumps(plain))
+        assert json.loads(proof_to_json(proof)) == plain
+        check = check_proof(proof, trust_genesis(genesis))
+        assert check.holds or (name == "aggregate" and "blobs of the round are needed" in check.refusal), name
