@@ -23,6 +23,8 @@ class Attempt:
     id: str
     encoded: str
     signed_at: float
+    # A head that was seen before it was signed: it can be final above that only.
+    after_height: int = 0
     said_at: float = 0.0
     taken_by: list[str] = field(default_factory=list)
     place: tuple[int, int] | None = None

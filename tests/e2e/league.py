@@ -199,11 +199,13 @@ def _plan(manifest: Manifest, name: str) -> NodePlan:
             "view_timeout_step_ms": league.view_timeout_step_ms,
             "resend_ms": league.resend_ms,
         },
+        "sync": {"snapshot_every": league.snapshot_every, "snapshot_gap": league.snapshot_gap, "snapshot_seconds": 0},
+        "storage": {"keep_blocks": 0 if name == league.names[0] else league.keep_blocks},
         "network": {"ping_every_ms": league.ping_every_ms, "silence_ms": league.silence_ms},
     }
     if rules.tmpfs_mib:
         # On so small a disk the ordinary reserve would never be free.
-        settings["storage"] = {"disk_free_min": 0}
+        settings["storage"]["disk_free_min"] = 0
     if not manifest.load.request or name == manifest.league.names[0]:
         return NodePlan(name, settings=settings)
     names = manifest.league.names

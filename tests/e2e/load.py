@@ -71,6 +71,8 @@ class Payer:
         self._owed: list[tuple[str, str, int]] = []
         self._nonce: int | None = None
         self._count = 0
+        # The highest head that an answer was about.
+        self._height = 0
         self._ends = threading.Event()
         self.fault: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name=f"payer-{me.name}", daemon=True)
@@ -130,6 +132,7 @@ class Payer:
             signed.id.hex(),
             signed.encoded.hex(),
             time.monotonic(),
+            self._height,
         )
         self._nonce += 1
         self._books.add(attempt)
@@ -178,10 +181,14 @@ class Payer:
         if isinstance(account, RpcError):
             return
         moment = time.monotonic()
+        self._height = max(self._height, int(account["head"]["height"]))
         for each, answer in zip(self._waiting, found, strict=True):
             if not isinstance(answer, RpcError) and answer["status"] == "final":
                 each.place, each.final_at = (int(answer["height"]), int(answer["index"])), moment
             elif isinstance(answer, RpcError) and answer.kind.word != "not_found":
+                continue
+            elif isinstance(answer, RpcError) and int(answer.details["first_block"]) > each.after_height + 1:
+                # This node would not know: it does not hold all blocks in which it might lie.
                 continue
             elif isinstance(answer, RpcError) and int(account["nonce"]) > each.nonce:
                 each.superseded = True

@@ -53,11 +53,12 @@ WORDS_OF: dict[str, frozenset[str]] = {
     "partition": frozenset({"groups", "how", "stalls"}),
     "join": frozenset({"newcomer"}),
     "expel": frozenset({"target"}),
+    "rotate": frozenset({"target"}),
     "upgrade": frozenset(),
     "mend": frozenset({"target"}),
     "wait": frozenset(),
 }
-NO_UNTIL = frozenset({"mend", "journal", "wipe", "power-cut", "join", "expel", "upgrade"})
+NO_UNTIL = frozenset({"mend", "journal", "wipe", "power-cut", "join", "expel", "rotate", "upgrade"})
 
 
 class InvalidManifest(ValueError):
@@ -91,6 +92,9 @@ class LeagueRules:
     resend_ms: Annotated[int, Whole(20, 60_000, "as in the daemon's [consensus]")] = 700
     ping_every_ms: Annotated[int, Whole(200, 60_000, "as in the daemon's [network]")] = 5_000
     silence_ms: Annotated[int, Whole(500, 300_000, "as in the daemon's [network]")] = 8_000
+    snapshot_every: Annotated[int, Whole(1, 100_000, "as in the daemon's [sync]")] = 1_000
+    snapshot_gap: Annotated[int, Whole(1, 100_000, "as in the daemon's [sync]")] = 2_000
+    keep_blocks: Annotated[int, Whole(0, 100_000, "as in [storage], of all but alice, who keeps all blocks")] = 0
     protocol: Annotated[int, Whole(0, 255, "which the league begins with; 0: the newest")] = 0
 
     @property
@@ -133,6 +137,7 @@ class Checks:
 
     convicted: Annotated[tuple[str, ...], WordList(NODES_MAX, 16, "nodes whose equivocation is proven at the end")] = ()
     may_be_convicted: Annotated[tuple[str, ...], WordList(NODES_MAX, 16, "nodes for which it may have been")] = ()
+    by_snapshot: Annotated[tuple[str, ...], WordList(NODES_MAX, 16, "nodes that must have begun with a snapshot")] = ()
     request: Annotated[str, Choice(("", "done"), "how the request must have ended")] = ""
     recovery_s_max: Annotated[int, Whole(1, 600, "longest time until a new transfer is final after a fault")] = 60
 
@@ -295,8 +300,8 @@ def _check(made: Manifest) -> None:
             raise InvalidManifest(
                 f"{made.name} step {number}: newcomer is {step.newcomer!r}, want another of the names"
             )
-        if step.do == "expel" and not set(step.target) <= set(made.load.without):
-            raise InvalidManifest(f"{made.name} step {number}: who is expelled must stand in [load] without")
+        if step.do in ("expel", "rotate") and not set(step.target) <= set(made.load.without):
+            raise InvalidManifest(f"{made.name} step {number}: {step.do} wants nodes that stand in [load] without")
         if step.do == "upgrade" and not made.league.protocol:
             raise InvalidManifest(f"{made.name} step {number}: upgrade wants [league] protocol, to begin with")
         if step.stalls and not step.until.seconds:

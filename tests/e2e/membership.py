@@ -19,12 +19,13 @@ from tests.e2e.asking import Asker, Silence
 from tests.e2e.league import LOOK_EVERY_S, RunLeague
 from tests.e2e.run_node import RunFailed, RunNode
 from tests.support.identities import register
+from tests.support.processes import hanse
 
 # A statement is final within a second; a leader may be dead, and the machine busy.
 SAID_S = 60.0
 JOINED_S = 90.0
-# A change of rules is put so many heights ahead: the ledger wants eight from the block in which it is put, and the league
-# goes on while this is signed.
+# A change of rules is put so many heights ahead: the ledger wants eight from the block in which it is put, and the
+# league goes on while this is signed.
 AHEAD_HEIGHTS = 40
 # The daemon's word for: this program does not know the league's protocol (docs/running.md).
 EXIT_OUTDATED = 9
@@ -119,6 +120,28 @@ def _is_member(league: RunLeague, node: RunNode) -> bool:
         return error.kind.word != "not_found"
     except Silence:
         return True
+
+
+def rotate(league: RunLeague, node: RunNode, notes: list[str]) -> None:
+    """Its operator replaces the node's key while it runs, with the identity that is at hand."""
+    before = node.inner.key.hex()
+    done = hanse("keys", "rotate", "-c", node.folder, "--json", timeout_s=JOINED_S)
+    if done.code:
+        raise RunFailed(
+            f"{node.name}: hanse keys rotate ended with code {done.code}: {done.err}{node.inner.log_tail()}"
+        )
+    after = node.inner.key.hex()
+    if before == after:
+        raise RunFailed(f"{node.name} has the key that it had")
+    league.wait(lambda: _key_of(league, node) == after, "the league knows the new key", SAID_S)
+    notes.append(f"{node.name}: {before[:16]} is now {after[:16]}")
+
+
+def _key_of(league: RunLeague, node: RunNode) -> str:
+    try:
+        return str(league.asked()[0].ask("member", org=node.inner.org.hex())["member"]["key"])
+    except (Silence, RpcError):
+        return ""
 
 
 def upgrade(league: RunLeague, notes: list[str]) -> None:

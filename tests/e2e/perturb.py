@@ -20,7 +20,7 @@ from tests.e2e.targets import chosen, sides
 
 # A node on a busy machine is up, connected and caught up within a few seconds; so long it may take.
 READY_S = 60.0
-HEIGHTS_S = 120.0
+HEIGHTS_S = 240.0
 # What was on its way when a quorum was lost may still become final.
 STALLED_BLOCKS_MAX = 1
 # The daemon's word for: the disk failed, nothing that was promised is lost (docs/running.md).
@@ -121,6 +121,10 @@ class Perturber:
             case "expel":
                 for node in targets:
                     membership.expel(self.league, node)
+                return _nothing
+            case "rotate":
+                for node in targets:
+                    membership.rotate(self.league, node, notes)
                 return _nothing
             case "upgrade":
                 membership.upgrade(self.league, notes)

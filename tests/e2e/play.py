@@ -23,7 +23,7 @@ from tests.e2e import checks
 from tests.e2e.asking import Asker, Silence
 from tests.e2e.bookkeeping import Books
 from tests.e2e.checks import Verdict, Witness
-from tests.e2e.league import START_S, RunLeague, founded
+from tests.e2e.league import LOOK_EVERY_S, START_S, RunLeague, founded
 from tests.e2e.load import Client, Payer
 from tests.e2e.manifest import Manifest, read_manifest
 from tests.e2e.namespaces import NotPermitted
@@ -38,7 +38,7 @@ REQUEST_S = 120.0
 # Whole answers of a long run are large.
 WITNESS_PATIENCE_S = 30.0
 # A league under no load makes no blocks: the last check brings its own.
-PROBES = 1
+PROBES, PROBE_S = 1, 30.0
 FAILURES = (RunFailed, LeagueFailed, NotPermitted, RpcError, Silence)
 
 
@@ -127,6 +127,8 @@ def _run(league: RunLeague, books: Books, result: Result) -> None:
         result.verdicts.append(checks.balances_are_paid(books, before, orgs, witnesses))
     if request is not None:
         result.verdicts.append(checks.request_ended(rules, request, witnesses))
+    if rules.by_snapshot:
+        result.verdicts.append(checks.began_with_snapshots(rules, witnesses))
     result.verdicts.append(_progress(league))
     for verdict in result.verdicts:
         _say(f"  {'holds' if verdict.held else 'FAILS'}  {verdict.what}")
@@ -242,13 +244,24 @@ def _progress(league: RunLeague) -> Verdict:
     against = []
     names = [node.name for node in league.honest]
     for at, node in enumerate(league.honest):
-        body = {"kind": "transfer", "to": names[at - 1], "amount": PROBES, "memo": "last"}
-        if len(names) > 1:
-            try:
-                _Patient(node).ask("send", body=body, mode="final", timeout_s=30)
-            except (RpcError, Silence) as error:
-                against.append(f"{node.name}: {error}")
+        # To the one that is asked next: a newcomer has nothing else to give.
+        body = {"kind": "transfer", "to": names[(at + 1) % len(names)], "amount": PROBES, "memo": "last"}
+        if len(names) > 1 and (fault := _send(node, body)):
+            against.append(f"{node.name}: {fault}")
     return Verdict("a new transfer through each node is final", tuple(against))
+
+
+def _send(node: RunNode, body: dict[str, Any]) -> str:
+    """Why it did not become final; empty when it did. What a node refuses may rest on a block that is on its way to it."""
+    ends, said = time.monotonic() + PROBE_S, "not tried"
+    while time.monotonic() < ends:
+        try:
+            _Patient(node).ask("send", body=body, mode="final", timeout_s=int(PROBE_S))
+            return ""
+        except (RpcError, Silence) as error:
+            said = str(error)
+        time.sleep(LOOK_EVERY_S)
+    return said
 
 
 class _Patient:

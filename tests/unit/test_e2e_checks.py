@@ -21,6 +21,7 @@ class Ledger:
     balances: dict[str, int] = field(default_factory=lambda: {"alice": 90, "bob": 110})
     escrow: int = 0
     punished: tuple[str, ...] = ()
+    first: int = 1
 
     def witness(self, name: str) -> Witness:
         return Witness(name, self.ask, lambda calls: [self._try(method, given) for method, given in calls])
@@ -34,7 +35,8 @@ class Ledger:
     def ask(self, method: str, **given: Any) -> Any:
         answers: dict[str, Callable[..., Any]] = {
             "status": lambda: {"head": {"height": len(self.blocks)}},
-            "blocks": self._blocks,
+            "header": self._header,
+            "sync": lambda: {"first_header": self.first, "first_block": self.first},
             "block": lambda height: {
                 "block": {
                     "transactions": [{"id": each, "body": {"kind": "transfer"}} for each in self.blocks[height - 1]]
@@ -52,23 +54,14 @@ class Ledger:
     def _id(self, height: int) -> str:
         return f"{height}{'-other' if self.fork_at and height >= self.fork_at else ''}"
 
-    def _blocks(self, limit: int, start: int | None = None) -> Any:
-        newest = len(self.blocks) if start is None else start
-        oldest = max(1, newest - 1)  # pages of two
-        rows = [
-            {
-                "height": at,
-                "id": self._id(at),
-                "state_root": f"s{at}{at == self.state_fork_at}",
-                "parent": self._id(at - 1),
-            }
-            for at in range(newest, oldest - 1, -1)
-        ]
-        return {"blocks": rows, "next": oldest - 1 if oldest > 1 else None}
+    def _header(self, height: int) -> Any:
+        root = f"s{height}{height == self.state_fork_at}"
+        parent = self._id(height - 1)
+        return {"header": {"height": height, "id": self._id(height), "state_root": root, "parent": parent}}
 
     def _tx(self, id: str) -> Any:
         for height, block in enumerate(self.blocks, 1):
-            if id in block:
+            if id in block and height >= self.first:
                 return {"status": "final", "height": height, "index": block.index(id)}
         raise RpcError("not_found", "no such transaction")
 
@@ -115,6 +108,18 @@ def test_a_transfer_is_final_once_at_one_place_or_nowhere() -> None:
     assert "t3 is 1 times" in against(checks.transfers_are_final_once(books, [revived]))
     forgot = Ledger([[], ["t1"], [], [], []]).witness("carol")
     assert "carol has t2 at None, want (4, 0)" in against(checks.transfers_are_final_once(books, [nodes[0], forgot]))
+
+
+def test_a_node_without_the_first_blocks_is_asked_for_what_it_holds_only() -> None:
+    books = Books([attempt("t1", (2, 0)), attempt("t2", (4, 0))])
+    archive, late = Ledger(list(HONEST)).witness("alice"), Ledger(list(HONEST), first=3).witness("bob")
+    assert checks.one_history([archive, late]).held
+    assert checks.transfers_are_final_once(books, [late, archive]).held
+    assert "nobody holds the blocks below 3" in against(checks.transfers_are_final_once(books, [late]))
+    assert checks.began_with_snapshots(Checks(by_snapshot=("bob",)), [archive, late]).held
+    assert "alice holds all blocks" in against(
+        checks.began_with_snapshots(Checks(by_snapshot=("alice",)), [archive, late])
+    )
 
 
 def test_a_lost_transfer_and_a_payment_made_twice_are_found() -> None:

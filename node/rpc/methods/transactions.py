@@ -20,6 +20,8 @@ WAIT_S = 30
 async def tx(node: Node, *, id: Hash, prove: Flag = False) -> Json:
     """A transaction: final with its height and index, or pending.
 
+    A node that keeps few blocks, or began with a snapshot, does not know of those below `first_block` (in the error).
+
     With `prove`, what shows it to somebody who has only the members: its bytes, the RFC 6962 proof under the header's
     `transactions_root`, and the header with its certificate.
     """
@@ -27,8 +29,10 @@ async def tx(node: Node, *, id: Hash, prove: Flag = False) -> Json:
     if place is None:
         waiting = next((each for each in node.services.pending if each.id == id), None)
         if waiting is None:
-            text = f"no transaction {id.hex()}, neither final nor pending here"
-            raise RpcError("not_found", text, height=node.chain.height)
+            first = node.chain.held.first_block
+            since = f", where blocks are from height {first} on" if first > 1 else ""
+            text = f"no transaction {id.hex()}, neither final nor pending here{since}"
+            raise RpcError("not_found", text, height=node.chain.height, first_block=first)
         return {"head": node.head(), "status": "pending", "transaction": transaction_view(waiting)}
     height, index = place
     final = node.chain.block(height)
