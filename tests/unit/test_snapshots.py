@@ -321,3 +321,15 @@ def test_any_map_comes_back_from_its_chunks(items: dict[bytes, bytes], chunk_byt
         rebuilt |= {b"N" + each: node for each, node in nodes.items()}
         rebuilt |= {b"S" + entry.key: entry.value for entry in chunk.entries}
     assert rebuilt == dict(store.scan())
+
+
+def test_a_snapshot_of_a_height_that_changes_the_committee_is_joined_too() -> None:
+    league = League(9)
+    for period in range(1, 40):
+        final = league.say(*[(key, anchored(period)) for key in league.keys[:3]])
+        if final.block.header.next_committee != final.block.header.committee:
+            break
+    joined = join(MemoryStore(), league.genesis, league.chain)
+    assert joined.committee() == league.chain.committee()
+    changes = list(joined.committee_changes(0, joined.height))
+    assert changes[-1].header.height == joined.height

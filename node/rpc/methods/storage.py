@@ -1,7 +1,5 @@
 """What a node keeps of the ledger and on its disk, and how it gets to the head."""
 
-from typing import Any
-
 from node.rpc.errors import RpcError
 from node.rpc.method import INTEGER, OBJECT, STRING, ledger_answer, listing, method
 from node.rpc.node import Node
@@ -13,7 +11,9 @@ async def disk(node: Node) -> Json:
 
     `room`: enough, scarce (what nobody needs is deleted), none (no new work). Measured every ten seconds.
     """
-    watch = _keeping(node).disk
+    if node.services.keeping is None:
+        raise RpcError("unavailable", "the node is starting", part="disk")
+    watch = node.services.keeping.disk
     return {
         "head": node.head(),
         "bytes": watch.use.total,
@@ -29,17 +29,17 @@ async def disk(node: Node) -> Json:
 async def sync(node: Node) -> Json:
     """From which heights on headers and blocks are held here, which snapshots are offered to others, and how far a
     snapshot is that this node is fetching (null when it fetches none)."""
-    keeping, held, status = _keeping(node), node.chain.held, node.services.consensus_status()
-    progress = keeping.joiner.progress if keeping.joiner is not None else None
+    keeping, held, status = node.services.keeping, node.chain.held, node.services.consensus_status()
+    # While the node starts it offers and fetches nothing.
+    offers = keeping.snapshots.offers if keeping is not None else ()
+    progress = keeping.joiner.progress if keeping is not None and keeping.joiner is not None else None
     return {
         "head": node.head(),
         "synced": status.synced,
         "syncing_to": status.syncing_to,
         "first_header": held.first_header,
         "first_block": held.first_block,
-        "snapshots": [
-            {"height": each.final.header.height, "chunks": len(each.slices)} for each in keeping.snapshots.offers
-        ],
+        "snapshots": [{"height": each.final.header.height, "chunks": len(each.slices)} for each in offers],
         "joining": None
         if progress is None
         else {
@@ -49,12 +49,6 @@ async def sync(node: Node) -> Json:
             "chunks_in": progress.chunks_in,
         },
     }
-
-
-def _keeping(node: Node) -> Any:
-    if node.services.keeping is None:
-        raise RpcError("unavailable", "the node is starting", part="ledger keeping")
-    return node.services.keeping
 
 
 _NULLABLE_OBJECT = {"type": ["object", "null"]}
@@ -79,6 +73,5 @@ METHODS = (
         "sync",
         sync,
         ledger_answer(first_header=INTEGER, first_block=INTEGER, snapshots=listing(OBJECT), joining=_NULLABLE_OBJECT),
-        ("unavailable",),
     ),
 )
