@@ -4,6 +4,8 @@ What passes leaves a `Decision`, which can be proven; what does not is forgotten
 motion and has no vote any more when it is counted does not count.
 """
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ledger.entries import LEAGUE, League
@@ -44,16 +46,34 @@ def open_ballot(state: State, context: BlockContext, sender: OrgId, ballot_id: H
         if other.motion == body.motion:
             raise InvalidTransaction("open", f"ballot {other_id.hex()[:16]} is open on this very motion: support it")
     own = sum(other.opener == sender for _, other in others)
-    # One member's ballots never keep another's out while there are fewer members than places for each.
     if own >= limits.ballots_per_member_max:
         raise InvalidTransaction("full", f"{own} ballots of the sender are open, want them decided or expired first")
     if len(others) >= limits.ballots_open_max:
-        raise InvalidTransaction("full", f"{len(others)} ballots are open already")
+        _close(state, _least_wanted(state, others, own))
+        league = state.need(League, LEAGUE)
     expires = context.height + limits.ballot_expiry_heights
     ballot = Ballot(sender, body.motion, context.height, expires, (sender,), basis_of(state, body.motion))
     state.put(ballot_key(ballot_id), ballot)
     state.put(LEAGUE, replace(league, ballots=league.ballots + 1))
     _decide(state, context, ballot_id, ballot)
+
+
+def _least_wanted(state: State, others: Sequence[tuple[bytes, Ballot]], own: int) -> bytes:
+    """Which ballot makes room: of who has most of them open, the one with the fewest voices, then the oldest.
+
+    Only for a member that has fewer open, this one included: some members, however they take turns, do not keep the
+    others from putting anything. Raises InvalidTransaction.
+    """
+    counts = Counter(other.opener for _, other in others)
+    most = max(counts.values())
+    if most <= own + 1:
+        raise InvalidTransaction("full", f"{len(others)} ballots are open already, {own} of them of the sender")
+    least = (
+        (len(voices(state, other)), other.opened_height, ballot_id)
+        for ballot_id, other in others
+        if counts[other.opener] == most
+    )
+    return min(least)[2]
 
 
 def support(state: State, context: BlockContext, sender: OrgId, body: Support) -> None:

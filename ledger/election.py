@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ledger.certificates import Certificate, Committee
-from ledger.entries import ELECTION, MEMBERS, Election, Member, Seat, Standing, standing_key
+from ledger.entries import ELECTION, LEAGUE, MEMBERS, Election, League, Member, Seat, Standing, standing_key
 from ledger.membership import is_voter
 from ledger.reputation import after_missed_view
 from ledger.state import BlockContext, State
@@ -126,7 +126,8 @@ def close_height(state: State, context: BlockContext) -> None:
     standing = state.need(Standing, standing_key(author))
     state.put(standing_key(author), replace(standing, last_led=context.height))
     # Who left, was expelled or became an observer votes on no height more.
-    gone = any(not is_voter(state, seat.org) for seat in seats)
+    changed = state.need(League, LEAGUE).electorate_height == context.height
+    gone = changed and any(not is_voter(state, seat.org) for seat in seats)
     if gone or context.height - election.epoch_start + 1 >= len(seats):
         election = _next_epoch(state, election, context)
     state.put(ELECTION, election)

@@ -149,6 +149,21 @@ def test_one_members_ballots_leave_room_for_others():
     assert totals(league).ballots == len(list(league.chain.scan(Ballot, BALLOTS))) == 3
 
 
+def test_some_members_do_not_keep_the_others_from_putting_anything():
+    league = League(7, ballots_per_member_max=3, ballots_open_max=6)
+    one, other, third, *_ = league.keys
+    ballots = [
+        put(league, key, reward(league, 10 * at + least)) for at, key in enumerate((one, other)) for least in (2, 3, 4)
+    ]
+    league.say((third, Support(ballots[0])))
+    fresh = put(league, third, reward(league, 99))
+    left = {ballot for ballot, _ in league.chain.scan(Ballot, BALLOTS)}
+    assert left == {*ballots, fresh} - {ballots[1]}, "the oldest of those with the fewest voices, of who has most"
+    put(league, third, reward(league, 98))
+    assert league.refusal(third, OpenBallot(reward(league, 97))) == "full", "now all have as many"
+    assert totals(league).ballots == 6
+
+
 def test_motions_that_can_come_to_nothing_are_not_put():
     league = League(4)
     alice, bob, *_ = league.keys

@@ -96,7 +96,8 @@ class LeagueLife(RuleBasedStateMachine):
         new = key_of(f"machine's key {self.rotations}") if honest else self.one(stolen).node
         body = one.rotation(self.league, new)
         if self.league.refusal(one.identity, body) == "accepted":
-            self.league.keys.append(new)
+            # A stranger's key may be had with its consent: then the stranger cannot bring it any more.
+            self.league.keys += [] if new in self.league.keys else [new]
             self.say(one.identity, body)
             one.node = new
 
