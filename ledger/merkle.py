@@ -123,7 +123,7 @@ class MerkleTree:
             return Hash32(self._levels[height][at : at + HASH_BYTES])
         # Only the ragged right edge of an earlier, smaller tree is hashed anew: O(log n).
         middle = low + (1 << (height - 1))
-        return _inner(self._range_root(low, middle), self._range_root(middle, high))
+        return inner_hash(self._range_root(low, middle), self._range_root(middle, high))
 
 
 def verify_inclusion(root: bytes, leaf_hash: bytes, index: int, size: int, proof: Sequence[bytes]) -> bool:
@@ -140,16 +140,31 @@ def verify_inclusion(root: bytes, leaf_hash: bytes, index: int, size: int, proof
         if last == 0 or len(sibling) != HASH_BYTES:
             return False
         if at & 1 or at == last:
-            reached = _inner(sibling, reached)
+            reached = inner_hash(sibling, reached)
             # A node without a right neighbour moves up unpaired, to the next level where it is a right child.
             while not at & 1 and at:
                 at >>= 1
                 last >>= 1
         else:
-            reached = _inner(reached, sibling)
+            reached = inner_hash(reached, sibling)
         at >>= 1
         last >>= 1
     return last == 0 and reached == root
+
+
+def sides(index: int, size: int) -> list[bool]:
+    """Of every hash of leaf `index`'s inclusion proof in a tree of `size`, whether it stands on the left."""
+    at, last, found = index, size - 1, []
+    while last:
+        left = bool(at & 1) or at == last
+        found.append(left)
+        # A node without a right neighbour moves up unpaired, to the next level where it is a right child.
+        while left and not at & 1 and at:
+            at >>= 1
+            last >>= 1
+        at >>= 1
+        last >>= 1
+    return found
 
 
 def verify_consistency(old_root: bytes, old_size: int, new_root: bytes, new_size: int, proof: Sequence[bytes]) -> bool:
@@ -176,19 +191,20 @@ def verify_consistency(old_root: bytes, old_size: int, new_root: bytes, new_size
         if last == 0:
             return False
         if at & 1 or at == last:
-            old = _inner(sibling, old)
-            new = _inner(sibling, new)
+            old = inner_hash(sibling, old)
+            new = inner_hash(sibling, new)
             while not at & 1 and at:
                 at >>= 1
                 last >>= 1
         else:
-            new = _inner(new, sibling)
+            new = inner_hash(new, sibling)
         at >>= 1
         last >>= 1
     return last == 0 and old == old_root and new == new_root
 
 
-def _inner(left: bytes, right: bytes) -> Hash32:
+def inner_hash(left: bytes, right: bytes) -> Hash32:
+    """SHA-256(0x01 ‖ left ‖ right): the node over two others (RFC 9162, 2.1.1)."""
     return Hash32(sha256(_INNER + left + right).digest())
 
 

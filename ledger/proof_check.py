@@ -146,15 +146,15 @@ def _check_transaction(proof: TransactionProof, header: Header, check: ProofChec
         transaction.check_signature(Hash32(header.chain_id))
     except InvalidTransaction as error:
         raise InvalidProof(str(error)) from None
-    if merkle.root(proof.leaves) != header.transactions_root:
-        raise InvalidProof(f"{len(proof.leaves)} leaves that are not the transactions of height {header.height}")
-    if proof.index >= len(proof.leaves) or proof.leaves[proof.index] != merkle.leaf_hash(proof.transaction):
-        raise InvalidProof(
-            f"the transaction is not number {proof.index} of {len(proof.leaves)} in height {header.height}"
-        )
+    reached: bytes = merkle.leaf_hash(proof.transaction)
+    for step in proof.branch:
+        pair = (step.sibling, reached) if step.left else (reached, step.sibling)
+        reached = merkle.inner_hash(*pair)
+    if reached != header.transactions_root:
+        raise InvalidProof(f"the transaction is not under the root of those of height {header.height}")
     named = f"{type(transaction.body).__name__} {transaction.id.hex()[:16]}"
-    check.steps.append(f"{named} is number {proof.index} of {len(proof.leaves)} transactions of height {header.height}")
-    check.facts |= {"id": transaction.id, "height": header.height, "index": proof.index, "transaction": transaction}
+    check.steps.append(f"{named} is in the block of height {header.height}")
+    check.facts |= {"id": transaction.id, "height": header.height, "transaction": transaction}
 
 
 def _receipt(header: Header, entry: ProvenEntry) -> Receipt:

@@ -15,7 +15,7 @@ from ledger.light_path import ANCESTORS_MAX
 from ledger.merkle import PROOF_HASHES_MAX
 from ledger.proof_parts import ENTRIES_MAX, Path, ProvenEntry, from_file, to_file
 from ledger.records import PERIOD_RECORDS_MAX, RECORD_BYTES_MAX
-from ledger.types import BLOCK_TRANSACTIONS_MAX, TRANSACTION_BYTES_MAX
+from ledger.types import TRANSACTION_BYTES_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +51,26 @@ class RecordProof:
 
 
 @dataclass(frozen=True, slots=True)
-class TransactionProof:
-    """A transaction is in the block of a height. `leaves`: the RFC 6962 leaf hashes of all its transactions.
+class BranchStep:
+    """A sibling on the way from a leaf to the root, and whether it stands on the left."""
 
-    All of them, not a path: a header does not say how many transactions there are, and without their number a path
-    proves that a transaction is there, but not at which place. `ancestors` as in `HeadersProof`.
+    left: bool
+    sibling: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionProof:
+    """A transaction is in the block of a height. `branch`: from its RFC 6962 leaf up to the header's root.
+
+    Not at which place: a header does not say how many transactions there are, and without their number neither a place
+    in an audit path nor a list of leaf hashes (some may be inner nodes) pins it. `ancestors` as in `HeadersProof`.
     """
 
     KIND: ClassVar[str] = "transaction"
     path: Path
     ancestors: Annotated[tuple[Header, ...], Size(0, ANCESTORS_MAX)]
     transaction: Annotated[bytes, Size(1, TRANSACTION_BYTES_MAX)]
-    index: Annotated[int, Range(0, BLOCK_TRANSACTIONS_MAX - 1)]
-    leaves: Annotated[tuple[Digest, ...], Size(1, BLOCK_TRANSACTIONS_MAX)]
+    branch: Annotated[tuple[BranchStep, ...], Size(0, PROOF_HASHES_MAX)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,15 @@ from ledger.genesis import Genesis
 from ledger.light import SKIP_HEIGHTS_MAX
 from ledger.light_path import ancestors_between, path_between
 from ledger.proof_parts import ENTRIES_MAX, ProvenEntry
-from ledger.proofs import AggregateProof, EntryProof, HeadersProof, RecordProof, RewardProof, TransactionProof
+from ledger.proofs import (
+    AggregateProof,
+    BranchStep,
+    EntryProof,
+    HeadersProof,
+    RecordProof,
+    RewardProof,
+    TransactionProof,
+)
 from ledger.state_tree import StateProof
 from ledger.types import Hash32, OrgId
 
@@ -99,7 +107,9 @@ def prove_transaction(chain: ProvingChain, reader: Reader, transaction_id: bytes
     height, index = place
     path, ancestors = _way_to(chain, reader, height)
     encoded = [each.encoded for each in final.block.transactions]
-    return TransactionProof(path, ancestors, encoded[index], index, tuple(map(merkle.leaf_hash, encoded)))
+    hashes = merkle.MerkleTree([merkle.leaf_hash(each) for each in encoded]).inclusion_proof(index)
+    branch = tuple(map(BranchStep, merkle.sides(index, len(encoded)), hashes))
+    return TransactionProof(path, ancestors, encoded[index], branch)
 
 
 def prove_reward(

@@ -120,7 +120,7 @@ def record(period: int, index: int, **options: Any) -> None:
 @click.argument("transaction", metavar="ID")
 @proof_options
 def transaction(transaction: str, **options: Any) -> None:
-    """Prove that a transaction is in a final block, and at which place."""
+    """Prove that a transaction is in a final block."""
     _prove("proof.tx", {"id": transaction}, **options)
 
 

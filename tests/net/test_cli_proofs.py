@@ -116,11 +116,11 @@ def test_a_transaction_is_proven_by_its_id(
 ) -> None:
     block = node.services.chain.final_block(1)
     assert block is not None
-    for index, transaction in enumerate(block.block.transactions):
-        path = str(tmp_path / f"{index}.json")
+    for transaction in block.block.transactions:
+        path = str(tmp_path / f"{transaction.nonce}.json")
         assert node.hanse("ledger", "prove", "transaction", transaction.id.hex(), "-o", path) == Exit.OK
         code, said = verify(capsys, path, "--genesis", genesis)
-        assert (code, said["facts"]["index"], said["facts"]["height"]) == (Exit.OK, index, 1)
+        assert (code, said["facts"]["id"], said["facts"]["height"]) == (Exit.OK, transaction.id.hex(), 1)
     assert node.hanse("ledger", "prove", "transaction", "00" * 32) == Exit.NOT_FOUND
 
 

@@ -27,6 +27,8 @@ def damaged(value: Any) -> list[Any]:
     """Other values of the same kind, and some of others."""
     if value is None:
         return [{"path": "00" * 32, "value_hash": "00" * 32}, "", "00", 0]
+    if isinstance(value, bool):
+        return [not value, int(value), None]
     if isinstance(value, int):
         return [value + 1, value - 1, -1, 2**63, str(value), float(value), bool(value)]
     for names in (Finding.__members__, VoteKind.__members__):

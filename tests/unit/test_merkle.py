@@ -11,9 +11,11 @@ from ledger.merkle import (
     EMPTY_ROOT,
     PROOF_HASHES_MAX,
     MerkleTree,
+    inner_hash,
     leaf_hash,
     leaf_hashes,
     root,
+    sides,
     verify_consistency,
     verify_inclusion,
 )
@@ -221,3 +223,16 @@ def test_noise_is_refused_and_raises_nothing(noise, first, second, proof):
         return
     assert not proof
     assert first == second
+
+
+def test_the_sides_of_an_inclusion_proof_lead_from_every_leaf_to_the_root():
+    """A reader who is told the sides needs neither the place nor the number of leaves."""
+    for size in range(1, 40):
+        tree = MerkleTree([leaf_hash(bytes([each])) for each in range(size)])
+        for index in range(size):
+            proof, on_the_left = tree.inclusion_proof(index), sides(index, size)
+            assert len(proof) == len(on_the_left)
+            reached = leaf_hash(bytes([index]))
+            for sibling, left in zip(proof, on_the_left, strict=True):
+                reached = inner_hash(sibling, reached) if left else inner_hash(reached, sibling)
+            assert reached == tree.root

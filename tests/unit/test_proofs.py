@@ -207,20 +207,27 @@ def test_no_record_but_the_anchored_one_is_proven(lived):
     assert chain.read(Anchor, anchor_key(owner.org, 1)).record_count == RECORDS
 
 
-def test_a_transaction_is_proven_at_its_own_place_only():
+def test_a_transaction_is_proven_in_its_own_block_only():
     made = ProvenLeague()
     made.anchor()
+    made.idle(1)
     chain = made.league.chain
     block = chain.final_block(1).block
     assert len(block.transactions) == 3
-    for index, transaction in enumerate(block.transactions):
+    for transaction in block.transactions:
         proof = prove_transaction(chain, GENESIS, transaction.id)
         check = checked(made, proof)
-        assert (check.holds, check.facts["index"]) == (True, index)
-        for other in {0, 1, 2, 3} - {index}:
-            assert not checked(made, replace(proof, index=other)).holds
-        assert not checked(made, replace(proof, leaves=proof.leaves[:-1])).holds
-        assert not checked(made, replace(proof, leaves=(*proof.leaves, proof.leaves[-1]))).holds
+        assert (check.holds, check.facts["id"], check.facts["height"]) == (True, transaction.id, 1)
+        other = prove_transaction(chain, GENESIS, chain.final_block(2).block.transactions[0].id)
+        assert checked(made, other).facts["height"] == 2
+        for lie in (
+            replace(proof, path=other.path),
+            replace(proof, transaction=other.transaction),
+            replace(proof, branch=proof.branch[:-1]),
+            replace(proof, branch=proof.branch[::-1]) if len(set(proof.branch)) > 1 else replace(proof, branch=()),
+            replace(proof, branch=tuple(replace(step, left=not step.left) for step in proof.branch)),
+        ):
+            assert not checked(made, lie).holds
     with pytest.raises(NothingToProve):
         prove_transaction(chain, GENESIS, ZERO_HASH)
 

@@ -84,7 +84,7 @@ async def proof_record(
 
 
 async def proof_tx(node: Node, *, id: Hash, trusted_height: Height = 0, sequential: Flag = False) -> Json:
-    """Prove that a transaction is in a final block, and at which place."""
+    """Prove that a transaction is in a final block."""
     return _answer(node, lambda: prove_transaction(node.chain, _reader(trusted_height, sequential), id))
 
 
