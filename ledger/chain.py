@@ -39,7 +39,7 @@ from ledger.keyring import key_of, org_of
 from ledger.league_entries import SCHEDULE, Protocol, Schedule
 from ledger.parameters import LeagueParameters
 from ledger.protocols import rules_of
-from ledger.requests import next_deadline
+from ledger.rounds import next_deadline
 from ledger.state import State
 from ledger.state_tree import StateProof, StateTree
 from ledger.store import Store, WriteBatch

@@ -36,8 +36,8 @@ def leave(state: State, context: BlockContext, sender: OrgId, body: LeaveLeague)
 
 def expel(state: State, context: BlockContext, org: bytes) -> None:
     """A member is put out: its open requests end as cancelled, its reputation is gone."""
-    end_requests_of(state, context, org)
     remove(state, context, org, Cause.EXPELLED)
+    end_requests_of(state, context, org)
     standing = state.need(Standing, standing_key(org))
     state.put(standing_key(org), replace(standing, reputation=0))
 

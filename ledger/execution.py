@@ -26,12 +26,12 @@ from ledger.requests import (
     cancel,
     decline,
     join,
-    pass_deadlines,
     publish,
     report_accuracy,
 )
 from ledger.rewards import deposit, withdraw
 from ledger.roles import Role, role_names
+from ledger.rounds import pass_deadlines
 from ledger.state import BlockContext, State
 from ledger.statements import ApproveMember, LeaveLeague, OpenBallot, RegisterMember, RotateKey, Support
 from ledger.transactions import (

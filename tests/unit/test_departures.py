@@ -185,6 +185,7 @@ def test_requests_of_the_expelled_end_as_cancelled_and_the_escrow_returns(stage:
     story = Story(joined=stage is Stage.TRAINING)
     carry(story.league, Expel(story.alice.org, "never pays"))
     assert story.stage is Stage.CANCELLED
+    assert story.league.request(story.id).outcome == "the requester is no member any more"
     assert balance(story.league, story.alice.org) == BALANCE
 
 

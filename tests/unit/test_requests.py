@@ -7,7 +7,7 @@ import pytest
 from ledger import requests as rules
 from ledger.aggregation import aggregation_task, awaiting_aggregate
 from ledger.codec import digest
-from ledger.entries import Stage
+from ledger.entries import FINAL_STAGES, Stage
 from ledger.errors import InvalidTransaction
 from ledger.keys import KeyPair
 from ledger.requests import STAGES_ALLOWED
@@ -71,7 +71,7 @@ def test_every_stage_refuses_what_is_not_in_its_row_of_the_table(stage: Stage):
 def test_the_table_is_what_the_design_says():
     assert STAGES_ALLOWED[JoinRequest] == {Stage.OPEN, Stage.TRAINING, Stage.ATTESTING, Stage.AGGREGATING}
     assert STAGES_ALLOWED[AggregateRound] == {Stage.AGGREGATING}
-    assert all(not allowed & rules.FINAL_STAGES for allowed in STAGES_ALLOWED.values())
+    assert all(not allowed & FINAL_STAGES for allowed in STAGES_ALLOWED.values())
 
 
 @pytest.mark.parametrize("kind", list(STAGES_ALLOWED), ids=lambda kind: kind.__name__)
