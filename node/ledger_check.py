@@ -9,12 +9,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from hashlib import sha256
 
-from ledger.blocks import FinalBlock
+from ledger.blocks import FinalBlock, Header
 from ledger.chain import HEAD, Chain
 from ledger.chain_rows import BLOCK, BLOCK_ID, CHANGE, COMMITTEE, PLACE
 from ledger.errors import CorruptStore, InvalidBlock, InvalidCertificate, InvalidProof
 from ledger.genesis import Genesis
-from ledger.light import NO_SKIPPING, follow, trust_genesis
+from ledger.light import NO_SKIPPING, check_final_header, follow, trust_genesis
 from ledger.light_path import path_between
 from ledger.state_tree import StateTree, key_path
 from ledger.store import Reader, Store, WriteBatch
@@ -155,19 +155,26 @@ def _check_state(store: Store, chain: Chain) -> None:
 
 
 def _check_headers(chain: Chain, progress: Progress) -> None:
-    """Committees from the genesis to the head, and every header that is kept to its parent."""
+    """Committees from the genesis to the head, and of every header that is kept its certificate and its parent."""
     try:
         follow(trust_genesis(chain.genesis), path_between(chain, 0, chain.height, NO_SKIPPING))
-    except InvalidProof as error:
+    except (InvalidProof, CorruptStore) as error:
         raise WrongLedger(0, str(error)) from None
-    parent: bytes | None = None
+    before: Header | None = None
     for height in range(chain.held.first_header, chain.height + 1):
-        header = chain.header(height)
-        if header is None or header.height != height or parent not in (None, header.parent):
-            raise WrongLedger(height, "its header is missing, or not the child of the one before")
-        parent = header.id
+        try:
+            final = chain.final_header(height)
+            if final is None or final.header.height != height:
+                raise WrongLedger(height, "the header is missing, or one of another height")
+            check_final_header(final)
+        except (InvalidProof, CorruptStore) as error:
+            raise WrongLedger(height, str(error)) from None
+        header = final.header
+        if before and (header.parent, header.committee) != (before.id, before.next_committee):
+            raise WrongLedger(height, "the header does not follow from the one before")
+        before = header
         progress(height)
-    if parent != chain.head_id or header is None or header.state_root != chain.state_root:
+    if before is None or (before.id, before.state_root) != (chain.head_id, chain.state_root):
         raise WrongLedger(chain.height, "the head is another one than the last header")
 
 

@@ -8,7 +8,7 @@ import pytest
 from ledger.blocks import FinalBlock
 from ledger.certificates import Subject, VoteKind, cast, certify
 from ledger.chain import Chain
-from ledger.chain_rows import BLOCK, height_key
+from ledger.chain_rows import BARE_HEADER, BLOCK, CHANGE, ChainRows, drop_blocks, height_key
 from ledger.codec import encode
 from ledger.entries import Account, account_key
 from ledger.memory_store import MemoryStore
@@ -195,3 +195,32 @@ def test_a_damaged_tree_and_a_missing_block_are_found(lived):
 def test_another_leagues_ledger_is_refused(lived):
     with pytest.raises(Exception, match="holds chain"):
         check_store(copy_of(lived), genesis_of(lived.league.keys[:5]), MemoryStore(), unseen)
+
+
+def pruned(lived: ProvenLeague, below: int) -> MemoryStore:
+    """The ledger without the bodies of its lowest blocks."""
+    store = copy_of(lived)
+    while (batch := drop_blocks(ChainRows(store), below)).changes:
+        store.write(batch)
+    return store
+
+
+def test_of_a_pruned_ledger_headers_committees_and_state_are_checked(lived):
+    store = pruned(lived, 9)
+    checked = check_store(store, lived.league.genesis, MemoryStore(), unseen)
+    assert (checked.height, checked.executed) == (lived.league.chain.height, 0)
+    account, row = lived.league.chain.value(account_key(lived.owner.org)), b"S" + account_key(lived.owner.org)
+    final = lived.league.chain.final_header(4)
+    forged = replace(final, header=replace(final.header, time=final.header.time + 1))
+    for changes in (
+        {row: account[:-1] + bytes([account[-1] ^ 1])},
+        {BARE_HEADER + height_key(4): None},
+        {BARE_HEADER + height_key(4): encode(forged)},
+        {BARE_HEADER + height_key(4): encode(lived.league.chain.final_header(5))},
+        {BLOCK + height_key(12): None},
+        {next(key for key, _ in store.scan(CHANGE)): b"\x90"},
+    ):
+        store = pruned(lived, 9)
+        store.write(WriteBatch(dict(changes)))
+        with pytest.raises(WrongLedger):
+            check_store(store, lived.league.genesis, MemoryStore(), unseen)
