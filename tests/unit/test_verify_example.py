@@ -12,13 +12,14 @@ import pytest
 
 from ledger.entries import account_key, anchor_key, member_key, receipt_key
 from ledger.errors import InvalidBytes
-from ledger.genesis import genesis_to_json
+from ledger.genesis import Genesis, GenesisMember, genesis_to_json
 from ledger.light import NO_SKIPPING, trust_genesis
+from ledger.parameters import LeagueParameters
 from ledger.proof_check import check_proof
 from ledger.proofs import proof_from_json, proof_to_json
 from node.proving import Reader, prove_entry, prove_headers
 from tests.support.json_damage import changed_shapes, changed_values
-from tests.support.league import League
+from tests.support.league import League, key_of
 from tests.support.proven_league import ProvenLeague, proven_league
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "verify_bundle.py"
@@ -129,3 +130,20 @@ def _hanse_believes(lived: ProvenLeague, text: str) -> bool:
     except InvalidBytes as error:
         # Fields that it does not look at, it need not know.
         return "unknown extra" in str(error)
+
+
+def test_it_reads_every_genesis_as_hanse_does(checker):
+    """Keys apart from identities, observers, other parameters, leagues of every size."""
+    for size in range(1, 12):
+        for apart in (0, 2, size):
+            members = []
+            for at in range(size):
+                key = key_of(f"node {at}").public if at < apart else b""
+                roles = 0 if at == 1 else 1 + at % 3
+                members.append(
+                    GenesisMember(key_of(f"member {at}").org, f"Fräser {at}", ("/dns4/a/tcp/1",), at, key, roles)
+                )
+            parameters = LeagueParameters(seats_max=7, slash_share=1)
+            genesis = Genesis("Lüfter", 1_000, tuple(sorted(members, key=lambda each: each.org)), parameters, 1)
+            found = checker.chain_and_committee(json.loads(genesis_to_json(genesis)))
+            assert found == (genesis.chain_id, list(genesis.committee.members))
