@@ -252,7 +252,7 @@ def _progress(league: RunLeague) -> Verdict:
 
 
 def _send(node: RunNode, body: dict[str, Any]) -> str:
-    """Why it did not become final, empty when it did; what a node refuses may rest on a block that is on its way to it."""
+    """Why it did not become final, empty when it did. What a node refuses may rest on a block on its way to it."""
     ends, said = time.monotonic() + PROBE_S, "not tried"
     while time.monotonic() < ends:
         try:
