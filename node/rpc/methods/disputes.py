@@ -18,12 +18,10 @@ from node.rpc.errors import RpcError
 from node.rpc.method import BOOLEAN, HEX, INTEGER, OBJECT, STRING, answer, ledger_answer, listing, method
 from node.rpc.node import Node
 from node.rpc.parameters import Count, JsonObject
+from node.rpc.steady import steadily
 from node.rpc.views import Json, to_json
 
 T = TypeVar("T")
-
-# A head lasts a tenth of a second and more; whoever loses so often is on a machine that cannot keep up.
-ATTEMPTS_MAX = 20
 
 
 async def anchor_prove(node: Node, *, period: Count, index: Count) -> Json:
@@ -90,17 +88,12 @@ async def _steadily(node: Node, look: Callable[[], T]) -> T:
     from node.anchoring import NotAnchored
 
     _records(node)
-    for _ in range(ATTEMPTS_MAX):
-        before = node.chain.height
-        try:
-            found = await trio.to_thread.run_sync(look)
-        except (NotAnchored, IndexError) as error:
-            raise RpcError("not_found", str(error), height=node.chain.height) from None
-        except InvalidProof as error:
-            raise RpcError("unavailable", str(error), part="proof") from None
-        if node.chain.height == before:
-            return found
-    raise RpcError("busy", f"the head moved {ATTEMPTS_MAX} times while the records were read; ask again")
+    try:
+        return await steadily(node, look)
+    except (NotAnchored, IndexError) as error:
+        raise RpcError("not_found", str(error), height=node.chain.height) from None
+    except InvalidProof as error:
+        raise RpcError("unavailable", str(error), part="proof") from None
 
 
 def _records(node: Node) -> Any:

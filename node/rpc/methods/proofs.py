@@ -32,6 +32,7 @@ from node.rpc.methods.blocks import missing_block
 from node.rpc.methods.state import state_key
 from node.rpc.node import Node
 from node.rpc.parameters import Count, Flag, Hash, Height, Org, StateKey
+from node.rpc.steady import steadily
 from node.rpc.views import Json
 
 T = TypeVar("T")
@@ -45,13 +46,13 @@ async def proof_headers(
     node: Node, *, height: Height | None = None, trusted_height: Height = 0, sequential: Flag = False
 ) -> Json:
     """Prove that a height is final, the head's by default: headers from what the reader trusts to it."""
-    return _answer(node, lambda: prove_headers(node.chain, _reader(trusted_height, sequential), height))
+    return await _answer(node, lambda: prove_headers(node.chain, _reader(trusted_height, sequential), height))
 
 
 async def proof_state(node: Node, *, key: StateKey, trusted_height: Height = 0, sequential: Flag = False) -> Json:
     """Prove what lies under a key of the state at the head, or that nothing does; keys as in `state.get`."""
     raw, _ = state_key(node, key)
-    return _answer(node, lambda: prove_entry(node.chain, _reader(trusted_height, sequential), raw))
+    return await _answer(node, lambda: prove_entry(node.chain, _reader(trusted_height, sequential), raw))
 
 
 async def proof_record(
@@ -80,12 +81,12 @@ async def proof_record(
     if not verify_inclusion(anchor.root, leaf_hash(record), index, anchor.record_count, inclusion):
         raise RpcError("not_verified", f"record {index} of period {period} is not as it was anchored")
     reader = _reader(trusted_height, sequential)
-    return _answer(node, lambda: prove_record(node.chain, reader, node.org, period, index, record, inclusion))
+    return await _answer(node, lambda: prove_record(node.chain, reader, node.org, period, index, record, inclusion))
 
 
 async def proof_tx(node: Node, *, id: Hash, trusted_height: Height = 0, sequential: Flag = False) -> Json:
     """Prove that a transaction is in a final block."""
-    return _answer(node, lambda: prove_transaction(node.chain, _reader(trusted_height, sequential), id))
+    return await _answer(node, lambda: prove_transaction(node.chain, _reader(trusted_height, sequential), id))
 
 
 async def proof_reward(
@@ -103,7 +104,7 @@ async def proof_reward(
     `attempt`: by default the last one of the round that was closed.
     """
     reader = _reader(trusted_height, sequential)
-    return _answer(node, lambda: prove_reward(node.chain, reader, request, round, attempt, provider))
+    return await _answer(node, lambda: prove_reward(node.chain, reader, request, round, attempt, provider))
 
 
 async def proof_aggregate(
@@ -120,8 +121,13 @@ async def proof_aggregate(
     They are not in the bundle; `GET /blobs/<digest>` has them as long as they are kept.
     """
     reader = _reader(trusted_height, sequential)
-    proof, blobs = _made(node, lambda: prove_aggregate(node.chain, reader, request, round, attempt))
-    return {**_answer(node, lambda: proof), "blobs": [each.hex() for each in blobs]}
+
+    def make() -> tuple[Json, list[str]]:
+        proof, blobs = prove_aggregate(node.chain, reader, request, round, attempt)
+        return json.loads(proof_to_json(proof)), [each.hex() for each in blobs]
+
+    bundle, blobs = await _made(node, make)
+    return {"head": node.head(), "bundle": bundle, "blobs": blobs}
 
 
 async def blocks_raw(node: Node, *, start: Height) -> Json:
@@ -146,25 +152,25 @@ def _reader(trusted_height: int, sequential: bool) -> Reader:
     return Reader(trusted_height, NO_SKIPPING if sequential else SKIP_HEIGHTS_MAX)
 
 
-def _made(node: Node, make: Callable[[], T]) -> T:
-    """What `make` makes. Raises RpcError."""
+async def _made(node: Node, make: Callable[[], T]) -> T:
+    """What `make` makes, over one head, in a thread: an old league has many committees. Raises RpcError."""
     try:
-        return make()
+        return await steadily(node, make)
     except NothingToProve as error:
         raise RpcError("not_found", str(error), height=node.chain.height) from None
     except (InvalidProof, InvalidBytes) as error:
         raise RpcError("unavailable", str(error), part="proof") from None
 
 
-def _answer(node: Node, make: Callable[[], Proof]) -> dict[str, Json]:
-    """One proof, about one head: nothing is awaited while it is made."""
-    text = _made(node, lambda: proof_to_json(make()))
-    return {"head": node.head(), "bundle": json.loads(text)}
+async def _answer(node: Node, make: Callable[[], Proof]) -> dict[str, Json]:
+    """One proof in its file form."""
+    plain = await _made(node, lambda: json.loads(proof_to_json(make())))
+    return {"head": node.head(), "bundle": plain}
 
 
 _BUNDLE: dict[str, Json] = {"type": "object", "description": f"the file form, format {FORMAT}"}
 _PROOF = ledger_answer(bundle=_BUNDLE)
-_OWN = ("not_found", "unavailable")
+_OWN = ("not_found", "unavailable", "busy")
 
 METHODS = (
     method("proof.headers", proof_headers, _PROOF, _OWN),
