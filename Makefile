@@ -16,7 +16,7 @@ INSTALLED := $(VENV)/.installed
 # A torch per worker: more than four only fill the memory.
 WORKERS_MAX ?= 4
 
-.PHONY: help setup demo test e2e check bench clean
+.PHONY: help setup demo test attack e2e check bench clean
 
 help:  ## This list
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -42,6 +42,10 @@ test: $(INSTALLED)  ## All tests
 
 e2e: $(INSTALLED)  ## Faults on real daemons: all of tests/e2e/manifests (half an hour), or MANIFEST=... or RANDOM_SEED=7
 	@$(BIN)/python -m tests.e2e.run $(MANIFEST) $(if $(RANDOM_SEED),--random $(RANDOM_SEED)) $(if $(REPORT),--report $(REPORT))
+
+# SEEDS=1000000 [FROM=...] runs so many on all cores until one breaks; SEED=123 runs one and prints what happened.
+attack: $(INSTALLED)  ## The consensus adversary, for SEEDS=... seeds or one SEED=... (docs/adversary.md)
+	@$(BIN)/python -m tests.attack $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),100000) --first $(or $(FROM),0))
 
 check: $(INSTALLED)  ## Lint, format, types
 	$(BIN)/ruff check .

@@ -225,7 +225,14 @@ class HeightMachine:
 
     def _vote(self, kind: VoteKind, view: int, block_id: Hash32) -> None:
         """Rule 3: the vote is on disk before it leaves; its own count may complete a certificate at once."""
-        assert (view, kind) not in self._own
+        assert (view, kind) not in self._own, f"a second {kind.name} of view {view}"
+        if kind is VoteKind.FINALIZE:
+            certificate = self._proofs.notarized[view]
+            assert certificate.subject.block == block_id, f"view {view} did not notarize {block_id.hex()}"
+            assert (view, VoteKind.NULLIFY) not in self._own, f"FINALIZE after NULLIFY of view {view}"
+        else:
+            assert view == self.view, f"{kind.name} of view {view} in view {self.view}"
+            assert kind is not VoteKind.NULLIFY or (view, VoteKind.FINALIZE) not in self._own, f"view {view} finalized"
         vote = self._signed(self._subject(kind, view, block_id))
         self._own[view, kind] = vote
         self._out.persist(OwnVote(vote))
@@ -283,7 +290,7 @@ class HeightMachine:
         view = self._proofs.view()
         if view == self.view:
             return
-        assert view > self.view
+        assert view > self.view, f"the view falls from {self.view} to {view}"
         self.view = view
         self._heard.box.drop_below(view, self._proofs.nullified.__contains__)
         certified = {each.subject.block for each in self._proofs.notarized.values()}
@@ -344,6 +351,7 @@ class HeightMachine:
         return False
 
     def _send_proposal(self, block_id: Hash32, block: Block | None, proof: tuple[Certificate, ...]) -> None:
+        assert self.view not in self._own_proposals, f"a second proposal of view {self.view}"
         subject = self._subject(VoteKind.PROPOSE, self.view, block_id)
         proposal = Proposal(subject, self._signed(subject).signature, block, proof)
         self._own_proposals[self.view] = proposal

@@ -44,16 +44,16 @@ class Proofs:
             other = self.notarized.get(subject.view)
             if other is not None and other.subject.block != subject.block:
                 return f"two blocks are notarized in view {subject.view}"
-            if final is not None and subject.view >= final.subject.view and subject.block != final.subject.block:
-                return f"a block is final in view {final.subject.view} and another notarized in view {subject.view}"
-        elif subject.kind is VoteKind.NULLIFY:
+            return None if final is None else _rival(final, certificate)
+        if subject.kind is VoteKind.NULLIFY:
             if final is not None and final.subject.view == subject.view:
                 return f"view {subject.view} is final and nullified"
-        elif final is not None and final.subject.block != subject.block:
+            return None
+        if final is not None and final.subject.block != subject.block:
             return f"two blocks are final, in views {final.subject.view} and {subject.view}"
-        elif subject.view in self.nullified:
+        if subject.view in self.nullified:
             return f"view {subject.view} is nullified and final"
-        return None
+        return next((rival for held in self.notarized.values() if (rival := _rival(certificate, held))), None)
 
     def view(self) -> int:
         """The highest view whose proof is held (simplex rule 4). A gap in the nullifications is not jumped over."""
@@ -75,3 +75,11 @@ class Proofs:
         if below >= 0:
             certificates.append(self.notarized[below])
         return tuple(reversed(certificates))
+
+
+def _rival(final: Certificate, notarized: Certificate) -> str | None:
+    """From the view on in which a block is final, no other is notarized, whichever of the two is heard first."""
+    view, later = final.subject.view, notarized.subject.view
+    if later < view or final.subject.block == notarized.subject.block:
+        return None
+    return f"a block is final in view {view} and another notarized in view {later}"

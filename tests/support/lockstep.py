@@ -1,18 +1,13 @@
-"""One height under attack, in steps: lossy and asynchronous first, then healed, with Byzantine members throughout.
+"""One height under attack, in steps: bad and asynchronous first, then healed, with Byzantine members throughout.
 
-    python -m tests.support.lockstep --seeds 3000 --members 4
-
-After healing nothing old arrives, only what members re-send of their own state, so that re-sending is really tested.
-A view's messages are all exchanged before its timers run out. The checks, each named in the failure it raises:
-I1 one decision; I2 nobody correct contradicts itself, or is accused; LEMMA nothing that could still be certified
-contradicts what could still be final; VALID the decision was proposed as valid; L1 all decide; L2 by view V + f + 1.
+While it is bad the adversary decides at every step who hears what, members crash at any point of their journals, and
+liars act in between. After healing nothing old arrives, only what members re-send of their own state, so that
+re-sending is really tested; a view's messages are all exchanged before its timers run out. What must hold is in
+`lockstep_watch.py`; what the liars do, in `lockstep_adversary.py`; what a seed draws, in `lockstep_plan.py`.
 """
 
-import argparse
-import random
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import replace
 
 from consensus.events import (
     BlockBuilt,
@@ -30,6 +25,7 @@ from consensus.events import (
     Halt,
     Persist,
     ProposalReceived,
+    Refused,
     Report,
     ResendDue,
     Send,
@@ -39,182 +35,230 @@ from consensus.events import (
     VoteReceived,
     WorkArrived,
 )
-from consensus.journal import JournalRecord
+from consensus.journal import JournalRecord, Kept, first_height_to_vote
 from consensus.machine import HeightMachine
 from consensus.messages import CertificateMessage, Decided, Message, Proposal, VoteMessage
-from ledger.blocks import FinalBlock
-from ledger.certificates import Committee, Vote, VoteKind, contradicts
-from ledger.types import Hash32, OrgId
+from ledger.blocks import Block, FinalBlock
+from ledger.types import Hash32, NodeKey
 from tests.support import abstract_votes as abstract
 from tests.support.lockstep_adversary import Adversary
+from tests.support.lockstep_hearing import Hears, draw
+from tests.support.lockstep_node import Disk, Letter, Node
+from tests.support.lockstep_plan import Plan
+from tests.support.lockstep_said import Said
+from tests.support.lockstep_script import two_notarized
+from tests.support.lockstep_trace import Trace
+from tests.support.lockstep_watch import AT_THE_MERCY_OF_QUORUMS, Broken, Watch
 
+# Messages until no answer needs an answer; sound runs of ten members take some thousands.
+LETTERS_MAX = 30_000
 
-class Broken(AssertionError):
-    """A property does not hold; the text begins with its name."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run is like. `machine` and `committee` are replaced by mutants, `keeps` filters what the journal keeps."""
-
-    members: int
-    seed: int
-    machine: Callable[..., HeightMachine] = HeightMachine
-    committee: Callable[[tuple[bytes, ...]], Committee] = Committee
-    keeps: Callable[[JournalRecord], bool] = lambda record: True
-
-
-@dataclass
-class Node:
-    """A member that follows the protocol, with its disk. Twins are two nodes of one Byzantine member."""
-
-    org: OrgId
-    machine: HeightMachine
-    correct: bool = True
-    disk: list[JournalRecord] = field(default_factory=list)
-    final: FinalBlock | None = None
-    timer: SetTimer | None = None
-    down: bool = False
-    inbox: list[tuple[OrgId, Message]] = field(default_factory=list)
-    todo: list[Event] = field(default_factory=list)
-    unready: list[Hash32] = field(default_factory=list)
+WATCHER = NodeKey(b"\xfe" * 32)
 
 
 class Lockstep:
-    """One run: `run()` returns normally or raises Broken."""
+    """One run: `run()` returns normally or raises Broken. `trace`: record what happens, which takes as long again."""
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        self.rng = random.Random(f"{plan.members}/{plan.seed}")
-        self.committee = plan.committee(tuple(abstract.member(number) for number in range(plan.members)))
-        self.timing = replace(abstract.TIMING, grace_ms=self.rng.choice([0, 300]))
-        orgs = [OrgId(org) for org in self.committee.members]
-        liars = self.rng.sample(orgs, self.committee.faults)
-        twins = liars[:1] if self.rng.random() < 0.15 else []
-        self.nodes = [Node(org, self._machine(org)) for org in orgs if org not in liars]
-        self.correct = list(self.nodes)
-        for org in twins:
-            self.nodes += [Node(org, self._machine(org), correct=False) for _ in range(2)]
-        self.adversary = Adversary(self.rng, self.committee, liars, self.show)
-        self.said: dict[tuple[OrgId, Vote], None] = {}  # in the order first said
+    def __init__(self, plan: Plan, trace: bool = False) -> None:
+        self.plan, self.trace = plan, Trace() if trace else None
+        self.rng = plan.rng()
+        self.members, self.style, self.overrun = plan.drawn(self.rng)
+        rng = self.rng
+        self.committee = plan.committee(tuple(abstract.member(number) for number in range(self.members)))
+        self.timing = replace(abstract.TIMING, grace_ms=rng.choice([0, 300]))
+        keys = [NodeKey(key) for key in self.committee.members]
+        faults = self.committee.faults
+        forgets = faults > 0 and rng.random() < self.style.forgets
+        many = min(self.committee.quorum - 1, faults + 1 + rng.randrange(2))
+        liars = rng.sample(keys, many if self.overrun else faults)
+        if self.style.scripted and faults and keys[2] not in liars:
+            liars[0] = keys[2]
+        # Who lost its journal is one of the faulty: it cannot help.
+        forgetful = liars.pop() if forgets and not self.overrun else None
+        twins = liars[:1] if rng.random() < self.style.twins else []
+        self.correct = [self._node(f"n{number}", key) for number, key in enumerate(keys) if key not in liars]
+        for node in self.correct:
+            node.forgets = node.key == forgetful
+            node.misjudges = self.overrun and rng.random() < 0.1
+        if rng.random() < (0.5 if self.overrun else self.style.watches):
+            self.correct.append(self._node("watcher", WATCHER, seat=False))
+        self.nodes = list(self.correct)
+        for key in twins:
+            self.nodes += [self._node(f"t{key[0] - 1}{letter}", key, correct=False) for letter in "ab"]
+        for node in self.nodes:
+            node.half = rng.randrange(2)
+        self.said = Said(self.committee, liars)
+        self.blocks: dict[Hash32, tuple[Block, bool]] = {}
+        setup = abstract.setup_of(self.committee, keys[0])
+        without = AT_THE_MERCY_OF_QUORUMS if self.overrun else plan.without
+        self.watch = Watch(setup, liars, self.said, self.blocks, without)
+        self.adversary = Adversary(rng, self.committee, liars, self.nodes, self.said, self.blocks, self.style)
         self.healed = False
         self.highest = 0  # V: the highest view of a correct member at healing
         self.salt = 0
+        self.crashed_at: int | None = None  # records in the write at which the plan's crash came
 
-    def _machine(self, org: OrgId, records: tuple[JournalRecord, ...] = ()) -> HeightMachine:
-        return abstract.machine_of(self.committee, org, records, timing=self.timing, kind=self.plan.machine)
+    def _node(self, name: str, key: NodeKey, correct: bool = True, seat: bool = True) -> Node:
+        return Node(name, key, self._machine(key, ()), Disk(self.plan.keeps), correct=correct, seat=seat)
+
+    def _machine(self, key: NodeKey, records: tuple[JournalRecord, ...], may_vote: bool = True) -> HeightMachine:
+        return abstract.machine_of(
+            self.committee, key, records, timing=self.timing, may_vote=may_vote, kind=self.plan.machine
+        )
 
     # --- the run
 
     def run(self) -> None:
+        self._note(f"seed {self.plan.seed}: {self.members} members, {self.style.name}")
         for node in self.nodes:
             self.tell(node, Started())
         # Mempools differ: more than f correct members know of work, no more is promised (rule 5).
-        aware = self.rng.randint(self.committee.faults + 1, len(self.correct))
-        for node in self.rng.sample(self.correct, aware):
+        seats = [node for node in self.correct if node.seat and not node.forgets]
+        least = min(self.committee.faults + 1, len(seats))
+        aware = len(seats) if self.rng.random() < self.style.aware_all else self.rng.randint(least, len(seats))
+        for node in self.rng.sample(seats, aware):
             node.todo.append(WorkArrived())
-        for _ in range(self.rng.randint(5, 10)):
-            self.lossy_step()
+        if self.style.scripted and self.committee.faults:
+            two_notarized(self)
+        for _ in range(self.rng.randint(*self.style.steps)):
+            self.bad_step(draw(self.style.hearing, self.rng, self.nodes))
         self.heal()
-        self.check_safety()
+        self.run_healed()
 
-    def lossy_step(self) -> None:
+    def bad_step(self, hears: Hears) -> None:
         """Some messages arrive, some are lost; some timers run out, some members crash; liars act in between."""
-        loss, arrival = self.rng.random() * 0.6, self.rng.random()
-        for node in self.rng.sample(self.nodes, len(self.nodes)):
+        rng, style = self.rng, self.style
+        loss, arrival = rng.random() * style.loss, rng.random()
+        for node in rng.sample(self.nodes, len(self.nodes)):
             if node.down:
-                if self.rng.random() < 0.5:
+                if rng.random() < style.restart:
                     self.restart(node)
                 continue
-            self.adversary.act(self.rng.randint(0, 2), self._views())
+            self.adversary.act(self._views())
             waiting, node.inbox = node.inbox, []
-            self.rng.shuffle(waiting)
-            for sender, message in waiting:
-                if self.rng.random() < arrival:
-                    if self.rng.random() >= loss:
-                        self.deliver(node, sender, message)
-                else:
-                    node.inbox.append((sender, message))
+            rng.shuffle(waiting)
+            for letter in waiting:
+                if letter.sender is not None and not hears(letter.sender, node, letter.message):
+                    if rng.random() < 0.5:
+                        node.inbox.append(letter)
+                elif rng.random() >= arrival:
+                    node.inbox.append(letter)
+                elif rng.random() >= loss:
+                    self.deliver(node, letter)
             self.work(node)
-            if self.rng.random() < 0.3 and node.timer is not None:
+            if rng.random() < style.timer and node.timer is not None:
                 self.expire(node)
-            if self.rng.random() < 0.3:
+            if rng.random() < style.resend:
                 self.tell(node, ResendDue())
-            if self.rng.random() < 0.05:
+            if rng.random() < style.crash:
                 self.crash(node)
+
+    def calm_step(self, hears: Hears) -> None:
+        """As `hears` has it and otherwise without mishap; no timer runs out."""
+        for node in self.rng.sample(self.nodes, len(self.nodes)):
+            waiting, node.inbox = node.inbox, []
+            for letter in waiting:
+                if letter.sender is None or hears(letter.sender, node, letter.message):
+                    self.deliver(node, letter)
+            self.work(node)
 
     def heal(self) -> None:
         """From here on everything arrives, in any order, and nobody correct crashes."""
+        self._note("healed")
         self.healed = True
         for node in self.nodes:
             node.inbox.clear()
+            if node.halted:
+                continue
+            if node.forgets and not node.forgot:
+                self.crash(node)
             if node.down:
                 self.restart(node)
             node.todo += [BlockReady(block_id) for block_id in node.unready]
             node.unready.clear()
-        self.highest = max(node.machine.view for node in self.correct)
-        views_max = self.highest + 4 * self.plan.members + 12
-        while any(node.final is None for node in self.correct):
+            if node.declined:
+                node.todo.append(WorkArrived())
+        self.highest = max(self._views())
+
+    def run_healed(self) -> None:
+        views_max = self.highest + 4 * self.members + 12
+        while any(node.undecided for node in self.correct):
             before = self._progress()
+            for node in self.nodes:
+                if node.down and not node.halted:
+                    self.restart(node)
+                    self.highest = max(self._views())
             for node in self.rng.sample(self.nodes, len(self.nodes)):
                 self.tell(node, ResendDue())
-            self.adversary.act(self.rng.randint(0, 3), self._views())
+            self.adversary.act(self._views())
             self.exchange()
-            if self._progress() != before:
+            if self._progress() != before or self.wake_sleepers():
                 continue
-            if self.wake_sleepers():
-                continue
-            running = [node for node in self.nodes if node.timer is not None and node.final is None]
+            running = [node for node in self.nodes if node.timer is not None and node.undecided]
             if not running or max(self._views()) > views_max:
-                views = [(node.machine.view, node.final is not None) for node in self.correct]
+                if self.overrun:
+                    return
+                views = [(node.name, node.machine.view, node.final is not None) for node in self.correct]
                 raise Broken(f"L1: stuck; view and decided of the correct: {views}")
+            self.agree_on_the_view()
             grace = [node for node in running if node.timer and node.timer.delay_ms == self.timing.grace_ms]
             for node in grace or running:
                 self.expire(node, last_view=self.highest + self.committee.faults + (1 if grace else 0))
 
+    def agree_on_the_view(self) -> None:
+        """L5: when nothing more arrives, certificates have brought everybody to the same view."""
+        views = {node.machine.view for node in self.correct if node.undecided}
+        if len(views) > 1:
+            self.watch.broken("L5", f"with nothing on its way, the correct are in views {sorted(views)}")
+
     def wake_sleepers(self) -> bool:
-        """A member that heard nothing of the height has nothing to re-send: others' `Status` brings it the block."""
+        """A member that has nothing to re-send is not answered: others' `Status` tells it to ask for the block."""
         final = next((node.final for node in self.correct if node.final is not None), None)
-        sleeping = [node for node in self.correct if node.final is None and not node.machine.active]
         if final is None:
             return False
+        sleeping = [n for n in self.correct if n.undecided and not (n.machine.active and n.seat and not n.forgot)]
         for node in sleeping:
-            node.inbox.append((node.org, Decided(final)))
+            node.inbox.append(Letter(node.key, Decided(final), None))
         return bool(sleeping)
 
     def exchange(self) -> None:
         """Deliver until nothing is on its way."""
+        letters = 0
         while any(node.inbox or node.todo for node in self.nodes):
             for node in self.rng.sample(self.nodes, len(self.nodes)):
                 self.work(node)
                 waiting, node.inbox = node.inbox, []
+                letters += 1 + len(waiting)
+                if letters > LETTERS_MAX:
+                    raise Broken("L1: members answer each other without end")
                 self.rng.shuffle(waiting)
-                for sender, message in waiting:
-                    self.deliver(node, sender, message)
+                for letter in waiting:
+                    self.deliver(node, letter)
             if self.rng.random() < 0.1:
-                self.adversary.act(1, self._views())
+                self.adversary.act(self._views())
 
     def _views(self) -> list[int]:
         return [node.machine.view for node in self.correct]
 
     def _progress(self) -> tuple[int, ...]:
-        return (*self._views(), len(self.said), sum(node.final is not None for node in self.correct))
+        said = sum(len(votes) for votes in self.said.votes.values())
+        return (*self._views(), said, sum(node.undecided for node in self.correct))
 
     # --- one member
 
-    def deliver(self, node: Node, sender: OrgId, message: Message) -> None:
-        match message:
-            case Proposal():
-                self.tell(node, ProposalReceived(sender, message))
+    def deliver(self, node: Node, letter: Letter) -> None:
+        match letter.message:
+            case Proposal() as proposal:
+                self.tell(node, ProposalReceived(letter.by, proposal))
             case VoteMessage(vote):
-                self.tell(node, VoteReceived(sender, vote))
+                self.tell(node, VoteReceived(letter.by, vote))
             case CertificateMessage(certificate):
-                self.tell(node, CertificateReceived(sender, certificate))
+                self.tell(node, CertificateReceived(letter.by, certificate))
             case Decided(final):
-                self.tell(node, CertificateReceived(sender, final.certificate))
+                self.tell(node, CertificateReceived(letter.by, final.certificate))
                 self.tell(node, BodyReceived(final.block))
-            case _:
-                raise TypeError(f"{message} is not of one height")
+            case other:
+                raise TypeError(f"{other} is not of one height")
 
     def work(self, node: Node) -> None:
         while node.todo and not node.down:
@@ -223,10 +267,22 @@ class Lockstep:
     def tell(self, node: Node, event: Event) -> None:
         if node.down:
             return
+        if self.trace is not None:
+            self.trace.event(node.name, node.machine.view, event)
+        if isinstance(event, BlockChecked) and event.valid:
+            node.told.add(("valid", event.block_id))
+        elif isinstance(event, BlockReady):
+            node.told.add(("ready", event.block_id))
+        convicting = self.watch.before(node, event) if node.correct else None
         for effect in node.machine.handle(event):
+            if self.trace is not None:
+                self.trace.effect(effect)
             self.carry_out(node, effect)
             if node.down:
+                self._note(f"{node.name} crashed")
                 return
+        if node.correct:
+            self.watch.after(node, convicting)
 
     def carry_out(self, node: Node, effect: Effect) -> None:
         match effect:
@@ -235,16 +291,14 @@ class Lockstep:
             case Broadcast(message):
                 self.send(node, [each for each in self.nodes if each is not node], message)
             case Send(to, message):
-                self.send(node, [each for each in self.nodes if each.org == to], message)
+                self.send(node, [each for each in self.nodes if each.key == to], message)
             case BuildBlock(view, nullified):
-                self.salt += 1
-                built = abstract.block(self.committee, view, nullified, node.org, self.salt)
-                self.adversary.learn_block(built, valid=True)
-                node.todo.append(BlockBuilt(view, built))
+                self.build(node, view, nullified)
             case CheckBlock(block):
-                node.todo.append(BlockChecked(block.id, block.id in self.adversary.valid))
+                made, valid = self.blocks.get(block.id, (block, False))
+                node.todo.append(BlockChecked(block.id, valid and made == block and not node.misjudges))
                 # Before healing a member may not be ready in time: its clock, or a blob that is still on its way.
-                if self.healed or self.rng.random() < 0.8:
+                if self.healed or self.rng.random() < self.style.ready:
                     node.todo.append(BlockReady(block.id))
                 else:
                     node.unready.append(block.id)
@@ -253,43 +307,71 @@ class Lockstep:
             case SetTimer():
                 node.timer = effect
             case Decide(block, certificate):
-                node.final, node.timer = FinalBlock(block, certificate), None
-                self.check_decision(node)
-            case Report(evidence):
-                if evidence.first.voter in {each.org for each in self.correct}:
-                    raise Broken(f"I2: a correct member is accused of {evidence}")
+                self.decide(node, FinalBlock(block, certificate))
+            case Report(evidence) if node.correct:
+                self.watch.reported(node, evidence)
+            case Refused(sender, reason) if node.correct:
+                self.watch.refused(node, sender, reason)
             case Halt(reason):
-                if node.correct:
-                    raise Broken(f"I1: halted: {reason}")
-                self.crash(node)
+                self.halt(node, reason)
+
+    def build(self, node: Node, view: int, nullified: tuple[object, ...]) -> None:
+        node.declined = not self.healed and self.rng.random() < self.style.declines
+        if node.declined:
+            node.todo.append(BlockBuilt(view, None))
+            return
+        self.salt += 1
+        built = abstract.block(self.committee, view, nullified, node.key, self.salt)
+        self.blocks[built.id] = (built, True)
+        node.todo.append(BlockBuilt(view, built))
+
+    def decide(self, node: Node, final: FinalBlock) -> None:
+        """Block, certificate and state are one batch: a crash leaves all of it or nothing."""
+        if not self.healed and self.rng.random() < self.style.crash_at_write:
+            self.crash(node)
+            return
+        node.final, node.timer = final, None
+        if node.correct:
+            self.watch.decided(node)
+
+    def halt(self, node: Node, reason: str) -> None:
+        if node.correct:
+            self.watch.broken("S1", f"{node.name} halts: {reason}")
+        node.halted = True
+        if node.machine.handle(ResendDue()):
+            raise Broken(f"S1: {node.name} has halted and goes on")
+        self.crash(node)
+        node.todo.clear()
 
     def persist(self, node: Node, records: tuple[JournalRecord, ...]) -> None:
-        moment = "" if self.healed else self.rng.choices(["", "before", "after"], [96, 1, 3])[0]
-        if moment != "before":
-            node.disk += [record for record in records if self.plan.keeps(record)]
-        if moment:
+        """A crash while it writes leaves any number of whole records; a torn one is cut off when it starts again."""
+        kept, write = len(records), node.writes
+        node.writes += 1
+        crash = self.plan.crash
+        if crash is not None:
+            dies = (node.name, write) == (f"n{crash.member}", crash.write)
+            kept = min(crash.kept, kept) if dies else kept
+            self.crashed_at = len(records) if dies else self.crashed_at
+        else:
+            dies = not self.healed and self.rng.random() < self.style.crash_at_write
+            kept = self.rng.randint(0, kept) if dies else kept
+        node.disk.write(records[:kept])
+        if dies:
             self.crash(node)
 
     def send(self, node: Node, targets: list[Node], message: Message) -> None:
-        if node.correct:
-            self.adversary.overhear(message)
-            if isinstance(message, VoteMessage):
-                self.said[node.org, message.vote] = None
-            elif isinstance(message, Proposal):
-                self.said[node.org, Vote(message.subject, node.org, message.signature)] = None
+        if not self.healed and self.rng.random() < self.style.crash_amid_sends:
+            targets = targets[: self.rng.randint(0, len(targets))]
+            self.crash(node)
+        if node.correct and node.seat:
+            self.watch.said(node, message)
         for target in targets:
             if node.correct or self.rng.random() < 0.7:  # twins do not reach everybody
-                target.inbox.append((node.org, message))
+                target.inbox.append(Letter(node.key, message, node))
 
-    def show(self, message: Message, by: OrgId, share: float) -> None:
-        """A liar's message to some of the others."""
-        for node in self.nodes:
-            if self.rng.random() < share:
-                node.inbox.append((by, message))
-
-    def fetch(self, node: Node, block_id: Hash32, holders: tuple[OrgId, ...]) -> None:
+    def fetch(self, node: Node, block_id: Hash32, holders: tuple[NodeKey, ...]) -> None:
         for holder in self.nodes:
-            if holder.org in holders and holder.correct and not holder.down:
+            if holder.key in holders and holder.correct and not holder.down:
                 body = holder.machine.body(block_id)
                 if body is not None and (self.healed or self.rng.random() < 0.5):
                     node.todo.append(BodyReceived(body))
@@ -301,7 +383,7 @@ class Lockstep:
         # A finalization may bear a later view than the one in which the height was decided, if its notarization was
         # proposed again meanwhile. So L2 is that no timer runs out in view V + f + 1.
         if last_view is not None and node.correct and timer.view > last_view:
-            raise Broken(f"L2: undecided in view {timer.view}, healed in view {self.highest}")
+            self.watch.broken("L2", f"undecided in view {timer.view}, healed in view {self.highest}")
         self.tell(node, TimerExpired(timer.view))
 
     def crash(self, node: Node) -> None:
@@ -310,80 +392,51 @@ class Lockstep:
         node.todo = [event for event in node.todo if isinstance(event, WorkArrived)]
 
     def restart(self, node: Node) -> None:
+        if node.halted:
+            return
         node.down = False
-        if node.final is not None:  # block, certificate and state were one batch: it goes on from there
+        if node.final is not None:  # it goes on from there
             return
         node.unready.clear()
+        for memory in (node.heard, node.reported):
+            memory.clear()
+        first = self.lose_journal(node) if node.forgets else first_height_to_vote(Kept.ALL, abstract.HEIGHT - 1)
+        may_vote = first is not None and first <= abstract.HEIGHT
+        if may_vote is node.forgot:
+            self.watch.broken("S14", f"{node.name} may vote from height {first} on, having lost its journal or not")
         aware = bool(node.machine.active)
-        node.machine = self._machine(node.org, tuple(node.disk))
+        node.machine = self._machine(node.key, tuple(node.disk.records), may_vote=may_vote)
+        if node.correct:
+            self.watch.restarted(node)
+            # S13: the same records make the same machine, to the byte of what it says first.
+            starts = [self._machine(node.key, tuple(node.disk.records), may_vote).handle(Started()) for _ in "ab"]
+            if starts[0] != starts[1]:
+                self.watch.broken("S13", f"{node.name} starts differently from the same journal")
         self.tell(node, Started())
         if aware:
             node.todo.append(WorkArrived())
 
-    # --- the checks
+    def lose_journal(self, node: Node) -> int | None:
+        """Its chain is there or not; either way this height is one that it may not sign in (S14)."""
+        node.disk.wipe()
+        node.forgot = True
+        head, others = abstract.HEIGHT - 1, [abstract.HEIGHT - 1] * self.rng.choice([0, self.members - 1])
+        return first_height_to_vote(self.rng.choice([Kept.CHAIN, Kept.NOTHING]), head, others, self.committee.quorum)
 
-    def check_decision(self, node: Node) -> None:
-        if not node.correct or node.final is None:
-            return
-        block = node.final.block
-        if block.id not in self.adversary.valid:
-            raise Broken(f"VALID: {block.header} was decided")
-        others = {each.final.block.id for each in self.correct if each.final is not None}
-        if len(others) > 1:
-            raise Broken(f"I1: {len(others)} blocks were decided")
-
-    def check_safety(self) -> None:
-        seen: dict[tuple[OrgId, int], list[Vote]] = {}
-        for org, vote in self.said:
-            before = seen.setdefault((org, vote.subject.view), [])
-            for other in before:
-                if contradicts(other, vote):
-                    raise Broken(f"I2: view {vote.subject.view}: {other.subject.kind.name}, {vote.subject.kind.name}")
-            before.append(vote)
-        self.check_lemma()
-
-    def check_lemma(self) -> None:
-        """Simplex section 4, on all that the liars could make of what was ever said."""
-        possible = self.adversary.possible()
-        for view, kind, block in possible:
-            if kind is not VoteKind.FINALIZE:
-                continue
-            for other_view, other_kind, other in possible:
-                if other_kind is VoteKind.NULLIFY and other_view == view:
-                    raise Broken(f"LEMMA: view {view} could be final and nullified")
-                if other_kind is VoteKind.NOTARIZE and other_view >= view and other != block:
-                    raise Broken(f"LEMMA: final in view {view}, another notarized in view {other_view}")
-                if other_kind is VoteKind.FINALIZE and other != block:
-                    raise Broken(f"LEMMA: two blocks could be final, in views {view} and {other_view}")
+    def _note(self, text: str) -> None:
+        if self.trace is not None:
+            self.trace.note(text)
 
 
-def failures(plans: list[Plan]) -> dict[int, str]:
+def attempt(plan: Plan) -> str | None:
+    """What broke in one run, a member that stumbled included; None when all held."""
+    try:
+        Lockstep(plan).run()
+    except Exception as error:
+        return str(error) if isinstance(error, Broken) else f"{type(error).__name__}: {error}"
+    return None
+
+
+def failures(plans: Iterable[Plan]) -> dict[int, str]:
     """Seed -> what broke."""
-    broken: dict[int, str] = {}
-    for plan in plans:
-        try:
-            Lockstep(plan).run()
-        except Broken as error:
-            broken[plan.seed] = str(error)
-    return broken
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=1000)
-    parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--members", type=int, nargs="*", default=[4, 5, 7])
-    options = parser.parse_args()
-    status = 0
-    for count in options.members:
-        plans = [Plan(count, seed) for seed in range(options.first, options.first + options.seeds)]
-        broken = failures(plans)
-        print(f"{count} members: {len(plans)} runs, {len(broken)} broken")
-        for seed, reason in broken.items():
-            print(f"  --members {count} --first {seed} --seeds 1: {reason}")
-            status = 1
-    return status
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return {plan.seed: broken for plan in plans if (broken := attempt(plan)) is not None}

@@ -1,55 +1,19 @@
-"""Faults planted in the protocol, each of which the lockstep runs must notice. Kept apart from what is shipped."""
+"""The faults that the adversary must find, and the variants that it must not: what each is against, where it shows.
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
-from unittest.mock import patch
+Kept apart from what is shipped. A fault is looked for in the style in which it shows most; `seeds` is how many of them
+the gate runs, at least eight times what the fault takes on average (docs/adversary.md has the rates).
+"""
 
-from consensus import acceptance
-from consensus.events import Event
-from consensus.journal import BodyHeld, CertificateHeld, OwnProposal, OwnVote
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+
+from consensus.journal import BodyHeld, CertificateHeld, JournalRecord, OwnProposal, OwnVote
 from consensus.machine import HeightMachine
-from consensus.messages import Proposal
-from ledger.blocks import FinalBlock
-from ledger.certificates import Committee, VoteKind
-from tests.support.lockstep import Plan
-
-
-class NullifiesAndFinalizes(HeightMachine):
-    """Against rule 11: a nullify vote does not keep it from finalizing."""
-
-    def _finalize(self) -> bool:
-        hidden = {key: vote for key, vote in self._own.items() if key[1] is VoteKind.NULLIFY}
-        for key in hidden:
-            del self._own[key]
-        try:
-            return super()._finalize()
-        finally:
-            self._own.update(hidden)
-
-
-class LocksOnFinalize(HeightMachine):
-    """A tempting wrong rule: who finalized a block refuses others from then on."""
-
-    def _notarize(self) -> bool:
-        own = [vote.subject.block for (_, kind), vote in self._own.items() if kind is VoteKind.FINALIZE]
-        if self._accepted is not None and own and self._accepted.block_id not in own:
-            return False
-        return super()._notarize()
-
-
-class SilentWhenDecided(HeightMachine):
-    """Against rule 13: who has decided lets the others wait."""
-
-    def _answer(self, event: Event, final: FinalBlock) -> None:
-        pass
-
-
-class ResendsNothing(HeightMachine):
-    """Against rule 13: what is lost once is lost for ever."""
-
-    def _resend(self) -> None:
-        pass
+from ledger.certificates import Committee
+from tests.support import mutants_machine as machines
+from tests.support import mutants_patches as patches
+from tests.support.lockstep import attempt
+from tests.support.lockstep_plan import Plan
 
 
 class TwoFPlusOne(Committee):
@@ -60,77 +24,116 @@ class TwoFPlusOne(Committee):
         return 2 * self.faults + 1
 
 
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
+def keeps_all(record: JournalRecord) -> bool:
+    return True
 
 
-def _any_proof(proposal: Proposal) -> None:
-    """Rule 8 without the check of what is shown."""
+def loses(*kinds: type[JournalRecord]) -> Callable[[JournalRecord], bool]:
+    """A journal without records of these kinds. A fresh proposal cannot be read without its body."""
+    return lambda record: not isinstance(record, kinds)
 
 
-def _any_block_of_the_view(proposal: Proposal) -> None:
-    """Rule 8 without 'the notarization names the same block'."""
-    named = replace(proposal.subject, block=proposal.proof[0].subject.block) if proposal.proof else proposal.subject
-    _CHECK_UNBROKEN(replace(proposal, subject=named))
+@dataclass(frozen=True)
+class Mutant:
+    """`rule`: which one of docs/protocol.md it breaks. `blind`: checks that it is exempt from, as a variant.
+
+    `seeds`: within how many it must be noticed, and `seeds_blind` by its consequences alone; 0 where they are too rare.
+    """
+
+    rule: str
+    members: int = 4
+    style: str | None = None
+    machine: Callable[..., HeightMachine] = HeightMachine
+    committee: Callable[[tuple[bytes, ...]], Committee] = Committee
+    keeps: Callable[[JournalRecord], bool] = keeps_all
+    planted: patches.Planted = patches.nothing
+    blind: Collection[str] = ()
+    seeds: int = 200
+    seeds_blind: int = 0
+
+    def plan(self, seed: int, blind: Collection[str] = ()) -> Plan:
+        return Plan(
+            seed,
+            self.members,
+            self.style,
+            machine=self.machine,
+            committee=self.committee,
+            keeps=self.keeps,
+            without=frozenset(self.blind) | frozenset(blind),
+        )
 
 
-def _no_gap_check(certificates: object, first: int, end: int) -> None:
-    """Rule 8 without 'every view in between'."""
+def noticed(mutant: Mutant, seeds: Iterable[int], blind: Collection[str] = ()) -> Iterator[tuple[int, str]]:
+    """The seeds that show the fault, with what they show. A machine that stumbles shows it too."""
+    with mutant.planted():
+        for seed in seeds:
+            broken = attempt(mutant.plan(seed, blind))
+            if broken is not None:
+                yield seed, broken
 
 
-_CHECK_UNBROKEN = acceptance._check_unbroken
-
-
-@contextmanager
-def _no_proof() -> Iterator[None]:
-    with (
-        patch.object(acceptance, "_check_unbroken", _any_proof),
-        patch.object(acceptance, "_check_nullifications", _no_gap_check),
-    ):
-        yield
-
-
-@contextmanager
-def _wrong_block() -> Iterator[None]:
-    with patch.object(acceptance, "_check_unbroken", _any_block_of_the_view):
-        yield
-
-
-@contextmanager
-def _gaps() -> Iterator[None]:
-    with patch.object(acceptance, "_check_nullifications", _no_gap_check):
-        yield
-
-
-def _plan(members: int, seed: int) -> Plan:
-    return Plan(members, seed)
-
-
-Mutant = tuple[Callable[[int, int], Plan], Callable[[], object], int]
-
-# name -> (plan of a seed, what is patched meanwhile, members)
 MUTANTS: dict[str, Mutant] = {
-    "nullify and finalize both": (lambda n, s: Plan(n, s, machine=NullifiesAndFinalizes), _nothing, 4),
-    "quorum 2f + 1 of 5": (lambda n, s: Plan(n, s, committee=TwoFPlusOne), _nothing, 5),
-    "quorum 2f + 1 of 6": (lambda n, s: Plan(n, s, committee=TwoFPlusOne), _nothing, 6),
-    "no proof check": (_plan, _no_proof, 4),
-    "notarization of another block": (_plan, _wrong_block, 4),
-    "gaps in the proof": (_plan, _gaps, 4),
-    "no journal": (lambda n, s: Plan(n, s, keeps=lambda record: False), _nothing, 4),
-    "votes not journaled": (lambda n, s: Plan(n, s, keeps=lambda r: not isinstance(r, OwnVote)), _nothing, 4),
-    "proposals not journaled": (lambda n, s: Plan(n, s, keeps=lambda r: not isinstance(r, OwnProposal)), _nothing, 4),
-    "bodies not journaled": (
-        lambda n, s: Plan(n, s, keeps=lambda r: not isinstance(r, BodyHeld | OwnProposal)),
-        _nothing,
-        4,
+    "quorum of 2f + 1, 5 members": Mutant("S1", members=5, style="halves", committee=TwoFPlusOne),
+    "quorum of 2f + 1, 6 members": Mutant("S1", members=6, style="halves", committee=TwoFPlusOne),
+    "signers not told apart": Mutant("S2", style="noise", planted=patches.not_distinct),
+    "signatures in certificates not verified": Mutant("S2", style="noise", planted=patches.not_verified),
+    "certificates under the cap for votes": Mutant("S2", style="halves", planted=patches.capped_certificates),
+    "certificates not passed on": Mutant("S2", style="withheld", machine=machines.PassesNoCertificates),
+    "no journal": Mutant("S3", style="crashes", keeps=lambda record: False),
+    "votes not journaled": Mutant("S3", style="crashes", keeps=loses(OwnVote)),
+    "only votes journaled": Mutant("S3", style="crashes", keeps=lambda record: isinstance(record, OwnVote)),
+    "certificates not journaled": Mutant("S3", style="crashes", keeps=loses(CertificateHeld)),
+    "bodies not journaled": Mutant("S3", style="crashes", keeps=loses(BodyHeld, OwnProposal)),
+    "proposals not journaled": Mutant("S3", style="crashes", keeps=loses(OwnProposal)),
+    "sends before it writes": Mutant("S3", style="crashes", planted=patches.sends_first),
+    "writes what depends before what it depends on": Mutant("S3", style="crashes", planted=patches.backwards),
+    "active for own work only": Mutant("S5", style="silent", machine=machines.WakesForOwnWorkOnly),
+    "one timer a height": Mutant("S6", style="silent", machine=machines.TimesOneView),
+    "leader proposes fresh over a notarized block": Mutant(
+        "S7", style="stale", machine=machines.ProposesFreshOverNotarized
     ),
-    "certificates not journaled": (
-        lambda n, s: Plan(n, s, keeps=lambda r: not isinstance(r, CertificateHeld)),
-        _nothing,
-        4,
+    "anybody leads": Mutant("S7", style="halves", machine=machines.LeadsAnyView),
+    "no proof check": Mutant("S8", style="two notarized", planted=patches.no_proof),
+    "fresh block over a notarized one accepted": Mutant("S8", style="two notarized", planted=patches.gaps_in_fresh),
+    "re-proposal with gaps accepted": Mutant("S8", style="two notarized", planted=patches.gaps_in_reproposals),
+    "one gap in a proof accepted": Mutant("S8", style="two notarized", planted=patches.one_gap),
+    "notarization of another block accepted": Mutant("S8", style="two notarized", planted=patches.wrong_block),
+    "lock on own finalize vote": Mutant("S8", members=7, style="stale", machine=machines.LocksOnFinalize),
+    "notarizes twice a view": Mutant("S9", style="halves", machine=machines.NotarizesTwice),
+    "notarizes unchecked": Mutant("S9", style="halves", machine=machines.NotarizesUnchecked),
+    "nullifies an old view": Mutant("S10", style="stale", machine=machines.NullifiesOldViews),
+    "nullifies and then finalizes": Mutant("S11", style="stale", machine=machines.NullifiesAndFinalizes),
+    "nullifies and then finalizes, 7 members": Mutant(
+        "S11", members=7, style="stale", machine=machines.NullifiesAndFinalizes
     ),
-    "lock on own finalize": (lambda n, s: Plan(n, s, machine=LocksOnFinalize), _nothing, 7),
-    "silent when decided": (lambda n, s: Plan(n, s, machine=SilentWhenDecided), _nothing, 4),
-    "nothing sent again": (lambda n, s: Plan(n, s, machine=ResendsNothing), _nothing, 4),
+    "finalizes its own notarize vote": Mutant("S11", style="halves", machine=machines.FinalizesWhatItNotarized),
+    "commits a notarization": Mutant("S12", style="halves", machine=machines.CommitsNotarizations),
+    "decides in its view only": Mutant("S12", style="stale", machine=machines.DecidesInItsViewOnly),
+    "commits any body under the right header": Mutant("S12", style="withheld", planted=patches.any_body),
+    "nothing sent again": Mutant("S13", style="withheld", machine=machines.ResendsNothing),
+    "proof not sent again": Mutant("S13", style="withheld", machine=machines.ResendsNoProof),
+    "votes not sent again": Mutant("S13", style="withheld", machine=machines.ResendsNoVotes),
+    "silent when decided": Mutant("S13", style="withheld", machine=machines.SilentWhenDecided),
+    "nullify after notarize is called a crime": Mutant("S14", planted=patches.accuses_of_nullify_after_notarize),
+    "finalizing another block is called a crime": Mutant(
+        "S14", style="halves", planted=patches.accuses_of_finalizing_another
+    ),
+    "no crime is reported": Mutant("S14", style="halves", planted=patches.forgives),
+}
+
+# Other ways to be right. An adversary that accuses them would find fault with anything.
+HARMLESS: dict[str, Mutant] = {
+    "enters a view over a gap": Mutant(
+        "S4", style="stale", machine=machines.ProposesUnbrokenOnly, planted=patches.enters_by_gap, blind={"L5"}
+    ),
+    "prefers nullifications": Mutant("S7", style="stale", machine=machines.PrefersNullifications),
+    "fetches the body before it votes": Mutant("S9", style="halves", machine=machines.FetchesBodyFirst, blind={"S6"}),
+    "no notarize vote after a nullify vote": Mutant(
+        "S9", style="stale", machine=machines.NoNotarizeAfterNullify, blind={"S6"}
+    ),
+    "nullifies without asking whether it finalized": Mutant(
+        "S10", style="withheld", machine=machines.NullifiesWithoutLooking
+    ),
+    "finalizes the newest view only": Mutant("S11", style="stale", machine=machines.FinalizesNewestViewOnly),
+    "proposal not sent again": Mutant("S13", style="withheld", machine=machines.ResendsNoProposal),
 }

@@ -387,8 +387,7 @@ def test_S11_a_notarization_of_any_view_is_finalized_unless_that_view_was_nullif
 
 def test_S12_a_finalization_of_any_view_commits_when_the_block_is_here_and_valid() -> None:
     machine = started(3)
-    learn(machine, 6, N, RIVAL.id)
-    effects = learn(machine, 1, F, BORN.id)
+    effects = learn(machine, 6, N, BORN.id) + learn(machine, 1, F, BORN.id)
     (fetch,) = of_kind(effects, FetchBody)
     assert isinstance(fetch, FetchBody)
     assert member(3) not in fetch.holders
@@ -396,6 +395,26 @@ def test_S12_a_finalization_of_any_view_commits_when_the_block_is_here_and_valid
     (decide,) = machine.handle(BlockChecked(BORN.id, True))
     assert isinstance(decide, Decide)
     assert decide.certificate.subject.view == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ((3, F, BORN.id), (3, N, RIVAL.id)),
+        ((3, F, BORN.id), (5, N, RIVAL.id)),
+        ((3, F, BORN.id), (4, F, RIVAL.id)),
+        ((3, F, BORN.id), (3, X, ZERO_HASH)),
+        ((3, N, BORN.id), (3, N, RIVAL.id)),
+    ],
+)
+def test_S12_certificates_that_only_more_than_f_liars_can_make_halt_whichever_comes_first(
+    first: tuple[int, VoteKind, Hash32], second: tuple[int, VoteKind, Hash32]
+) -> None:
+    for one, other in ((first, second), (second, first)):
+        machine = started(3)
+        assert not of_kind(learn(machine, *one), Halt)
+        assert of_kind(learn(machine, *other), Halt), f"{one}, then {other}"
+        assert machine.handle(ResendDue()) == []
 
 
 def test_S12_a_certificate_for_a_block_that_is_invalid_here_halts() -> None:
