@@ -11,7 +11,7 @@ from typing import Any
 
 import trio
 
-TOPICS = frozenset({"block", "tx", "request", "round", "training", "peer", "evidence", "anchor"})
+TOPICS = frozenset({"block", "tx", "request", "round", "training", "peer", "evidence", "anchor", "ballot"})
 
 # A full block's transactions announced one by one fit about four times over; at 500 transactions a second a reader
 # may pause for half a minute.

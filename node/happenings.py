@@ -22,6 +22,7 @@ from ledger.entries import (
     receipts_prefix,
     standing_key,
 )
+from ledger.league_entries import BALLOTS, DECISIONS, Ballot, Decision
 from ledger.transactions import AnchorRecords, ReportEquivocation
 from ledger.types import MICRO, OrgId
 from node.events import EventHub, NodeEvent
@@ -33,7 +34,7 @@ _RECEIPTS = receipts_prefix(b"")
 
 
 def tell_block(hub: EventHub, chain: Chain, final: FinalBlock, outcome: Outcome) -> None:
-    """Publish what happened in a block, in the order: block, transactions, anchors, evidence, requests, rounds."""
+    """Publish what happened in a block, in order: block, transactions with what they are, entries that changed."""
     block = final.block
     header = block.header
 
@@ -69,6 +70,12 @@ def tell_block(hub: EventHub, chain: Chain, final: FinalBlock, outcome: Outcome)
             tell("request", {"request": key[len(REQUESTS) :].hex(), **request_summary(request)})
         elif key.startswith(_RECEIPTS) and hub.wanted("round"):
             tell("round", _plain(decode(Receipt, value)))
+        elif key.startswith(BALLOTS) and hub.wanted("ballot"):
+            # Whose voice is missing in it: `ballots`.
+            tell("ballot", {"ballot": key[len(BALLOTS) :].hex(), "event": "open", **_plain(decode(Ballot, value))})
+        elif key.startswith(DECISIONS) and hub.wanted("ballot"):
+            decided = _plain(decode(Decision, value))
+            tell("ballot", {"ballot": key[len(DECISIONS) :].hex(), "event": "passed", **decided})
 
 
 def request_summary(request: Request) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from ledger.blocks import FinalBlock
 from ledger.chain import Chain, Outcome
 from ledger.entries import MEMBERS
 from ledger.keys import KeyPair
+from ledger.league_entries import PROTOCOL
 from node.admission import serve_admission
 from node.aggregation import Aggregation
 from node.anchoring import Anchorer
@@ -92,7 +93,7 @@ async def _run_parts(services: NodeServices, transport: Transport, journal: Jour
         def committed(final: FinalBlock, outcome: Outcome) -> None:
             tell_block(services.events, chain, final, outcome)
             figures.count(final, outcome)
-            if any(changed.startswith(MEMBERS) for changed in outcome.changes):
+            if any(changed.startswith((MEMBERS, PROTOCOL)) for changed in outcome.changes):
                 members.look()
             keeping.committed()
             for part in (attester, trainer, anchorer, upkeep):

@@ -13,7 +13,7 @@ import trio
 
 from ledger.types import NodeKey
 from node.admission import NotAdmitted
-from node.membership import member_nodes, membership_of
+from node.membership import league_warnings, member_nodes, membership_of
 from node.network.address_exchange import AddressExchange
 from node.network.addresses import parse_address, peer_id
 from node.network.transport import Transport
@@ -44,12 +44,17 @@ class Members:
         self._rotated = rotated
         self._bootstrap = list(_places(services.config.network.bootstrap))
         self._inside = False
+        self._warned: set[str] = set()
         self._named = False  # whether the ledger named our key when we last looked
         self._went_out = trio.Event()
         self.look()
 
     def look(self) -> None:
-        """After a block that changed the members, and at the start."""
+        """After a block that changed the members or what the league runs by, and at the start."""
+        for warning in league_warnings(self._chain):
+            if warning not in self._warned:
+                self._warned.add(warning)
+                log.warning("%s", warning)
         following = self._services.ring.following
         named = self._chain.key_of(self._services.org)
         if following is not None and named == following.public:

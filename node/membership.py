@@ -7,8 +7,21 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from ledger.entries import ELECTION, Candidate, Election, Member, Standing, candidate_key, member_key, standing_key
-from ledger.league_entries import Cause, Former, KeyOwner, former_key, key_owner_key
+from ledger.entries import (
+    ELECTION,
+    LEAGUE,
+    Candidate,
+    Election,
+    League,
+    Member,
+    Standing,
+    candidate_key,
+    member_key,
+    standing_key,
+)
+from ledger.league_entries import PROTOCOL, Cause, Former, KeyOwner, former_key, key_owner_key
+from ledger.league_entries import Protocol as LeagueProtocol
+from ledger.protocols import NEWEST
 from ledger.roles import Role, role_names
 from ledger.types import NodeKey, OrgId
 
@@ -101,6 +114,19 @@ def member_nodes(
         places.setdefault(chain.org_of(key), []).append(place)
     for org, member in chain.members():
         yield NodeKey(member.key), tuple(dict.fromkeys((*member.addresses, *places.get(org, ()))))
+
+
+def league_warnings(chain: Readable) -> tuple[str, ...]:
+    """What the operator of a node should know of its league before it happens, a sentence each."""
+    league, protocol = chain.read(League, LEAGUE), chain.read(LeagueProtocol, PROTOCOL)
+    warnings = [without_tolerance(league.voters)] if league is not None else []
+    following = protocol.scheduled if protocol is not None else None
+    if following is not None and following.version > NEWEST:
+        warnings.append(
+            f"from height {following.from_height} on the league runs protocol {following.version}, and this program"
+            f" knows up to {NEWEST}: install a newer one before, or the node stops there"
+        )
+    return tuple(warning for warning in warnings if warning)
 
 
 def without_tolerance(members: int) -> str | None:

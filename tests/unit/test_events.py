@@ -51,7 +51,7 @@ async def test_the_end_of_the_hub_is_an_end_and_not_an_error():
 async def test_unknown_topics_no_topics_and_too_many_subscribers_are_refused():
     hub = EventHub(subscribers_max=1)
     for topics in (frozenset({"blocks"}), frozenset()):
-        with pytest.raises(ValueError, match="want some of anchor, block"):
+        with pytest.raises(ValueError, match="want some of anchor, ballot, block"):
             async with hub.subscribe(topics):
                 pass
     async with hub.subscribe(frozenset({"tx"})):

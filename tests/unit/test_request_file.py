@@ -7,6 +7,7 @@ import pytest
 
 from ledger.codec import decode, encode
 from ledger.transactions import RequestTerms
+from node.cli.exit_codes import Exit
 from node.config import load_config
 from node.config_template import config_template
 from node.request_file import RequestFileError, check_known, load_request, parse_request, request_from_json
@@ -208,5 +209,7 @@ def test_the_systemd_unit_starts_the_node_and_hides_the_rest() -> None:
     assert service["ExecStart"].endswith("hanse start --config /var/lib/hanse/config.toml")
     assert service["Restart"] == "on-failure"
     assert service["UMask"] == "0077"
-    # Exit code 3: a configuration that is wrong does not become right by being read again.
-    assert service["RestartPreventExitStatus"] == "3"
+    # A wrong configuration does not become right by being read again, nor does a program that is too old get newer.
+    assert service["RestartPreventExitStatus"].split() == [
+        str(int(code)) for code in (Exit.CONFIGURATION, Exit.OUTDATED)
+    ]

@@ -19,9 +19,8 @@ from ledger.entries import (
     standing_key,
 )
 from ledger.league_entries import PROTOCOL, Protocol
-from ledger.protocols import NEWEST
 from node.events import TOPICS
-from node.membership import without_tolerance
+from node.membership import league_warnings
 from node.network.addresses import peer_id
 from node.network.transport import PeerStatus
 from node.rpc.errors import RpcError
@@ -108,21 +107,14 @@ def _league(node: Node) -> dict[str, Json]:
     protocol = chain.read(Protocol, PROTOCOL)
     assert totals is not None, "every state has a league"
     assert protocol is not None, "every state has a protocol"
-    warnings = [without_tolerance(totals.voters)]
-    following = protocol.scheduled
-    if following is not None and following.version > NEWEST:
-        warnings.append(
-            f"from height {following.from_height} on the league runs protocol {following.version}, and this program"
-            f" knows up to {NEWEST}: install a newer one before, or the node stops there"
-        )
     return {
         "name": chain.genesis.name,
         "chain_id": chain.chain_id.hex(),
         "members": totals.members,
         "voters": totals.voters,
         "protocol": protocol.version,
-        "upgrade": to_json(following),
-        "warnings": [warning for warning in warnings if warning],
+        "upgrade": to_json(protocol.scheduled),
+        "warnings": list(league_warnings(chain)),
     }
 
 
@@ -201,6 +193,7 @@ def _consensus(node: Node) -> dict[str, Json]:
         "seconds_in_height": state.seconds_in_height,
         "synced": state.synced,
         "syncing_to": state.syncing_to,
+        "votes": state.votes,
     }
 
 
