@@ -18,7 +18,7 @@ from ledger.entries import (
     member_key,
 )
 from ledger.errors import InvalidTransaction
-from ledger.league_entries import Former, KeyOwner, former_key, key_owner_key
+from ledger.league_entries import Cause, Former, KeyOwner, former_key, key_owner_key
 from ledger.parameters import DAY_MS
 from ledger.state import BlockContext, State
 from ledger.statements import LeaveLeague, RegisterMember, RotateKey, key_is_proven
@@ -72,7 +72,7 @@ def sender_of(state: State, key: bytes, body: object) -> OrgId:
     owner = state.get(KeyOwner, key_owner_key(key))
     if current is None:
         former = state.need(Former, former_key(org))
-        gone = "left the league" if former.cause == 0 else "was expelled"
+        gone = "left the league" if former.cause is Cause.LEFT else "was expelled"
         raise InvalidTransaction("member", f"{former.name!r} {gone} at height {former.left_height}")
     if key == org:
         if isinstance(body, RotateKey | LeaveLeague):

@@ -9,9 +9,10 @@ import pytest
 from ledger.entries import ELECTION, LEAGUE, Account, Election, League, Member, account_key, member_key
 from ledger.errors import InvalidGenesis
 from ledger.genesis import Genesis, check_genesis, genesis_from_json, genesis_to_json
+from ledger.roles import Role
 from ledger.types import AMOUNT_MAX
 from tests.support.league import League as TinyLeague
-from tests.support.league import founders, genesis_of
+from tests.support.league import founders, genesis_of, key_of
 
 GENESIS = genesis_of(founders(4), registration_expiry_heights=50)
 
@@ -28,8 +29,22 @@ def test_whatever_is_changed_founds_another_league():
         replace(GENESIS, members=GENESIS.members[:3]),
         replace(GENESIS, members=(replace(GENESIS.members[0], balance=1), *GENESIS.members[1:])),
         replace(GENESIS, parameters=replace(GENESIS.parameters, founder_reputation=1)),
+        replace(GENESIS, members=(replace(GENESIS.members[0], key=key_of("node").public), *GENESIS.members[1:])),
+        replace(GENESIS, members=(replace(GENESIS.members[0], roles=0), *GENESIS.members[1:])),
+        replace(GENESIS, protocol=1),
     ]
     assert len({GENESIS.chain_id, *(each.chain_id for each in changes)}) == len(changes) + 1
+
+
+def test_a_founder_may_keep_its_identity_apart_and_take_one_role_only():
+    node = key_of("node of the first").public
+    members = (replace(GENESIS.members[0], key=node, roles=int(Role.PROVIDER)), *GENESIS.members[1:])
+    genesis = replace(GENESIS, members=members, protocol=1)
+    assert genesis_from_json(genesis_to_json(genesis)) == genesis
+    assert node in genesis.committee.members
+    assert members[0].org not in genesis.committee.members
+    plain = json.loads(genesis_to_json(GENESIS))["members"][0]
+    assert plain.keys() == {"org", "name", "addresses", "balance"}, "what is as usual is not written"
 
 
 def test_founders_tokens_and_seats_are_in_the_first_state():
@@ -98,6 +113,17 @@ MEMBERS = member()
         (edited(parameters={"colour": 1}), "colour"),
         (edited(parameters={"founder_reputation": 1_000_001}), "founder_reputation"),
         (edited(parameters=[]), "not a genesis"),
+        (edited(parameters={"requests_open_max": 1}), "requests_per_member_max"),
+        (edited(protocol=0), "protocol"),
+        (edited(protocol="new"), "protocol"),
+        (edited(members=member(key=MEMBERS[0]["org"])), "leave it out"),
+        (edited(members=member(key=MEMBERS[1]["org"])), "another founder"),
+        (edited(members=member(key="aa")), "1 bytes"),
+        (edited(members=member(key=7)), "not a genesis"),
+        (edited(members=member(roles=["king"])), "king"),
+        (edited(members=member(roles="provider")), "roles"),
+        (edited(members=member(roles=[])), "none"),
+        (edited(members=[{**each, "roles": ["observer"]} for each in MEMBERS]), "nobody would vote"),
     ],
 )
 def test_a_file_that_founds_nothing_says_why(text: str, named: str):
