@@ -47,7 +47,10 @@ NEW_WORK = (PublishRequest, JoinRequest)
 
 @dataclass(frozen=True, slots=True)
 class ConsensusStatus:
-    """Where the node stands in the agreement on the height after its head."""
+    """Where the node stands in the agreement on the height after its head.
+
+    `votes`: it may sign in that height. A node that lost its vote journal sits out heights it may have voted in.
+    """
 
     height: int
     view: int
@@ -56,6 +59,7 @@ class ConsensusStatus:
     seconds_in_height: float
     synced: bool
     syncing_to: int | None
+    votes: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +219,7 @@ class NodeServices:
             # One height is always on its way; more than that is behind.
             synced=behind <= 1,
             syncing_to=self.chain.height + behind if behind > 1 else None,
+            votes=machine.setup.may_vote,
         )
 
     def subscribe(self, topics: frozenset[str]) -> AbstractAsyncContextManager[Subscription]:

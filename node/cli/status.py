@@ -37,6 +37,8 @@ def _status_lines(answer: dict[str, Any]) -> dict[str, object]:
     }
     if not consensus["synced"]:
         lines["catching up to"] = consensus["syncing_to"]
+    elif node["seated"] and not consensus["votes"]:
+        lines["votes"] = "not yet: its vote journal was lost, and it might contradict itself at this height"
     if league["warnings"]:
         lines["warning"] = tuple(league["warnings"])
     if answer["ballots"]:

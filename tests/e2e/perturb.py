@@ -314,13 +314,13 @@ class Perturber:
         return took
 
     def _back(self, moment: float) -> float:
-        """Until every node that should run is ready and at least where the league was at `moment`."""
-        league = self.league
+        """Until every node that should run is ready, votes, and is at least where the league was at `moment`."""
+        league, loaded = self.league, self.loaded
         goal = league.height()
         for node in league.honest:
             if node.standing.dead or node.standing.frozen:
                 continue
-            league.wait(lambda each=node: _is_back(league, each, goal), f"{node.name} is ready again", READY_S)  # type: ignore[misc]
+            league.wait(lambda each=node: _is_back(each, goal, loaded), f"{node.name} is ready again", READY_S)  # type: ignore[misc]
         took = time.monotonic() - moment
         league.slow_again()
         return took
@@ -370,9 +370,11 @@ def _start(nodes: Sequence[RunNode]) -> None:
         node.start()
 
 
-def _is_back(league: RunLeague, node: RunNode, goal: int) -> bool:
+def _is_back(node: RunNode, goal: int, loaded: bool) -> bool:
     try:
-        health = node.ask("health")
+        status = node.ask("status")
     except (Silence, RpcError):
         return False
-    return bool(health["ready"]) and int(health["head"]["height"]) >= goal
+    # One that lost its journal is no help until it is sure that it contradicts nothing it may have said.
+    votes = bool(status["consensus"]["votes"]) or not loaded
+    return bool(status["ready"]) and votes and int(status["head"]["height"]) >= goal

@@ -53,6 +53,7 @@ class FakeConsensus:
     seconds_in_height: float = 0.0
     synced: bool = True
     syncing_to: int | None = None
+    votes: bool = True
 
 
 @dataclass
