@@ -5,11 +5,15 @@ from dataclasses import replace
 from ledger.certificates import check_equivocation
 from ledger.entries import ELECTION, Account, Election, Standing, account_key, standing_key
 from ledger.errors import InvalidCertificate, InvalidTransaction
-from ledger.keyring import org_of
+from ledger.league_entries import KeyOwner, key_owner_key
 from ledger.rewards import deposit, withdraw
 from ledger.state import BlockContext, State
 from ledger.transactions import ReportEquivocation
 from ledger.types import MICRO, OrgId
+
+# How old a crime may be. As far as a light client skips: so long a signature of a committee must have its price, and
+# older ones a thief of a key that was given up long ago cannot make up either.
+EVIDENCE_HEIGHTS_MAX = 100_000
 
 
 def punish(state: State, context: BlockContext, body: ReportEquivocation) -> None:
@@ -18,13 +22,17 @@ def punish(state: State, context: BlockContext, body: ReportEquivocation) -> Non
         key = check_equivocation(context.chain_id, body.evidence)
     except InvalidCertificate as error:
         raise InvalidTransaction("evidence", str(error)) from None
-    guilty = org_of(state, key)
-    standing = None if guilty is None else state.get(Standing, standing_key(guilty))
-    if guilty is None or standing is None:
+    owner = state.get(KeyOwner, key_owner_key(key))
+    if owner is None:
         raise InvalidTransaction("evidence", f"{key.hex()[:16]} is no key of a member")
+    guilty = OrgId(owner.org)
+    standing = state.need(Standing, standing_key(guilty))
     height = body.evidence.first.subject.height
-    if not standing.punished_height < height <= context.height:
-        wanted = f"above {standing.punished_height} and at most {context.height}"
+    # What is signed with a key after it was given up is a thief's, and costs its owner nothing.
+    latest = min(context.height, owner.until_height or context.height)
+    earliest = max(standing.punished_height + 1, context.height - EVIDENCE_HEIGHTS_MAX)
+    if not earliest <= height <= latest:
+        wanted = f"of {earliest} to {latest}" if earliest <= latest else "none: its key was given up before"
         raise InvalidTransaction("evidence", f"evidence of height {height}, want one {wanted}")
     election = state.need(Election, ELECTION)
     jailed = max(standing.jailed_until_epoch, election.epoch + 1 + context.parameters.jail_epochs)

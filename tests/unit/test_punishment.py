@@ -2,6 +2,7 @@
 
 import pytest
 
+from ledger import punishment
 from ledger.entries import Seat
 from ledger.motions import Pardon
 from ledger.statements import LeaveLeague, OpenBallot
@@ -53,11 +54,32 @@ def test_a_crime_under_a_key_that_was_given_up_hits_its_owner():
     assert alice.node.public not in league.chain.committee().members
 
 
+def test_what_a_thief_signs_with_a_key_that_was_given_up_costs_its_owner_nothing():
+    league = League(4)
+    alice = Factory("factory 0", league.keys[0], league.keys[0])
+    league.commit()
+    stolen = alice.rotate(league)
+    league.commit()
+    assert league.refusal(league.keys[1], league.equivocation(stolen, height=3)) == "evidence"
+    assert standing(league, alice.org).reputation > 0
+
+
+def test_crimes_older_than_any_proof_that_rests_on_them_are_forgotten(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(punishment, "EVIDENCE_HEIGHTS_MAX", 3)
+    league = League(4)
+    guilty = league.keys[0]
+    for _ in range(6):
+        league.commit()
+    assert league.refusal(league.keys[1], league.equivocation(guilty, height=3)) == "evidence"
+    league.say((league.keys[1], league.equivocation(guilty, height=4)))
+    assert standing(league, guilty.org).reputation == 0
+
+
 def test_who_has_left_is_punished_too_and_comes_back_to_it():
     league = League(5)
     eve = let_in(league, factory("eve"))
     league.say((eve.node, LeaveLeague(eve.org)))
-    league.say((league.keys[0], league.equivocation(eve.node)))
+    league.say((league.keys[0], league.equivocation(eve.node, height=league.chain.height)))
     assert standing(league, eve.org).punished_height == league.chain.height
     jailed = standing(league, eve.org).jailed_until_epoch
     let_in(league, eve)
