@@ -200,3 +200,27 @@ async def test_another_chain_of_the_same_members_is_refused():
         await wait_until(lambda: last_error(alice) and last_error(bob))
         assert not connected(alice, bob.me)
         assert not connected(bob, alice.me)
+
+
+@pytest.mark.trio
+async def test_a_member_that_is_dropped_and_let_in_again_is_heard_though_the_other_kept_its_end():
+    async with league("libp2p", "alice", "bob") as (alice, bob):
+        for number in range(3):
+            assert alice.post(bob.me, b"before %d" % number)
+            assert await bob.incoming.receive() == (alice.me, b"before %d" % number)
+            assert bob.post(alice.me, b"before %d" % number)
+            assert await alice.incoming.receive() == (bob.me, b"before %d" % number)
+        # Alice's ledger says that bob left and came back; bob never dropped alice.
+        alice.set_members({})
+        await wait_until(lambda: not connected(bob, alice.me))
+        alice.set_members({alice.me: (), bob.me: bob.listening})
+        await all_connected([alice, bob])
+        with trio.fail_after(10):
+            for number in range(3):
+                for sender, receiver in ((alice, bob), (bob, alice)):
+                    assert sender.post(receiver.me, b"after %d" % number)
+                    heard = await receiver.incoming.receive()
+                    # What bob had no acknowledgement of before the drop, he sends again.
+                    while heard[1].startswith(b"before"):
+                        heard = await receiver.incoming.receive()
+                    assert heard == (sender.me, b"after %d" % number)

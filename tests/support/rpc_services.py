@@ -156,7 +156,7 @@ class LoneServices:
         block = trial.block(view=0)
         committee = self.chain.committee()
         subject = Subject(block.height, committee.hash, 0, VoteKind.FINALIZE, block.id)
-        keys = sorted([ALICE, BOB], key=lambda key: key.org)
+        keys = sorted((key for key in (ALICE, BOB) if key.public in committee.members), key=lambda key: key.public)
         certificate = certify([cast(key, self.chain.chain_id, subject) for key in keys])
         self.chain.append(FinalBlock(block, certificate))
         self.pending.clear()

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ledger.errors import CorruptStore, StoreFull, StoreLocked, StoreOfAnotherVersion
-from node.daemon import EXIT_BROKEN, EXIT_CONFIGURATION, _explain
+from ledger.errors import CorruptStore, StoreFull, StoreLocked, StoreOfAnotherVersion, UnknownProtocol
+from node.daemon import EXIT_BROKEN, EXIT_CONFIGURATION, EXIT_OUTDATED, _explain
 from node.start_errors import BadStart
 
 
@@ -20,6 +20,7 @@ from node.start_errors import BadStart
             OSError(errno.EADDRINUSE, "cannot listen on /ip4/127.0.0.1/tcp/4001: Address already in use"),
             EXIT_CONFIGURATION,
         ),
+        (UnknownProtocol(9, 1_200, 2), EXIT_OUTDATED),
         (StoreFull("no room"), EXIT_BROKEN),
         (CorruptStore("damaged"), EXIT_BROKEN),
         (OSError(errno.EIO, "the disk fails"), EXIT_BROKEN),
