@@ -18,6 +18,7 @@ from consensus.effects import (
     CLOCK_TIMER,
     DEADLINE_TIMER,
     RESEND_TIMER,
+    REST_TIMER,
     STATUS_TIMER,
     VIEW_TIMER,
     CancelTimer,
@@ -248,9 +249,11 @@ class Replica:
             self._look_at_deadlines()
         elif name == CLOCK_TIMER:
             self._try_ready()
-        elif name == CATCHUP_TIMER:
-            self._ask_blocks()
-        elif name == APPEND_TIMER:
+        elif name == REST_TIMER:
+            self.intake.rested(now_ms)
+            self._time_rests()
+            self._wake()
+        elif name in (CATCHUP_TIMER, APPEND_TIMER):
             self._append_caught_up()
         elif name == STATUS_TIMER:
             self._status(None)
@@ -433,6 +436,7 @@ class Replica:
         for transaction, reason in self.intake.new_head(just_final, self._now):
             self._arrived.pop(transaction.id, None)
             self._effects.append(Dropped(transaction, reason))
+        self._time_rests()
         self._skip_refused_duty()
         self._tell(Started())
         self._look_at_state()
@@ -449,7 +453,7 @@ class Replica:
         """While a snapshot is fetched no blocks are asked for."""
         self._begin(now_ms)
         self._catchup.paused = paused
-        self._ask_blocks()
+        self._append_caught_up()
         return self._end()
 
     def rebase(self, now_ms: int) -> list[Effect]:
@@ -461,8 +465,14 @@ class Replica:
         self._previous = None
         self._begin_height(())
         self._status(None)
-        self._ask_blocks()
+        # What was fetched above that head before may be the next block already.
+        self._append_caught_up()
         return self._end()
+
+    def _time_rests(self) -> None:
+        rest_ms = self.intake.rest_ms(self._now)
+        if rest_ms is not None:
+            self._effects.append(SetTimer(REST_TIMER, rest_ms))
 
     def _halt(self, reason: str) -> None:
         self.halted = reason
