@@ -26,6 +26,7 @@ from tests.support.processes import (
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
 
+ANCHOR = {"period": 1, "record_count": 1, "root": "00" * 32, "begins": 1, "ends": 2}
 NAMES = ("alice", "bob", "carol", "dave", "mallory")
 
 
@@ -162,11 +163,26 @@ def test_a_parameter_changes_by_vote_at_its_height(league: DevLeague) -> None:
     assert bob.call("parameters")["parameters"]["reward_min"] == 2
 
 
+def test_an_observer_follows_and_says_its_own_but_has_no_voice(league: DevLeague) -> None:
+    dave, alice = node_of(league, "dave"), node_of(league, "alice")
+    ballot = say(alice, "members", "roles", "dave", "observer")["ballot"]
+    support(league, ballot, "bob", "carol", "mallory", "erin")
+    wait(league, lambda: place(dave)["roles"] == ["observer"], "dave has seen it")
+    assert not place(dave)["seated"]
+    motion = {"kind": "expel", "org": alice.org.hex(), "reason": "no reason"}
+    assert refusal(lambda: dave.call("send", body={"kind": "open_ballot", "motion": motion})) == "role"
+    assert refusal(lambda: dave.call("send", body={"kind": "anchor_records", **ANCHOR})) == "role"
+    assert dave.call("status")["ballots"] == []
+    transfer(dave, alice)
+    wait_agreed(league)
+    assert dave.call("health")["ready"]
+
+
 def test_one_is_expelled_by_vote_and_knows_it(league: DevLeague) -> None:
     mallory, alice = node_of(league, "mallory"), node_of(league, "alice")
     ballot = say(alice, "members", "expel", "mallory", "--reason", "sells our models")["ballot"]
     assert refusal(lambda: mallory.call("send", body={"kind": "support", "ballot": ballot})) == "accused"
-    support(league, ballot, "bob", "carol", "dave")
+    support(league, ballot, "bob", "carol")
     assert alice.call("member", org=mallory.org.hex())["status"] == "former"
     # It has voted on the block that put it out, and takes part no more; its local interface answers and says why.
     wait(league, lambda: place(mallory)["standing"] == "expelled", "mallory has seen it")
