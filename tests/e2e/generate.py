@@ -18,11 +18,11 @@ _LIES = [kind for kind in BYZANTINE if kind not in ("withhold-blobs", "false-agg
 def manifest_text(seed: int) -> str:
     """TOML of a manifest that `manifest.parse_manifest` takes."""
     rng = random.Random(seed)
-    nodes = rng.choice((4, 4, 5, 7))
+    # Beside one that lies there is room for another fault in a league of seven only.
+    lied = rng.random() < 0.3
+    nodes = 7 if lied else rng.choice((4, 4, 5, 7))
     faults = (nodes - 1) // 3
-    liar = rng.choice(NAMES[1:nodes]) if rng.random() < 0.3 else ""
-    # With one that lies there is so much less room for faults of the others.
-    room = faults - bool(liar)
+    liar = rng.choice(NAMES[1:nodes]) if lied else ""
     lines = [f'title = "Drawn from seed {seed}"', f"seed = {seed}", 'network = "proxies"', "within_s = 600", ""]
     lines += ["[league]", f"nodes = {nodes}", "", "[load]", f"transfers_per_second = {rng.choice((2, 8, 20))}", ""]
     if liar:
@@ -31,15 +31,12 @@ def manifest_text(seed: int) -> str:
         if kind.startswith("equivocate"):
             lines += ["[checks]", f'may_be_convicted = ["{liar}"]', ""]
     for _ in range(rng.randint(STEPS_LEAST, STEPS_MOST)):
-        lines += ["[[step]]", *_step(rng, room, bool(liar)), ""]
+        lines += ["[[step]]", *_step(rng, faults - lied, lied), ""]
     return "\n".join(lines)
 
 
 def _step(rng: random.Random, room: int, lied: bool) -> list[str]:
     """One step's lines. `room`: how many correct nodes may fail beside the liar."""
-    if room < 1:
-        # Only what takes the whole league down, or nobody.
-        return rng.choice((['do = "power-cut"'], ['do = "wait"', 'until = "height +10"']))
     whom = rng.choice(("leader", "next-leader", "follower", "random"))
     targets = f'target = ["{whom}"]'
     if room > 1 and not lied and rng.random() < 0.4:
@@ -50,6 +47,7 @@ def _step(rng: random.Random, room: int, lied: bool) -> list[str]:
         ['do = "stop"', targets, until],
         ['do = "pause"', targets, f'until = "{LONG_S}"'],
         ['do = "power-cut"'],
+        ['do = "wait"', 'until = "height +10"'],
         ['do = "wipe"', targets],
         ['do = "journal"', targets, f'damage = "{rng.choice(("truncate", "delete", "flip"))}"'],
         ['do = "skew"', targets, f"seconds = {rng.choice((-600, -120, 120, 600))}", until],
