@@ -83,12 +83,11 @@ def test_who_slept_too_long_joins_by_a_snapshot_and_votes_again(league: DevLeagu
     *awake, erin = league.nodes
     erin.start()
     wait(league, erin.answers, "erin answers")
-    wait(league, lambda: bool(erin.call("status")["ready"]), "erin is at the head")
+    wait_agreed(league)
     held = erin.call("sync")
     assert held["first_header"] > KEPT
     assert held["first_header"] % EVERY == 0
     assert held["first_block"] == held["first_header"] + 1
-    wait_agreed(league)
     assert balance_is_proven(erin, league), "from the changes of the committee that came with the snapshot"
     # Without one of the others a quorum of four needs erin's votes.
     awake[0].stop()
@@ -104,7 +103,7 @@ def test_what_a_snapshot_led_to_is_the_ledger_after_a_restart(league: DevLeague)
     erin.kill()
     erin.start()
     wait(league, erin.answers, "erin answers")
-    wait(league, lambda: bool(erin.call("status")["ready"]), "erin is at the head")
+    wait_agreed(league)
     after = erin.call("sync")
     assert (after["first_header"], after["first_block"]) == (before["first_header"], before["first_block"])
     assert [path.name for path in erin.folder.glob("ledger*")] == [LEDGER]
@@ -119,7 +118,7 @@ def test_who_lost_its_ledger_and_finds_no_old_blocks_joins_by_a_snapshot(league:
     config.write_text(config.read_text().replace("snapshot_gap = 50", "snapshot_gap = 0"))
     dave.start()
     wait(league, dave.answers, "dave answers")
-    wait(league, lambda: bool(dave.call("status")["ready"]), "dave is at the head")
+    wait_agreed(league)
     assert dave.call("sync")["first_header"] > KEPT
     make_blocks(league.nodes[:3], 2)
     wait_agreed(league)
