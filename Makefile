@@ -16,7 +16,7 @@ INSTALLED := $(VENV)/.installed
 # A torch per worker: more than four only fill the memory.
 WORKERS_MAX ?= 4
 
-.PHONY: help setup demo test attack e2e check bench clean
+.PHONY: help setup demo test attack e2e check bench simulate clean
 
 help:  ## This list
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -55,6 +55,9 @@ check: $(INSTALLED)  ## Lint, format, types
 bench: $(INSTALLED)  ## The measurements listed in bench/README.md, one after the other
 	@sed -nE 's/^\| `bench\/([a-z_]+)\.py` .*/\1/p' bench/README.md | while read -r name; do \
 		printf '\n== bench/%s.py\n' "$$name"; $(BIN)/python -m bench.$$name </dev/null; done
+
+simulate: $(INSTALLED)  ## Whole nodes on virtual time, one league a seed, all cores; SEEDS=100000 for more
+	@$(BIN)/python -m node.simulation --seeds $(or $(SEEDS),200)
 
 clean:  ## Remove the environment and all caches; data directories of nodes stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

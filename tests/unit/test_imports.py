@@ -176,7 +176,15 @@ def test_torch_is_for_learning_and_for_processes_that_train():
     assert found <= {"node/worker.py", "node/devnet/comparing.py"}, sorted(found)
 
 
-WITHOUT_TORCH = ("node.daemon", "node.member", "node.cli.main", "node.sim", "fl.aggregate", "fl.fixed_point")
+WITHOUT_TORCH = (
+    "node.daemon",
+    "node.member",
+    "node.cli.main",
+    "node.sim",
+    "node.simulation.world",
+    "fl.aggregate",
+    "fl.fixed_point",
+)
 
 
 @pytest.mark.parametrize("module", WITHOUT_TORCH)

@@ -1,0 +1,371 @@
+"""A simulated league from its first block to the end: all faults, then healing, then everybody must agree.
+
+`run(seed)` is one run. Safety is the referee's, at every step; here is who does what when, and what must come to pass
+once nothing goes wrong any more. A failure names its seed, and the same seed is the same run to the last message.
+"""
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import structlog
+import trio
+
+from ledger.chain import Chain
+from ledger.codec import digest
+from ledger.entries import FINAL_STAGES, Request, request_key
+from ledger.genesis import Genesis, GenesisMember
+from ledger.keys import KeyPair
+from ledger.parameters import LeagueParameters
+from ledger.transactions import Transfer
+from node import journal_file
+from node.metrics import Metrics
+from node.network.memory_transport import MemoryNetwork
+from node.simulation.clients import Clients
+from node.simulation.faults import Faults, Lie, draw_faults
+from node.simulation.member import START_MS, Member
+from node.simulation.network import Weather
+from node.simulation.referee import Referee, SimulationFailed, differing_rows
+from node.simulation.scheduling import run_on_virtual_time
+from node.simulation.twins import open_twin_transports
+
+# After the last fault everything must be final everywhere within so much virtual time: three rounds tried three times
+# (20 s to train, 20 s to attest), and views that had grown long before.
+SETTLE_S = 600.0
+# Journals are written anew hundreds of times as often as in a factory, or no run would see it.
+JOURNAL_REWRITE_BYTES = 6_000
+# Virtual time between two looks at whether it is over.
+LOOK_S = 0.5
+# A transfer among members that agree, in sight of each other.
+LAST_TRANSFER_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a run saw. `settled_ms`: virtual time from healing to agreement. `trace`: equal for equal runs."""
+
+    seed: int
+    members: int
+    heights: int
+    transactions_final: int
+    refused: int
+    messages: int
+    crashes: int
+    power_cuts: int
+    disk_faults: int
+    aggregates: int
+    settled_ms: int
+    trace: str
+
+
+class World:
+    """One run. `members` organisations; faulty ones are the first of `Random(seed)`'s order."""
+
+    def __init__(self, seed: int, members: int, faults: Faults, transfers: int, requests: int, folder: Path) -> None:
+        self.faults = faults
+        self._seed = seed
+        self._transfers = transfers
+        self._requests = requests
+        self._folder = folder
+        self._rng = Random(f"world/{seed}")
+        keys = [KeyPair.from_seed(digest("sim", bytes([member]))) for member in range(members)]
+        keys.sort(key=lambda key: key.org)
+        founders = tuple(GenesisMember(key.org, f"factory {at}", (), 1_000_000) for at, key in enumerate(keys))
+        self.genesis = Genesis("simulated", START_MS, founders, LeagueParameters())
+        self.weather = Weather(faults, self._rng)
+        self.network = MemoryNetwork(self.weather.fate)
+        self.metrics = Metrics()
+        liars = self._rng.sample(keys, len(faults.lies))
+        assert len(liars) <= (members - 1) // 3, f"{len(liars)} liars among {members}: nothing holds then"
+        label = f"seed {seed}, {members} members"
+        self.referee = Referee(label, frozenset(key.public for key in liars))
+        lies = dict(zip((key.public for key in liars), faults.lies, strict=True))
+        self.members = [self._member(key, [lies[key.public]] if key.public in lies else []) for key in keys]
+        self.twins = [self._member(key, [Lie.TWINS], "-twin") for key in liars if lies[key.public] is Lie.TWINS]
+        self.clients = Clients(self.members, self.referee, self._rng)
+
+    def _member(self, key: KeyPair, lies: list[Lie], suffix: str = "") -> Member:
+        folder = self._folder / (key.public.hex()[:16] + suffix)
+        member = Member(self, key, folder, Random(f"{self._seed}/{folder.name}"), lies)
+        member.skew_ms = self._rng.randint(-self.faults.skew_ms, self.faults.skew_ms) if member.correct else 0
+        if member.correct:
+            member.disk.faults.cut_short = self.faults.cut_short
+            member.disk.faults.power = self.faults.power
+            member.disk.faults.failing = self.faults.failing_call
+        return member
+
+    def repeats(self) -> bool:
+        return self.weather.repeats()
+
+    @property
+    def correct(self) -> list[Member]:
+        return [member for member in self.members if member.correct]
+
+    @property
+    def tolerated(self) -> int:
+        """How many more members may fail at once, the liars counted."""
+        return (len(self.members) - 1) // 3 - len(self.faults.lies)
+
+    # --- one run
+
+    async def run(self) -> Report:
+        """Raises SimulationFailed, or whatever bug came up first."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._keep_time)
+            for member in self.members:
+                if member.liar is None or Lie.TWINS not in member.liar.lies:
+                    nursery.start_soon(member.live_on)
+            for twin in self.twins:
+                nursery.start_soon(self._run_twins, twin)
+            until_s = self.faults.until_ms / 1000
+            cancels = int(self._rng.random() < 0.3) if self._requests else 0
+            nursery.start_soon(self.clients.run, self._transfers, self._requests, cancels, until_s)
+            with trio.move_on_after(until_s):
+                await self._harm()
+            self._heal()
+            healed = trio.current_time()
+            await self._settle()
+            settled_ms = int((trio.current_time() - healed) * 1000)
+            self._compare()
+            await self._pay_once_more()
+            nursery.cancel_scope.cancel()
+        return self._report(settled_ms)
+
+    async def _keep_time(self) -> None:
+        while True:
+            self.referee.now_ms = int(trio.current_time() * 1000)
+            await trio.sleep(0.1)
+
+    async def _run_twins(self, second: Member) -> None:
+        first = next(member for member in self.members if member.key is second.key)
+        async with open_twin_transports(self.network, first.key.public, first._mouth, self._rng) as transports:
+            first.twin_transport, second.twin_transport = transports
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(first.live_on)
+                nursery.start_soon(second.live_on)
+
+    # --- phase one
+
+    async def _harm(self) -> None:
+        faults = self.faults
+        self.weather.slow = frozenset(
+            member.key.public for member in self._rng.sample(self.members, faults.slow_members)
+        )
+        keys = [member.key.public for member in self.members]
+        async with trio.open_nursery() as nursery:
+
+            async def every(period_ms: int, act: object) -> None:
+                assert callable(act)
+                while period_ms:
+                    await trio.sleep(self._rng.uniform(0.5, 1.5) * period_ms / 1000)
+                    act()
+
+            nursery.start_soon(every, faults.partition_every_ms, lambda: self.weather.change(self.network, keys))
+            nursery.start_soon(every, faults.crash_every_ms, lambda: nursery.start_soon(self._crash_one))
+            nursery.start_soon(every, faults.full_every_ms, lambda: nursery.start_soon(self._fill_a_disk))
+            await trio.sleep_forever()
+
+    async def _crash_one(self) -> None:
+        """A process or its machine ends; while it is down, its disk may suffer more than a crash does."""
+        faults, rng = self.faults, self._rng
+        member = self._whom_to_crash()
+        if member.alive is None:
+            return
+        down_s = rng.uniform(*faults.down_ms) / 1000
+        member.crash(rng.random() < faults.power, down_s)
+        if sum(each.forgetful for each in self.correct) >= self.tolerated:
+            return
+        chance = rng.random()
+        if chance < faults.wiped:
+            member.wipe()
+        elif chance < faults.wiped + faults.journal_lost:
+            member.lose_journal()
+        elif rng.random() < faults.rot and member.disk.length("journal"):
+            length = member.disk.length("journal")
+            # Mostly where the newest votes are: of old heights nobody asks any more.
+            member.rot_journal(rng.randrange(max(0, length - 60) if rng.random() < 0.8 else 0, length))
+
+    def _whom_to_crash(self) -> Member:
+        """Mostly in the midst of a height, its leader before others: at rest there is nothing to be forgotten."""
+        machines = [(member, member.alive.driver.replica.machine) for member in self.correct if member.alive]
+        busy = [(member, machine) for member, machine in machines if machine.active]
+        leading = [member for member, machine in busy if machine.leader(machine.view) == member.key.public]
+        chance = self._rng.random()
+        if leading and chance < 0.4:
+            return self._rng.choice(leading)
+        if busy and chance < 0.8:
+            return self._rng.choice(busy)[0]
+        return self._rng.choice(self.correct)
+
+    async def _fill_a_disk(self) -> None:
+        member = self._rng.choice(self.correct)
+        member.disk.faults.full = True
+        await trio.sleep(self._rng.uniform(0.3, 1.0) * self.faults.full_ms / 1000)
+        member.disk.faults.full = False
+
+    # --- phase two
+
+    def _heal(self) -> None:
+        """Nothing goes wrong any more, but that the faulty stay faulty; some may be gone for good."""
+        self.weather.clear(self.network)
+        for member in self.correct:
+            member.disk.faults.cut_short = member.disk.faults.failing = 0.0
+            member.disk.faults.full = False
+            member.down_s = 0.5
+        if self.faults.dead_at_end:
+            remembering = [member for member in self.correct if not member.forgetful]
+            # Who may not vote yet is a loss too until the others have gone on.
+            spare = self.tolerated - sum(member.forgetful for member in self.correct)
+            for member in self._rng.sample(remembering, max(0, spare)):
+                member.stays_down = True
+                member.crash(False, 0.5)
+
+    @property
+    def _core(self) -> list[Member]:
+        """Correct members that are there to the end."""
+        return [member for member in self.correct if not member.stays_down]
+
+    async def _settle(self) -> None:
+        """Wait until everything that was asked for is final, or refused with a reason, at everybody in the core."""
+        with trio.move_on_after(SETTLE_S):
+            while not self._is_settled():
+                await trio.sleep(LOOK_S)
+            return
+        self.referee.fail(f"not settled {SETTLE_S:.0f} s after healing: {self._what_is_open()}")
+
+    def _is_settled(self) -> bool:
+        return not self._what_is_open()
+
+    def _what_is_open(self) -> str:
+        chains = self._chains()
+        if len(chains) < len(self._core):
+            return f"{len(self._core) - len(chains)} members do not come up"
+        if len({(chain.height, chain.head_id) for chain in chains}) > 1:
+            return f"heights {sorted(chain.height for chain in chains)}"
+        core = set(map(id, self._core))
+        waiting = [key for key, (member, _) in self.clients.promised.items() if id(member) in core]
+        if waiting:
+            return f"{len(waiting)} statements of clients are neither final nor refused"
+        stages = [request.stage for _, request in chains[0].scan(Request, request_key(b""))]
+        if any(stage not in FINAL_STAGES for stage in stages):
+            return f"requests are {', '.join(stage.name for stage in stages)}"
+        return ""
+
+    def _chains(self) -> list[Chain]:
+        return [member.alive.chain for member in self._core if member.alive is not None]
+
+    def _compare(self) -> None:
+        """Byte for byte, but for which certificate a member happens to hold (S11)."""
+        chains = self._chains()
+        for chain in chains[1:]:
+            rows = differing_rows(chains[0], chain)
+            if rows:
+                self.referee.fail(f"S11: members differ in {len(rows)} rows of the store, {rows[0]} among them")
+        for member in self._core:
+            life = member.alive
+            if life is not None:
+                for blob in life.blobs.store:
+                    life.blobs.store.read(blob)
+        never_down = {id(member) for member in self._core if not member.crashes}
+        for transaction_id in self.clients.refused & self.clients.taken.keys():
+            member = self.clients.taken[transaction_id]
+            if id(member) in never_down and self._was_gentle:
+                self.referee.fail("a statement was lost though its node never crashed")
+
+    @property
+    def _was_gentle(self) -> bool:
+        """No crash can have taken what a node had accepted."""
+        faults = self.faults
+        return not (faults.cut_short or faults.failing_call or faults.full_every_ms or faults.lies)
+
+    async def _pay_once_more(self) -> None:
+        """The league is not only at rest, it works."""
+        core = self._core
+        paid = self.clients.say(core[0], Transfer(core[-1].key.org, 1, "last"))
+        if paid is None:
+            self.referee.fail("a settled league refuses a transfer")
+        with trio.move_on_after(LAST_TRANSFER_S):
+            while not all(chain.find_transaction(paid.id) for chain in self._chains()):
+                await trio.sleep(LOOK_S)
+            return
+        self.referee.fail(f"a settled league does not make a transfer final within {LAST_TRANSFER_S:.0f} s")
+
+    def _report(self, settled_ms: int) -> Report:
+        return Report(
+            seed=self._seed,
+            members=len(self.members),
+            heights=self.referee.heights,
+            transactions_final=len(self.referee.final),
+            refused=len(self.clients.refused),
+            messages=self.weather.messages,
+            crashes=sum(member.crashes for member in self.members),
+            power_cuts=sum(member.disk.power_cuts for member in self.members),
+            disk_faults=sum(member.disk.faults_met for member in self.members),
+            aggregates=len(self.referee.aggregates),
+            settled_ms=settled_ms,
+            trace=self.referee.trace,
+        )
+
+
+def run(
+    seed: int, members: int | None = None, faults: Faults | None = None, transfers: int = 12, requests: int = 1
+) -> Report:
+    """One simulated league; the seed draws what is not given. Raises SimulationFailed, naming the seed."""
+    drawn = drawn_size(seed) if members is None else members
+    weather = draw_faults(seed, drawn) if faults is None else faults
+    with _quiet(), _short_journals(), _scratch_folder() as folder:
+        world = World(seed, drawn, weather, transfers, requests if drawn > 1 else 0, folder)
+        try:
+            return run_on_virtual_time(world.run, seed)
+        except BaseException as error:
+            if world.referee.failure is not None:
+                raise world.referee.failure from None
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            raise SimulationFailed(f"seed {seed}, {drawn} members: a bug came up: {error!r}") from error
+
+
+def drawn_size(seed: int) -> int:
+    """How many members a seed's league has: leagues of four are the least that bear a fault, and the most common."""
+    return Random(f"size/{seed}").choice((1, 2, 3, 4, 4, 4, 4, 5, 6, 7))
+
+
+@contextmanager
+def _scratch_folder() -> Iterator[Path]:
+    """For blobs: in memory where the system has such a folder, for nothing here outlives the run."""
+    memory = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(prefix="hanse-simulation-", dir=memory if memory.is_dir() else None))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _short_journals() -> Iterator[None]:
+    before, journal_file.REWRITE_BYTES = journal_file.REWRITE_BYTES, JOURNAL_REWRITE_BYTES
+    try:
+        yield
+    finally:
+        journal_file.REWRITE_BYTES = before
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """A simulated league has nobody who reads its log."""
+    before, known = structlog.get_config(), structlog.is_configured()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+        if known:
+            structlog.configure(**before)
+        else:
+            structlog.reset_defaults()

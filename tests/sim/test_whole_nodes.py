@@ -1,0 +1,69 @@
+"""Whole nodes on virtual time: driver, gossip, catch-up, blobs, attesting and aggregation over a disk that forgets.
+
+Each seed is a league under everything at once that `draw_faults` gives it; then it heals, and everybody must agree.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from node.simulation.faults import Faults, Lie, draw_faults
+from node.simulation.referee import SimulationFailed
+from node.simulation.world import run
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_whatever_goes_wrong_members_agree_and_go_on(seed: int) -> None:
+    report = run(seed)
+    assert report.heights > 2
+
+
+@pytest.mark.parametrize("members", [1, 2, 3, 4, 5, 7])
+def test_a_calm_league_finishes_its_request_and_everything_that_was_said(members: int) -> None:
+    report = run(members, members, Faults(until_ms=5_000), transfers=10)
+    assert report.transactions_final >= 11
+    assert (report.crashes, report.disk_faults, report.refused) == (0, 0, 0)
+    assert report.aggregates == (3 if members > 1 else 0), "a league of one has nobody to train for it"
+
+
+@pytest.mark.parametrize("lie", list(Lie), ids=lambda lie: lie.name.lower())
+def test_one_faulty_member_in_four_changes_nothing(lie: Lie) -> None:
+    weather = Faults(loss=0.05, delay_ms=(1, 100), crash_every_ms=5_000, until_ms=10_000, lies=(lie,))
+    report = run(11, 4, weather)
+    assert report.aggregates >= 3, "its lies cost no round"
+
+
+def test_the_same_seed_is_the_same_run_in_another_process() -> None:
+    """Sets of bytes are ordered anew in every process: nothing may depend on that."""
+    code = "from node.simulation.world import run; print(run(29))"
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=REPOSITORY,
+            env={"PYTHONHASHSEED": str(hash_seed)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        for hash_seed in (1, 2)
+    }
+    assert printed == {str(run(29))}
+
+
+def test_another_seed_is_another_run() -> None:
+    assert run(3, 4, draw_faults(3, 4)).trace != run(4, 4, draw_faults(3, 4)).trace
+
+
+def test_more_liars_than_can_be_borne_are_refused() -> None:
+    with pytest.raises(AssertionError, match="2 liars among 4"):
+        run(1, 4, Faults(lies=(Lie.GARBAGE, Lie.TWINS)))
+
+
+def test_a_failure_names_its_seed_its_time_and_what_broke(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.simulation.referee.supply", lambda state: 0)
+    with pytest.raises(SimulationFailed, match=r"^seed 7, 4 members, \d+ ms: S16"):
+        run(7, 4, Faults(until_ms=2_000))
