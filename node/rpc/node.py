@@ -164,9 +164,7 @@ class Node:
         if len(text) == 64:
             return OrgId(unhex(text))
         if text.startswith("12D3Koo"):
-            key = key_of_peer_id(text)
-            # A key that no member signs with may be that of an organisation which keeps only one.
-            return self.chain.org_of(key) or OrgId(key)
+            return self._org_of_key(key_of_peer_id(text))
         # The ledger gives a name once: to a member, to who waits to be one, or to who was one.
         bearers = [org for org, member in self.chain.scan(Member, MEMBERS) if member.name == text]
         bearers += [org for org, candidate in self.chain.scan(Candidate, CANDIDATES) if candidate.name == text]
@@ -176,6 +174,14 @@ class Node:
             found = f"{len(bearers)} organisations have the name" if bearers else "no member has the name"
             raise ValueError(f"{found} {text[:64]!r}; want 64 hex digits, a peer id 12D3Koo..., a unique name or 'me'")
         return OrgId(bearers[0])
+
+    def _org_of_key(self, key: NodeKey) -> OrgId:
+        org = self.chain.org_of(key)
+        if org is not None:
+            return org
+        waiting = (OrgId(each) for each, candidate in self.chain.scan(Candidate, CANDIDATES) if candidate.key == key)
+        # A key that is nobody's may be that of an organisation which keeps only one.
+        return next(waiting, OrgId(key))
 
     def name_of(self, org: bytes) -> str | None:
         """The name of who is a member or was one; None for anybody else."""
