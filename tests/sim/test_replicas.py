@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from consensus.journal import JournalRecord, OwnVote
-from ledger import chain, execution, requests
+from ledger import chain, execution, rounds
 from ledger.rewards import deposit
 from node.sim import Faults, SimNode, Simulation, SimulationFailed, run
 
@@ -108,7 +108,7 @@ def test_a_reward_that_does_not_leave_the_escrow_is_noticed(monkeypatch: pytest.
     def pay_twice(state: Any, org: Any, amount: int) -> None:
         deposit(state, org, 2 * amount)
 
-    monkeypatch.setattr(requests, "deposit", pay_twice)
+    monkeypatch.setattr(rounds, "deposit", pay_twice)
     assert "tokens appeared" in noticed(1, lambda seed: run(seed, faults=CALM, transfers=3))
 
 
