@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from consensus.messages import VoteMessage, parse_message
 from consensus.replica import Replica, ReplicaSettings
@@ -13,6 +14,7 @@ from ledger.chain import Chain
 from ledger.errors import InvalidTransaction, StoreFull
 from ledger.memory_store import MemoryStore
 from ledger.transactions import Transfer
+from ledger.types import Hash32
 from node.journal_file import JournalFile
 from node.metrics import Metrics
 from node.replica import ReplicaDriver, now_ms
@@ -135,3 +137,26 @@ async def test_an_operator_hears_once_that_the_clock_is_off(tmp_path, caplog):
         node.driver._mind_the_clock(block_at(now_ms() + 60_000))
     (record,) = caplog.records
     assert "behind the league's blocks" in record.getMessage()
+
+
+@pytest.mark.trio
+async def test_who_waits_when_the_node_changes_its_key_is_told_to_ask_again(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    told: list[str] = []
+
+    async def wait(transaction_id: Hash32) -> None:
+        try:
+            await node.driver.wait_final(transaction_id)
+        except InvalidTransaction as refused:
+            told.append(refused.code)
+
+    async with trio.open_nursery() as waiting:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(node.driver.run)
+            own = node.driver.submit_own(Transfer(node.other.org, 1, ""))
+            waiting.start_soon(wait, own.id)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        node.driver.close()
+        waiting.start_soon(wait, own.id)
+    assert told == ["starting", "starting"]
