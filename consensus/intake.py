@@ -33,6 +33,11 @@ SIGNATURES_KEPT_MAX = 40_000
 # sent again.
 PARKED_MAX = 1_024
 PARKED_HEIGHTS = 8
+# Who has so many transactions in a block rests before its next ones are put in: one that submits without end would
+# have block follow block, and all others would wait for the one in work first. 32 a block and two blocks a second are
+# more than an organisation may store (`quota`).
+BLOCK_SHARE_MAX = 16
+REST_MS = 500
 # What a block takes beside transactions: its header, what shows that views failed, aggregates. More only when it must.
 BLOCK_MARGIN_BYTES = 512 * 1024
 # Header, lists around the transactions, and aggregates that became due by what the block itself says.
@@ -71,6 +76,7 @@ class Intake:
         self._parked: OrderedDict[Hash32, tuple[Transaction, int]] = OrderedDict()
         self._trial = self._fresh_trial(now_ms)
         self._runnable = 0
+        self._rests_until: dict[NodeKey, int] = {}
 
     @property
     def has_runnable(self) -> bool:
@@ -142,8 +148,27 @@ class Intake:
         room = BLOCK_BYTES_MAX - max(BLOCK_MARGIN_BYTES, taken_bytes + BLOCK_HEADER_BYTES)
         state = self._chain.state()
         # One place stays free for each aggregate, which is not in the pool.
+        resting = self._rests_until.keys()
         count = BLOCK_TRANSACTIONS_MAX - REQUESTS_OPEN_LIMIT
-        return self.pool.ready(lambda org: next_nonce(state, org), room, count)
+        return self.pool.ready(lambda org: next_nonce(state, org), room, count, resting)
+
+    def rest_ms(self, now_ms: int) -> int | None:
+        """How long until somebody who rests has rested enough; None when nobody rests."""
+        ends = min(self._rests_until.values(), default=None)
+        return None if ends is None else max(0, ends - now_ms)
+
+    def rested(self, now_ms: int) -> None:
+        """Time has passed: who has rested enough is looked at again."""
+        for sender in [each for each, ends in self._rests_until.items() if ends <= now_ms]:
+            del self._rests_until[sender]
+            for each, _ in self._run(sender):
+                self._park(each)
+
+    def _begin_rests(self, final: Sequence[Transaction], now_ms: int) -> None:
+        self._rests_until = {sender: ends for sender, ends in self._rests_until.items() if ends > now_ms}
+        for sender, count in Counter(NodeKey(each.sender) for each in final).items():
+            if count >= BLOCK_SHARE_MAX:
+                self._rests_until[sender] = now_ms + REST_MS
 
     def refused(self, refused: Sequence[tuple[Transaction, InvalidTransaction]]) -> None:
         """Transactions that a block in the making did not accept: the trial's clock was behind."""
@@ -167,6 +192,7 @@ class Intake:
             self._parked.pop(each.id, None)
         parked, self._parked = self._parked, OrderedDict()
         self._trial = self._fresh_trial(now_ms)
+        self._begin_rests(counted, now_ms)
         for transaction, height in parked.values():
             if self._chain.height - height > PARKED_HEIGHTS:
                 dropped.append((transaction, self._reason(transaction, now_ms)))
@@ -208,6 +234,8 @@ class Intake:
 
     def _run(self, sender: NodeKey) -> list[tuple[Transaction, InvalidTransaction]]:
         """Try on the trial what of this sender the next block can take; a refusal ends its run."""
+        if sender in self._rests_until:
+            return []
         end = self._chain.next_nonce(sender) + SENDER_PER_BLOCK_MAX
         while next_nonce(self._trial.state, sender) < end:
             following = self.pool.waiting(sender, next_nonce(self._trial.state, sender))

@@ -147,6 +147,15 @@ def parse_message(data: bytes) -> Message:
     return message
 
 
+# msgpack: a list of two, then the kind as one byte.
+_GOSSIP_BEGINS = bytes((0x92, Transactions.KIND))
+
+
+def is_gossip(data: bytes) -> bool:
+    """Whether these bytes say that they are transactions: what may be lost, for whoever has it says it again."""
+    return data.startswith(_GOSSIP_BEGINS)
+
+
 def fit_blocks(blocks: Iterable[FinalBlock]) -> Blocks:
     """As many of the first `blocks` as one message holds: at least one if there is one."""
     fitting: list[FinalBlock] = []

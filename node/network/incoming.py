@@ -2,7 +2,8 @@
 
 A peer that floods fills its own queue; only its own link then waits. And a peer whose messages cost too much of our
 processor without moving anything (`charge`) waits for its next turn until it has paid: turns alone would let one that
-sends what is dear to check have all of the time that the others leave between two votes.
+sends what is dear to check have all of the time that the others leave between two votes. Gossip has a share of its own
+and makes nothing wait, for votes come on the same link behind it: past the share the consumer drops it.
 """
 
 from collections import deque
@@ -33,7 +34,9 @@ class Incoming:
         self._limits = limits
         self._lanes: dict[NodeKey, _Lane] = {}
         self._budgets: dict[NodeKey, Bucket] = {}
+        self._gossip: dict[NodeKey, Bucket] = {}
         self._share = limits.processing_share
+        self._gossip_share = limits.gossip_share
         # Peers with something waiting, in the order of their next turn.
         self._turns: deque[NodeKey] = deque()
         self._some = trio.Event()
@@ -41,9 +44,13 @@ class Incoming:
 
     def share_among(self, members: int) -> None:
         """There are so many peers: each may have its part of the processor's time that is for messages."""
-        self._share = max(self._limits.processing_share / max(1, members), self._limits.processing_share_least)
+        limits = self._limits
+        self._share = max(limits.processing_share / max(1, members), limits.processing_share_least)
+        self._gossip_share = max(limits.gossip_share / max(1, members), limits.processing_share_least)
         for budget in self._budgets.values():
             budget.per_s = self._share
+        for budget in self._gossip.values():
+            budget.per_s = self._gossip_share
 
     async def put(self, org: NodeKey, message: bytes) -> None:
         """Queue a message of `org`, waiting while it has too much waiting. Once it is queued there is no checkpoint."""
@@ -60,13 +67,20 @@ class Incoming:
             lane.bytes += len(message)
             self._some.set()
 
-    def charge(self, org: NodeKey, processor_s: float) -> None:
+    def charge(self, org: NodeKey, processor_s: float, gossip: bool = False) -> None:
         """The consumer spent so much time on a message of `org` that moved nothing."""
         now = trio.current_time()
-        budget = self._budgets.get(org)
-        if budget is None:
-            budget = self._budgets[org] = Bucket(self._share, self._limits.processing_burst_s, now)
-        budget.spend(processor_s + _MESSAGE_S, now)
+        if gossip:
+            fresh = Bucket(self._gossip_share, self._limits.gossip_burst_s, now)
+            self._gossip.setdefault(org, fresh).spend(processor_s + _MESSAGE_S, now)
+        else:
+            fresh = Bucket(self._share, self._limits.processing_burst_s, now)
+            self._budgets.setdefault(org, fresh).spend(processor_s + _MESSAGE_S, now)
+
+    def takes_gossip(self, org: NodeKey) -> bool:
+        """Whether `org` has some of its share for gossip left."""
+        budget = self._gossip.get(org)
+        return budget is None or budget.wait_s(trio.current_time()) <= 0
 
     def held_s(self, org: NodeKey) -> float:
         """How long the messages of `org` will still wait for what it owes; 0 when it owes nothing."""
@@ -76,6 +90,7 @@ class Incoming:
     def forget(self, org: NodeKey) -> None:
         """Drop what a former member left."""
         self._budgets.pop(org, None)
+        self._gossip.pop(org, None)
         lane = self._lanes.get(org)
         if lane is not None:
             lane.messages.clear()

@@ -204,8 +204,11 @@ class Libp2pTransport:
     def watch_peers(self, watcher: PeerWatcher) -> None:
         self._watchers.append(watcher)
 
-    def charge(self, org: NodeKey, processor_s: float) -> None:
-        self._incoming.charge(org, processor_s)
+    def charge(self, org: NodeKey, processor_s: float, gossip: bool = False) -> None:
+        self._incoming.charge(org, processor_s, gossip)
+
+    def takes_gossip(self, org: NodeKey) -> bool:
+        return self._incoming.takes_gossip(org)
 
     def blame(self, org: NodeKey, fault: Fault, what: str) -> None:
         link = self._links.get(org)

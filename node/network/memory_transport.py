@@ -115,8 +115,11 @@ class MemoryTransport:
         """Whether it is banned here."""
         return self._conduct.banned_s(org) > 0
 
-    def charge(self, org: NodeKey, processor_s: float) -> None:
+    def charge(self, org: NodeKey, processor_s: float, gossip: bool = False) -> None:
         """Nothing: a test's time is not the processor's, and one seed must replay one run."""
+
+    def takes_gossip(self, org: NodeKey) -> bool:
+        return True
 
     def blame(self, org: NodeKey, fault: Fault, what: str) -> None:
         if org in self._members and self._conduct.blame(org, fault, what):

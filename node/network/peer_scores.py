@@ -58,11 +58,12 @@ class PeerScores(Generic[Peer]):
         self._records.move_to_end(peer)
         if len(self._records) > REMEMBERED_MAX:
             self._records.popitem(last=False)
-        before = self.score(peer, now)
-        record.points, record.noted_at = before + fault.points, now
         record.faults += 1
         if now < record.banned_until:
+            # What it had sent before it was refused; it has been paid for.
             return Verdict.NOTED
+        before = self.score(peer, now)
+        record.points, record.noted_at = before + fault.points, now
         if record.points >= limits.ban_score and may_ban:
             if now - record.banned_until > limits.bans_forgotten_s:
                 record.bans = 0

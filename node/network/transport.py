@@ -119,12 +119,16 @@ class Limits:
     incoming_messages_max: int = 64
     incoming_bytes_max: int = 8 * 2**20
 
-    # Of one processor's time, what messages that move nothing may have, shared by all members alike: votes, blocks and
-    # what clients want have the other half, whatever up to all members do. A league of many shares no finer than this.
-    processing_share: float = 0.5
+    # Of one processor's time, what messages that move nothing may have, shared by all members alike; votes, blocks and
+    # clients have the rest. A league of many shares no finer than the least.
+    processing_share: float = 0.25
     processing_share_least: float = 0.01
-    # At once: the checks of some 10,000 transactions, two full blocks' worth.
+    # At once: some hundred proposals that nobody asked for.
     processing_burst_s: float = 2.0
+    # The same for gossip: as many transactions of each member as blocks take of one (`consensus/intake.py`). At once:
+    # the checks of as many as one sender may have waiting.
+    gossip_share: float = 0.1
+    gossip_burst_s: float = 1.0
     # Reads off one connection, twice one a record of Noise: small frames cost as much as large ones. A blob at 100 MB/s
     # takes some 4,000.
     reads_per_s: float = 8000.0
@@ -269,8 +273,14 @@ class Transport(Protocol):
     def channel(self, to: NodeKey, kind: str, timeout_s: float) -> AbstractAsyncContextManager[Channel]:
         """Open a channel to a connected member within `timeout_s`; from then on `stall_s` bounds every wait."""
 
-    def charge(self, org: NodeKey, processor_s: float) -> None:
-        """A message of `org` took so much of our processor and moved nothing: past its share its next ones wait."""
+    def charge(self, org: NodeKey, processor_s: float, gossip: bool = False) -> None:
+        """A message of `org` took so much of our processor and moved nothing: past its share its next ones wait.
+
+        What `gossip` took is counted apart, and makes nothing wait: see `takes_gossip`.
+        """
+
+    def takes_gossip(self, org: NodeKey) -> bool:
+        """Whether `org` has a share left for messages that may be dropped instead."""
 
     def blame(self, org: NodeKey, fault: Fault, what: str) -> None:
         """`org` did what no correct program does; `what` says it to its operator and ours. See `peer_scores.py`."""

@@ -3,7 +3,7 @@
 import pytest
 
 from consensus import intake as intake_module
-from consensus.intake import PARKED_HEIGHTS, Intake, SignatureMemory
+from consensus.intake import BLOCK_SHARE_MAX, PARKED_HEIGHTS, REST_MS, Intake, SignatureMemory
 from ledger.errors import InvalidTransaction
 from ledger.keys import KeyPair
 from ledger.statements import ApproveMember, RegisterMember
@@ -294,3 +294,34 @@ def test_an_identity_that_says_what_only_the_node_says_is_told_at_once():
     eve = let_in(desk.league, factory("eve"))
     desk.intake.new_head([], desk.league.now)
     assert desk.refusal(desk.signed(eve.identity, 1, anchored(1))) == "key"
+
+
+def test_who_had_many_in_a_block_rests_and_the_others_do_not():
+    """Else block would follow block, and everybody else's transaction would wait for one of them first."""
+    desk = Desk()
+    many = [desk.transfer(nonce) for nonce in range(2 * BLOCK_SHARE_MAX)]
+    for each in many:
+        desk.intake.submit(each)
+    desk.block(*many[:BLOCK_SHARE_MAX])
+    assert not desk.intake.has_runnable
+    assert desk.intake.choose() == []
+    assert desk.intake.rest_ms(desk.league.now) == REST_MS
+    other = desk.transfer(0, key=desk.carol)
+    desk.intake.submit(other)
+    assert desk.intake.has_runnable
+    assert desk.intake.choose() == [other]
+    desk.intake.rested(desk.league.now + REST_MS - 1)
+    assert desk.intake.choose() == [other]
+    desk.intake.rested(desk.league.now + REST_MS)
+    assert desk.intake.rest_ms(desk.league.now) is None
+    assert len(desk.intake.choose()) == BLOCK_SHARE_MAX + 1
+
+
+def test_who_had_few_in_a_block_does_not_rest():
+    desk = Desk()
+    few = [desk.transfer(nonce) for nonce in range(BLOCK_SHARE_MAX)]
+    for each in few:
+        desk.intake.submit(each)
+    desk.block(*few[: BLOCK_SHARE_MAX - 1])
+    assert desk.intake.rest_ms(desk.league.now) is None
+    assert desk.intake.choose() == few[BLOCK_SHARE_MAX - 1 :]

@@ -34,6 +34,9 @@ def test_points_pause_first_and_ban_then():
     assert faults_until(Verdict.BANNED, scores) == 2
     assert scores.banned_s(MALLORY, 0.0) == LIMITS.ban_first_s
     assert scores.faults(MALLORY) == 5
+    for _ in range(50):
+        scores.blame(MALLORY, Fault.GARBAGE, 1.0)
+    assert scores.score(MALLORY, 1.0) == 0, "what it had sent before it was refused is paid for"
 
 
 def test_a_fault_now_and_then_fades_and_never_bans():
