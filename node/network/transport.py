@@ -127,7 +127,7 @@ class Limits:
     processing_burst_s: float = 2.0
     # The same for gossip: as many transactions of each member as blocks take of one (`consensus/intake.py`). At once:
     # the checks of as many as one sender may have waiting.
-    gossip_share: float = 0.1
+    gossip_share: float = 0.25
     gossip_burst_s: float = 1.0
     # Reads off one connection, twice one a record of Noise: small frames cost as much as large ones. A blob at 100 MB/s
     # takes some 4,000.

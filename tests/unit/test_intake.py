@@ -3,7 +3,7 @@
 import pytest
 
 from consensus import intake as intake_module
-from consensus.intake import BLOCK_SHARE_MAX, PARKED_HEIGHTS, REST_MS, Intake, SignatureMemory
+from consensus.intake import BLOCK_SHARE_MAX, PARKED_HEIGHTS, REST_MS_EACH, Intake, SignatureMemory
 from ledger.errors import InvalidTransaction
 from ledger.keys import KeyPair
 from ledger.statements import ApproveMember, RegisterMember
@@ -305,14 +305,14 @@ def test_who_had_many_in_a_block_rests_and_the_others_do_not():
     desk.block(*many[:BLOCK_SHARE_MAX])
     assert not desk.intake.has_runnable
     assert desk.intake.choose() == []
-    assert desk.intake.rest_ms(desk.league.now) == REST_MS
+    assert desk.intake.rest_ms(desk.league.now) == BLOCK_SHARE_MAX * REST_MS_EACH
     other = desk.transfer(0, key=desk.carol)
     desk.intake.submit(other)
     assert desk.intake.has_runnable
     assert desk.intake.choose() == [other]
-    desk.intake.rested(desk.league.now + REST_MS - 1)
+    desk.intake.rested(desk.league.now + BLOCK_SHARE_MAX * REST_MS_EACH - 1)
     assert desk.intake.choose() == [other]
-    desk.intake.rested(desk.league.now + REST_MS)
+    desk.intake.rested(desk.league.now + BLOCK_SHARE_MAX * REST_MS_EACH)
     assert desk.intake.rest_ms(desk.league.now) is None
     assert len(desk.intake.choose()) == BLOCK_SHARE_MAX + 1
 
