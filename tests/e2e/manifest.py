@@ -149,7 +149,9 @@ class Step:
     do: Annotated[str, Choice(tuple(WORDS_OF), "what is done")]
     target: Annotated[tuple[str, ...], WordList(NODES_MAX, 16, "names or roles")] = ()
     lose: Annotated[tuple[str, ...], WordList(3, 16, "of ledger, journal, blobs")] = ("ledger", "journal")
-    damage: Annotated[str, Choice(("truncate", "delete", "flip"), "what becomes of the journal")] = "truncate"
+    damage: Annotated[str, Choice(("truncate", "delete", "flip", "absolve"), "what becomes of the journal")] = (
+        "truncate"
+    )
     newcomer: Annotated[str, Choice(("", *NAMES), "who joins")] = ""
     seconds: Annotated[int, Whole(-86_400, 86_400, "how far the clock is ahead from now on")] = 0
     percent: Annotated[int, Whole(1, 95, "the share of time the node does not run")] = 50

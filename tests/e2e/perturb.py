@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from node.rpc.errors import RpcError
+from node.vote_memory import VOTE_FROM
 from tests.e2e import membership
 from tests.e2e.asking import Silence
 from tests.e2e.bookkeeping import Books
@@ -174,7 +175,7 @@ class Perturber:
             node.kill()
             path = node.folder / "journal"
             data = path.read_bytes()
-            if step.damage == "delete" or not data:
+            if step.damage in ("delete", "absolve") or not data:
                 path.unlink()
                 notes.append(f"{node.name}: journal of {len(data)} bytes deleted")
                 continue
@@ -185,6 +186,8 @@ class Perturber:
             else:
                 path.write_bytes(data[:at] + bytes([data[at] ^ 0xFF]) + data[at + 1 :])
                 notes.append(f"{node.name}: journal's byte {at} of {len(data)} flipped")
+        if step.damage == "absolve":
+            return lambda: self._absolve(targets)
         if step.damage == "flip":
             return lambda: self._start_or_restore(targets, notes)
         return lambda: _start(targets)
@@ -203,6 +206,17 @@ class Perturber:
             notes.append(f"{node.name} refused to run on it, with code {code}")
             node.standing.dead = True
             (node.folder / "journal").unlink()
+            node.start()
+
+    def _absolve(self, targets: list[RunNode]) -> None:
+        """What operators of a league too small for it do by agreement: let a node vote that lost its journal."""
+        for node in targets:
+            node.start()
+            self._wait_up_or_ended(node)
+            if node.ask("status")["consensus"]["votes"]:
+                raise RunFailed(f"{node.name} votes though its journal is lost")
+            node.stop()
+            (node.folder / VOTE_FROM).unlink()
             node.start()
 
     def _wait_up_or_ended(self, node: RunNode) -> None:
