@@ -38,6 +38,10 @@ def tell_block(hub: EventHub, chain: Chain, final: FinalBlock, outcome: Outcome)
     block = final.block
     header = block.header
 
+    def whose(key: bytes) -> str:
+        """The organisation that signs, or signed, with a key."""
+        return (chain.org_of(key) or key).hex()
+
     def tell(topic: str, data: Mapping[str, Any]) -> None:
         hub.publish(NodeEvent(topic, block.height, data))
 
@@ -48,20 +52,20 @@ def tell_block(hub: EventHub, chain: Chain, final: FinalBlock, outcome: Outcome)
                 "height": block.height,
                 "id": block.id.hex(),
                 "time": header.time,
-                "author": header.author.hex(),
+                "author": whose(header.author),
                 "view": header.view,
                 "transactions": len(block.transactions),
                 "state_root": header.state_root.hex(),
             },
         )
     for transaction in block.transactions:
-        kind, sender = type(transaction.body).__name__, transaction.sender.hex()
+        kind, sender = type(transaction.body).__name__, whose(transaction.sender)
         if hub.wanted("tx"):
             tell("tx", {"id": transaction.id.hex(), "kind": kind, "sender": sender, "nonce": transaction.nonce})
         if isinstance(transaction.body, AnchorRecords) and hub.wanted("anchor"):
             tell("anchor", {"org": sender, **_plain(transaction.body)})
         if isinstance(transaction.body, ReportEquivocation) and hub.wanted("evidence"):
-            tell("evidence", {"org": transaction.body.evidence.first.voter.hex(), "reporter": sender})
+            tell("evidence", {"org": whose(transaction.body.evidence.first.voter), "reporter": sender})
     for key, value in outcome.changes.items():
         if value is None:
             continue

@@ -121,7 +121,9 @@ async def _run_parts(services: NodeServices, transport: Transport, journal: Jour
         )
         services.driver = driver
         serve_admission(transport, chain, driver.submit)
-        transport.watch_peers(lambda org, up: notify("peer", {"org": org.hex(), "connected": up}))
+        transport.watch_peers(
+            lambda peer, up: notify("peer", {"org": (chain.org_of(peer) or peer).hex(), "connected": up})
+        )
         _set_gauges(metrics, services, blob_store)
         await nursery.start(driver.run)
         nursery.start_soon(members.run)

@@ -40,13 +40,12 @@ def blocks(start: int | None, limit: int, config_path: str, as_json: bool) -> No
     if as_json:
         print_json(answer)
         return
-    names = _names(config_path)
     rows = [
         (
             block["height"],
             moment(block["time"]),
             short_hash(block["id"]),
-            names.get(block["author"], short_hash(block["author"])),
+            block["author_name"] or short_hash(block["author"]),
             block["view"],
             block["transactions"],
             block["bytes"],
@@ -68,11 +67,14 @@ def block(which: str | None, config_path: str, as_json: bool) -> None:
         return
     found = answer["block"]
     header = {**found["header"], "time": moment(found["header"]["time"])}
-    counts = {"bytes": found["bytes"], "signatures": len(found["certificate"]["signatures"])}
+    counts = {
+        "leader": found["author_name"] or "-",
+        "bytes": found["bytes"],
+        "signatures": len(found["certificate"]["signatures"]),
+    }
     print_fields({name.replace("_", " "): value for name, value in {**header, **counts}.items()})
-    names = _names(config_path)
     rows = [
-        (tx["body"]["kind"], names.get(tx["sender"], short_hash(tx["sender"])), tx["nonce"], tx["id"])
+        (tx["body"]["kind"], tx["sender_name"] or short_hash(tx["sender"]), tx["nonce"], tx["id"])
         for tx in found["transactions"]
     ]
     print_table("Transactions", ("kind", "sender", "nonce", "id"), rows)
@@ -203,11 +205,6 @@ def pending(config_path: str, as_json: bool) -> None:
 def moment(milliseconds: int) -> str:
     """A block's time, for people."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(milliseconds / 1000))
-
-
-def _names(config_path: str) -> dict[str, str]:
-    """Member names by key."""
-    return {member["org"]: member["name"] for member in ask(config_path, "members", limit=100)["members"]}
 
 
 def _flat(value: object) -> str:

@@ -35,7 +35,11 @@ async def header(node: Node, *, height: Height | None = None, id: Hash | None = 
 async def block(node: Node, *, height: Height | None = None, id: Hash | None = None) -> Json:
     """A block with its transactions and its certificate, by height or id; the head when neither is given."""
     final = find_block(node, height, id)
-    return {"head": node.head(), "block": block_view(final.block, final.certificate)}
+    shown = block_view(final.block, final.certificate)
+    shown["author_name"] = node.signer(final.block.header.author)["name"]
+    for transaction, view in zip(final.block.transactions, shown["transactions"], strict=True):
+        view["sender_name"] = node.signer(transaction.sender)["name"]
+    return {"head": node.head(), "block": shown}
 
 
 async def blocks(node: Node, *, start: Height | None = None, limit: Page = 20) -> Json:
@@ -47,7 +51,11 @@ async def blocks(node: Node, *, start: Height | None = None, limit: Page = 20) -
     first = node.chain.held.first_block
     oldest = max(first, newest - limit + 1)
     found = [node.chain.block(height) for height in range(newest, oldest - 1, -1)]
-    listed = [block_summary(each) for each in found if each is not None]
+    listed = [
+        {**block_summary(each), "author_name": node.signer(each.block.header.author)["name"]}
+        for each in found
+        if each is not None
+    ]
     return {"head": node.head(), "blocks": listed, "next": oldest - 1 if oldest > first and listed else None}
 
 
