@@ -23,7 +23,7 @@ from tests.e2e.run_node import RunFailed, RunNode
 from tests.support.processes import factory
 
 LOOK_EVERY_S = 0.05
-START_S = 60.0
+START_S = 90.0
 
 
 class RunLeague:

@@ -168,7 +168,7 @@ class Manifest:
     name: str
     title: Annotated[str, Words(1, 200, "what this run shows")]
     network: Annotated[str, Choice(NETWORKS, "what lies between the nodes")] = "loopback"
-    within_s: Annotated[int, Whole(10, 3_600, "longest time for all of it, in seconds")] = 240
+    within_s: Annotated[int, Whole(10, 3_600, "longest time for all of it, in seconds")] = 480
     seed: Annotated[int, Whole(0, 2**53 - 1, "draws random targets, bytes and amounts")] = 1
     league: LeagueRules = LeagueRules()
     nodes: tuple[NodeRules, ...] = ()
@@ -228,7 +228,7 @@ class _Top:
 
     title: Annotated[str, Words(1, 200, "what this run shows")]
     network: Annotated[str, Choice(NETWORKS, "what lies between the nodes")] = "loopback"
-    within_s: Annotated[int, Whole(10, 3_600, "longest time for all of it, in seconds")] = 240
+    within_s: Annotated[int, Whole(10, 3_600, "longest time for all of it, in seconds")] = 480
     seed: Annotated[int, Whole(0, 2**53 - 1, "draws random targets, bytes and amounts")] = 1
 
 

@@ -20,7 +20,7 @@ from tests.e2e.run_node import RunFailed, RunNode
 from tests.e2e.targets import chosen, sides
 
 # A node on a busy machine is up, connected and caught up within a few seconds; so long it may take.
-READY_S = 60.0
+READY_S = 90.0
 HEIGHTS_S = 240.0
 # What was on its way when a quorum was lost may still become final.
 STALLED_BLOCKS_MAX = 1
