@@ -52,9 +52,7 @@ class Members:
     def look(self) -> None:
         """After a block that changed the members or what the league runs by, and at the start."""
         for warning in league_warnings(self._chain):
-            if warning not in self._warned:
-                self._warned.add(warning)
-                log.warning("%s", warning)
+            self._warn(warning)
         following = self._services.ring.following
         named = self._chain.key_of(self._services.org)
         if following is not None and named == following.public:
@@ -89,11 +87,17 @@ class Members:
                 # Our ledger does not show it yet: it is behind.
                 self._enter()
                 self.look()
-            elif standing.key and not self._named:
-                log.warning(
-                    "the league knows this organisation by %s; `hanse keys rotate` makes this node's key the one",
-                    peer_id(NodeKey(standing.key)),
+            elif standing.key:
+                self._warn(
+                    f"the league knows this organisation by {peer_id(NodeKey(standing.key))}, which is not this node's"
+                    " key; `hanse keys rotate` makes this node's key the one"
                 )
+
+    def _warn(self, warning: str) -> None:
+        """Once a start."""
+        if warning not in self._warned:
+            self._warned.add(warning)
+            log.warning("%s", warning)
 
     def _enter(self) -> None:
         self._inside = True

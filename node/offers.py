@@ -27,6 +27,7 @@ class Offers:
     def __init__(self, shop: Workshop) -> None:
         self._shop = shop
         self._done: set[bytes] = set()
+        self._no_provider: set[bytes] = set()
 
     def should_join(self, request_id: bytes, request: Request) -> bool:
         """Whether to call `join` now; True once only. A request that does not suit is said to be so, once."""
@@ -42,16 +43,23 @@ class Offers:
             or not shop.anchored_records()
         ):
             return False
+        if not is_provider(shop.ledger.chain, shop.me):
+            # It may become one by a vote while the request is open.
+            if request_id not in self._no_provider:
+                self._no_provider.add(request_id)
+                self._say_not_joined(request_id, "this organisation is no provider in the league")
+            return False
         self._done.add(request_id)
         refusal = self._refusal(request)
         if refusal is not None:
-            log.info("request_not_joined", request=request_id.hex()[:16], reason=refusal)
-            shop.notify("training", {"request": request_id.hex(), "event": "not_joined", "reason": refusal})
+            self._say_not_joined(request_id, refusal)
         return refusal is None
 
+    def _say_not_joined(self, request_id: bytes, reason: str) -> None:
+        log.info("request_not_joined", request=request_id.hex()[:16], reason=reason)
+        self._shop.notify("training", {"request": request_id.hex(), "event": "not_joined", "reason": reason})
+
     def _refusal(self, request: Request) -> str | None:
-        if not is_provider(self._shop.ledger.chain, self._shop.me):
-            return "this organisation is no provider in the league"
         least = self._shop.settings.price_min
         if request.terms.price < least:
             return f"price {request.terms.price}, want at least {least}"
