@@ -35,9 +35,9 @@ PARKED_MAX = 1_024
 PARKED_HEIGHTS = 8
 # Who has so many transactions in a block rests before its next ones are put in, for each of them so long: one that
 # submits without end would else have block follow block, and all others would wait for the one in work first. Each
-# costs a node a millisecond, so one sender takes a quarter of its time at most, and gets some 200 a second through.
+# costs a node a millisecond, so one sender takes a sixth of its time at most, and gets some 150 a second through.
 BLOCK_SHARE_MAX = 16
-REST_MS_EACH = 4
+REST_MS_EACH = 5
 # What a block takes beside transactions: its header, what shows that views failed, aggregates. More only when it must.
 BLOCK_MARGIN_BYTES = 512 * 1024
 # Header, lists around the transactions, and aggregates that became due by what the block itself says.

@@ -17,9 +17,9 @@ POOL_BYTES_MAX = 32 * 1024 * 1024
 # One full block of one sender, so that a burst need not be paced by who submits it.
 SENDER_COUNT_MAX = 4_096
 SENDER_BYTES_MAX = 8 * 1024 * 1024
-# Of one sender in one block: 60 ms of everybody's time. Without it one sender's thousands would
+# Of one sender in one block: 30 ms of everybody's time. Without it one sender's thousands would
 # make each block, and so each wait of the others, last for seconds.
-SENDER_PER_BLOCK_MAX = 64
+SENDER_PER_BLOCK_MAX = 32
 # Transactions of one sender overtake each other on the way; frames carry up to 512, so two frames may arrive swapped.
 NONCE_GAP_MAX = 1_024
 

@@ -153,7 +153,7 @@ def test_a_block_born_late_leaves_room_for_what_shows_that_views_failed():
     assert sum(len(encode(each)) for each in shown) > replica_module.AGGREGATE_BYTES_MAX * 50
     long = JoinRequest(bytes(32), "x", 1, tuple(Setting(f"{at}", "x" * 250) for at in range(32)))
     # Of so many senders, for a block takes only some of each.
-    senders = [key_of(f"sender {number}") for number in range(12)]
+    senders = [key_of(f"sender {number}") for number in range(24)]
     for sender in senders:
         for nonce in range(SENDER_PER_BLOCK_MAX):
             replica.intake.pool.add(sign_transaction(sender, table.genesis.chain_id, nonce, long), 0)
