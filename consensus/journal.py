@@ -10,7 +10,8 @@ from typing import ClassVar
 
 from consensus.messages import Proposal
 from ledger.blocks import Block
-from ledger.certificates import Certificate, Vote, VoteKind
+from ledger.certificates import Certificate, Vote, VoteKind, contradicts
+from ledger.errors import CorruptStore
 from ledger.types import Hash32
 
 
@@ -66,20 +67,36 @@ def own_proposal(proposal: Proposal) -> OwnProposal:
 
 
 def replay(records: Iterable[JournalRecord]) -> Replayed:
-    """Records of one height in the order they were written."""
+    """Records of one height in the order they were written.
+
+    Raises CorruptStore for what this member cannot have written: then nothing in the file can be relied on, and to go
+    on would be to sign against what others may already hold.
+    """
     state = Replayed()
     for record in records:
         match record:
             case OwnVote(vote):
+                _check_vote(state, vote)
                 state.votes[vote.subject.view, vote.subject.kind] = vote
             case OwnProposal(proposal, fresh):
-                body = state.bodies[Hash32(proposal.subject.block)] if fresh else None
-                state.proposals[proposal.subject.view] = replace(proposal, block=body)
+                subject = proposal.subject
+                body = state.bodies.get(Hash32(subject.block)) if fresh else None
+                if fresh and body is None:
+                    raise CorruptStore(f"vote journal: a proposal of view {subject.view} without its block before it")
+                state.proposals[subject.view] = replace(proposal, block=body)
             case BodyHeld(block):
                 state.bodies[block.id] = block
             case CertificateHeld(certificate):
                 state.certificates.append(certificate)
     return state
+
+
+def _check_vote(state: Replayed, vote: Vote) -> None:
+    view = vote.subject.view
+    for kind in VoteKind:
+        before = state.votes.get((view, kind))
+        if before is not None and contradicts(before, vote):
+            raise CorruptStore(f"vote journal: {kind.name} and {vote.subject.kind.name} of view {view} contradict")
 
 
 class Kept(Enum):

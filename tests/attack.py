@@ -13,7 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 
 from tests.support.lockstep import Lockstep, attempt
 from tests.support.lockstep_plan import STYLES, Plan
@@ -45,7 +45,7 @@ def attack(options: argparse.Namespace) -> int:
     with ProcessPoolExecutor(options.jobs) as pool:
         # A few chunks ahead of the oldest that is still running: a million futures would be memory for nothing.
         waiting = chunks(first, options.seeds)
-        running = []
+        running: list[tuple[tuple[int, int], Future[tuple[int, str] | None]]] = []
         try:
             while True:
                 while len(running) < 4 * options.jobs and (work := next(waiting, None)) is not None:
@@ -97,15 +97,15 @@ def show(run: Lockstep) -> int:
 def rate(name: str, seeds: int) -> tuple[str, int, int]:
     """How many seeds show a fault: with all checks, and by its consequences alone."""
     mutant = {**MUTANTS, **HARMLESS}[name]
-    return name, *(sum(1 for _ in noticed(mutant, range(seeds), blind)) for blind in ((), CAUSES))
+    all_checks, consequences = (sum(1 for _ in noticed(mutant, range(seeds), blind)) for blind in ((), CAUSES))
+    return name, all_checks, consequences
 
 
 def rates(seeds: int, jobs: int) -> int:
+    names = [*MUTANTS, *HARMLESS]
     with ProcessPoolExecutor(jobs) as pool:
         print(f"of {seeds} seeds: noticed, and by consequences alone")
-        for name, all_checks, consequences in pool.map(
-            rate, [*MUTANTS, *HARMLESS], [seeds] * len({**MUTANTS, **HARMLESS})
-        ):
+        for name, all_checks, consequences in pool.map(rate, names, [seeds] * len(names)):
             print(f"{name:52}{all_checks:8}{consequences:8}", flush=True)
     return 0
 

@@ -3,13 +3,19 @@
 import subprocess
 import sys
 
+import pytest
+
 from tests.support.branches import EXCEPTIONS, LEAVES, ROOT
 
 SEEDS = 1_000
 
 
+@pytest.mark.timeout(900)
 def test_every_branch_of_the_machine_is_attacked() -> None:
-    """In a process of its own: what was imported before it was watched would seem never to have run."""
+    """In a process of its own: what was imported before it was watched would seem never to have run.
+
+    Watched code is slow, so that a machine that is busy may take minutes over the half minute that it is.
+    """
     run = subprocess.run(
         [sys.executable, "-m", "tests.support.branches", "--seeds", str(SEEDS)],
         cwd=ROOT,

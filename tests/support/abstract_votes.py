@@ -6,6 +6,7 @@ real ones with empty bodies; whether one is valid is the test's word.
 
 from collections.abc import Callable
 from functools import partial
+from hashlib import blake2b
 
 from consensus.events import HeightSetup, Timing
 from consensus.journal import JournalRecord
@@ -20,8 +21,7 @@ HEIGHT = 5
 CHAIN = Hash32(b"chain".ljust(32, b"."))
 PARENT = Hash32(b"parent".ljust(32, b"."))
 TIMING = Timing(base_ms=3400, step_ms=500, resend_ms=1000, grace_ms=0)
-# Depends on the process, so that no test can write a signature down.
-_SECRET = hash(object())
+_SECRET = b"only these two functions know it"
 
 
 def member(number: int) -> OrgId:
@@ -37,8 +37,10 @@ def members(count: int) -> Committee:
     return Committee(tuple(member(number) for number in range(count)))
 
 
-def _mark(org: bytes, subject: Subject) -> bytes:
-    return hash((_SECRET, org, subject)).to_bytes(8, "big", signed=True) * 8
+def _mark(key: bytes, subject: Subject) -> bytes:
+    """The same in every process: signatures are part of what a block's id covers, and a seed must replay."""
+    numbers = b"%d/%d/%d" % (subject.height, subject.view, subject.kind)
+    return blake2b(key + subject.committee + subject.block + numbers, key=_SECRET, digest_size=64).digest()
 
 
 def sign(org: OrgId, subject: Subject) -> Vote:

@@ -17,6 +17,12 @@ LEAVES = (
     "acceptance", "bodies", "evidence", "heard", "journal", "machine", "outbox", "proofs", "stragglers", "votes",
 )  # fmt: skip
 
+REFUSED = "test_S3_a_journal_that_no_correct_member_wrote_stops_it"
+RAISES_NO_BLOCK = 'raise CorruptStore(f"vote journal: a proposal of view {subject.view} without its block before it")'
+RAISES_CONTRADICTION = (
+    'raise CorruptStore(f"vote journal: {kind.name} and {vote.subject.kind.name} of view {view} contradict")'
+)
+
 # (file, the line that branches, the line it goes to) -> why it is not taken here.
 EXCEPTIONS = {
     ("evidence", "if len(self._first) < VOTES_REMEMBERED_MAX:", "return None"): (
@@ -24,6 +30,10 @@ EXCEPTIONS = {
     ),
     ("votes", "if len(self._good) >= SIGNATURES_REMEMBERED_MAX:", "self._good.clear()"): (
         "takes 16 384 signatures of one height: test_S2_signatures_remembered_are_bounded"
+    ),
+    ("journal", "if fresh and body is None:", RAISES_NO_BLOCK): f"no member wrote it: {REFUSED}",
+    ("journal", "if before is not None and contradicts(before, vote):", RAISES_CONTRADICTION): (
+        f"no member wrote it: {REFUSED}"
     ),
     ("journal", "case CertificateHeld(certificate):", "for record in records:"): "there is no other kind of record",
     ("stragglers", "case CertificateMessage(certificate):", "if subject.kind is VoteKind.NULLIFY:"): (

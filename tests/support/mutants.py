@@ -48,8 +48,8 @@ class Mutant:
     keeps: Callable[[JournalRecord], bool] = keeps_all
     planted: patches.Planted = patches.nothing
     blind: Collection[str] = ()
-    seeds: int = 200
-    seeds_blind: int = 0
+    seeds: int = 250
+    seeds_blind: int = 250
 
     def plan(self, seed: int, blind: Collection[str] = ()) -> Plan:
         return Plan(
@@ -79,14 +79,20 @@ MUTANTS: dict[str, Mutant] = {
     "signatures in certificates not verified": Mutant("S2", style="noise", planted=patches.not_verified),
     "certificates under the cap for votes": Mutant("S2", style="halves", planted=patches.capped_certificates),
     "certificates not passed on": Mutant("S2", style="withheld", machine=machines.PassesNoCertificates),
-    "no journal": Mutant("S3", style="crashes", keeps=lambda record: False),
-    "votes not journaled": Mutant("S3", style="crashes", keeps=loses(OwnVote)),
-    "only votes journaled": Mutant("S3", style="crashes", keeps=lambda record: isinstance(record, OwnVote)),
-    "certificates not journaled": Mutant("S3", style="crashes", keeps=loses(CertificateHeld)),
-    "bodies not journaled": Mutant("S3", style="crashes", keeps=loses(BodyHeld, OwnProposal)),
-    "proposals not journaled": Mutant("S3", style="crashes", keeps=loses(OwnProposal)),
-    "sends before it writes": Mutant("S3", style="crashes", planted=patches.sends_first),
-    "writes what depends before what it depends on": Mutant("S3", style="crashes", planted=patches.backwards),
+    "no journal": Mutant("S3", style="crashes", keeps=lambda record: False, blind={"DISK"}),
+    "votes not journaled": Mutant("S3", style="crashes", keeps=loses(OwnVote), blind={"DISK"}),
+    "only votes journaled": Mutant(
+        "S3", style="crashes", keeps=lambda record: isinstance(record, OwnVote), blind={"DISK"}
+    ),
+    "certificates not journaled": Mutant(
+        "S3", style="crashes", keeps=loses(CertificateHeld), blind={"DISK"}, seeds_blind=0
+    ),
+    "bodies not journaled": Mutant("S3", style="crashes", keeps=loses(BodyHeld, OwnProposal), blind={"DISK"}),
+    "proposals not journaled": Mutant("S3", style="crashes", keeps=loses(OwnProposal), blind={"DISK"}, seeds_blind=0),
+    "sends before it writes": Mutant("S3", style="crashes", planted=patches.sends_first, blind={"DISK"}),
+    "writes what depends before what it depends on": Mutant(
+        "S3", style="crashes", planted=patches.backwards, blind={"DISK"}
+    ),
     "active for own work only": Mutant("S5", style="silent", machine=machines.WakesForOwnWorkOnly),
     "one timer a height": Mutant("S6", style="silent", machine=machines.TimesOneView),
     "leader proposes fresh over a notarized block": Mutant(
@@ -98,8 +104,10 @@ MUTANTS: dict[str, Mutant] = {
     "re-proposal with gaps accepted": Mutant("S8", style="two notarized", planted=patches.gaps_in_reproposals),
     "one gap in a proof accepted": Mutant("S8", style="two notarized", planted=patches.one_gap),
     "notarization of another block accepted": Mutant("S8", style="two notarized", planted=patches.wrong_block),
-    "lock on own finalize vote": Mutant("S8", members=7, style="stale", machine=machines.LocksOnFinalize),
-    "notarizes twice a view": Mutant("S9", style="halves", machine=machines.NotarizesTwice),
+    "lock on own finalize vote": Mutant(
+        "S8", members=7, style="stale", machine=machines.LocksOnFinalize, seeds_blind=0
+    ),
+    "notarizes twice a view": Mutant("S9", style="halves", machine=machines.NotarizesTwice, seeds_blind=400),
     "notarizes unchecked": Mutant("S9", style="halves", machine=machines.NotarizesUnchecked),
     "nullifies an old view": Mutant("S10", style="stale", machine=machines.NullifiesOldViews),
     "nullifies and then finalizes": Mutant("S11", style="stale", machine=machines.NullifiesAndFinalizes),
@@ -112,13 +120,17 @@ MUTANTS: dict[str, Mutant] = {
     "commits any body under the right header": Mutant("S12", style="withheld", planted=patches.any_body),
     "nothing sent again": Mutant("S13", style="withheld", machine=machines.ResendsNothing),
     "proof not sent again": Mutant("S13", style="withheld", machine=machines.ResendsNoProof),
-    "votes not sent again": Mutant("S13", style="withheld", machine=machines.ResendsNoVotes),
-    "silent when decided": Mutant("S13", style="withheld", machine=machines.SilentWhenDecided),
-    "nullify after notarize is called a crime": Mutant("S14", planted=patches.accuses_of_nullify_after_notarize),
-    "finalizing another block is called a crime": Mutant(
-        "S14", style="halves", planted=patches.accuses_of_finalizing_another
+    "votes not sent again": Mutant(
+        "S13", style="withheld", machine=machines.ResendsNoVotes, seeds=400, seeds_blind=400
     ),
-    "no crime is reported": Mutant("S14", style="halves", planted=patches.forgives),
+    "silent when decided": Mutant("S13", style="withheld", machine=machines.SilentWhenDecided),
+    "nullify after notarize is called a crime": Mutant(
+        "S14", planted=patches.accuses_of_nullify_after_notarize, seeds_blind=0
+    ),
+    "finalizing another block is called a crime": Mutant(
+        "S14", style="halves", planted=patches.accuses_of_finalizing_another, seeds_blind=0
+    ),
+    "no crime is reported": Mutant("S14", style="halves", planted=patches.forgives, seeds_blind=0),
 }
 
 # Other ways to be right. An adversary that accuses them would find fault with anything.

@@ -36,6 +36,7 @@ from consensus.machine import HeightMachine
 from consensus.messages import CertificateMessage, Decided, Message, Proposal, VoteMessage
 from ledger.blocks import Block, transactions_root
 from ledger.certificates import Certificate, VoteKind
+from ledger.errors import CorruptStore
 from ledger.types import ZERO_HASH, Hash32
 from tests.support.abstract_votes import (
     TIMING,
@@ -179,6 +180,20 @@ def test_S3_without_its_journal_a_member_signs_nothing_until_it_cannot_contradic
     assert not votes(silent.handle(TimerExpired(0)))
     learn(silent, 0, N, BORN.id)
     assert of_kind(learn(silent, 0, F, BORN.id), Decide), "it still follows and decides"
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        (OwnVote(vote(FOUR, 3, 2, N, BORN.id)), OwnVote(vote(FOUR, 3, 2, N, RIVAL.id))),
+        (OwnVote(vote(FOUR, 3, 2, X)), OwnVote(vote(FOUR, 3, 2, F, BORN.id))),
+        (OwnVote(vote(FOUR, 3, 2, F, BORN.id)), OwnVote(vote(FOUR, 3, 2, X))),
+        (OwnProposal(replace(proposal(0, BORN), block=None), fresh=True), BodyHeld(BORN)),
+    ],
+)
+def test_S3_a_journal_that_no_correct_member_wrote_stops_it(records: tuple[JournalRecord, ...]) -> None:
+    with pytest.raises(CorruptStore, match="vote journal"):
+        machine_of(FOUR, member(3), records)
 
 
 def test_S3_the_crash_that_would_stop_a_height_for_ever_does_not() -> None:
