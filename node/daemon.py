@@ -25,6 +25,7 @@ from ledger.codec import decode
 from ledger.errors import (
     CorruptStore,
     InvalidGenesis,
+    StoreFull,
     StoreLocked,
     StoreOfAnotherVersion,
     StoreUnavailable,
@@ -62,7 +63,7 @@ OPERATORS_TO_MEND = (
     RecordStoreError,
     CannotListen,
 )
-EXIT_OK, EXIT_CONFIGURATION, EXIT_OUTDATED, EXIT_BROKEN = 0, 3, 9, 70
+EXIT_OK, EXIT_CONFIGURATION, EXIT_OUTDATED, EXIT_DISK_FULL, EXIT_BROKEN = 0, 3, 9, 11, 70
 
 
 def run_daemon(config: Config, ring: KeyRing) -> int:
@@ -87,6 +88,9 @@ def _explain(error: BaseException) -> int:
     if isinstance(error, UnknownProtocol):
         print(f"hanse: stopped: {error}", file=sys.stderr)
         return EXIT_OUTDATED
+    if isinstance(error, StoreFull) or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)):
+        print(f"hanse: stopped: {error}", file=sys.stderr)
+        return EXIT_DISK_FULL
     if isinstance(error, Halted | CorruptStore | StoreUnavailable | OSError):
         # Nothing that was promised is lost: the disk holds what was final, and the league goes on without us.
         print(f"hanse: stopped: {error}", file=sys.stderr)

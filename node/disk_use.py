@@ -103,7 +103,7 @@ class DiskWatch:
         if self.bytes_max and self.use.total > self.bytes_max:
             return (
                 f"{self.data_dir} takes {_mb(self.use.total)} MB, allowed are {_mb(self.bytes_max)}:"
-                " raise [storage] bytes_max or keep_blocks less"
+                " raise [storage] bytes_max or keep fewer blocks"
             )
         return f"{_mb(self.use.free)} MB are free in {self.data_dir}, want {_mb(self.free_min)}: free some space"
 

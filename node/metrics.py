@@ -73,6 +73,7 @@ class Metrics:
         self.reputation = gauge("reputation_ratio", "Reputation of this organisation, 0 to 1")
         self.blob_bytes = gauge("blob_bytes", "Bytes of model blobs held")
         self.disk_used = gauge("data_bytes", "Bytes of the data directory's file system that are in use")
+        self.disk_part = gauge("disk_part_bytes", "Bytes that the data folder takes, by what they are for", ("part",))
         self.disk_free = gauge("disk_free_bytes", "Bytes free for this user where the data directory lies")
         self.rpc_connections = gauge("rpc_connections", "Open connections of the local interface")
 

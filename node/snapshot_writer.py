@@ -30,14 +30,14 @@ class SnapshotWriter:
         self._every_ms = every_ms
         self._due: AbstractContextManager[Reader] | None = None
         self._wakeup = trio.Event()
-        self._busy = False
+        self.busy = False
         self.allowed = True  # False while the disk has no room to spare
 
     def committed(self) -> None:
         """There is a new head. The rows are taken hold of now: later they would be those of another height."""
-        if self._busy or not self.allowed or not self._is_due():
+        if self.busy or not self.allowed or not self._is_due():
             return
-        self._busy = True
+        self.busy = True
         self._due = self._chain.store.snapshot()
         self._wakeup.set()
 
@@ -50,7 +50,7 @@ class SnapshotWriter:
             if due is not None:
                 async with self._disk_work:
                     await trio.to_thread.run_sync(self._write, due)
-            self._busy = False
+            self.busy = False
 
     def _write(self, due: AbstractContextManager[Reader]) -> None:
         try:

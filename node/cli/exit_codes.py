@@ -14,6 +14,7 @@ class Exit(IntEnum):
     TIMED_OUT = 8
     OUTDATED = 9
     MALFORMED = 10
+    DISK_FULL = 11
     INTERNAL = 70
     INTERRUPTED = 130
 
@@ -29,6 +30,7 @@ MEANINGS: dict[Exit, str] = {
     Exit.TIMED_OUT: "it was not finished in the time given; it may still happen",
     Exit.OUTDATED: "the league runs a protocol that this program does not know: install a newer one",
     Exit.MALFORMED: "a file is no proof or export at all, or was cut short or damaged",
+    Exit.DISK_FULL: "the node stopped before the disk was full: nothing is lost, free some space and start it again",
     Exit.INTERNAL: "a fault of hanse itself; please report it",
     Exit.INTERRUPTED: "stopped by Ctrl-C",
 }

@@ -25,6 +25,9 @@ def scrape(node: Node, metrics: Metrics) -> bytes:
     disk = os.statvfs(node.settings.data_dir)
     metrics.disk_free.set(disk.f_bavail * disk.f_frsize)
     metrics.disk_used.set((disk.f_blocks - disk.f_bfree) * disk.f_frsize)
+    if services.keeping is not None:
+        for part, taken in services.keeping.disk.use.parts.items():
+            metrics.disk_part.labels(part).set(taken)
     peers = services.transport.peers() if services.transport else []
     metrics.peers.set(sum(peer.connected for peer in peers))
     # A member that left must not stay on the page with its last figures.

@@ -34,7 +34,7 @@ from ledger.transactions import (
     sign_transaction,
 )
 from node.cli.exit_codes import Exit
-from node.daemon import EXIT_BROKEN
+from node.daemon import EXIT_DISK_FULL
 from node.devnet.league import DevLeague, DevNode, free_ports
 from node.network.addresses import parse_address
 from node.network.blob_store import blob_digest
@@ -379,7 +379,7 @@ def test_a_full_disk_stops_its_node_in_plain_words_and_loses_nothing(besieged: B
         return process.poll() is not None
 
     eventually(ended, "bob stops", bob.log_tail)
-    assert process.returncode == EXIT_BROKEN
+    assert process.returncode == EXIT_DISK_FULL
     complaint = bob.log.read_bytes()[log_began:].decode()
     assert "hanse: stopped: " in complaint, complaint
     assert os.strerror(27) in complaint, "File too large: the reason as the system gives it"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ledger.errors import CorruptStore, StoreFull, StoreLocked, StoreOfAnotherVersion, UnknownProtocol
-from node.daemon import EXIT_BROKEN, EXIT_CONFIGURATION, EXIT_OUTDATED, _explain
+from node.daemon import EXIT_BROKEN, EXIT_CONFIGURATION, EXIT_DISK_FULL, EXIT_OUTDATED, _explain
 from node.start_errors import BadStart
 
 
@@ -21,7 +21,8 @@ from node.start_errors import BadStart
             EXIT_CONFIGURATION,
         ),
         (UnknownProtocol(9, 1_200, 2), EXIT_OUTDATED),
-        (StoreFull("no room"), EXIT_BROKEN),
+        (StoreFull("no room"), EXIT_DISK_FULL),
+        (OSError(errno.ENOSPC, "No space left on device"), EXIT_DISK_FULL),
         (CorruptStore("damaged"), EXIT_BROKEN),
         (OSError(errno.EIO, "the disk fails"), EXIT_BROKEN),
     ],

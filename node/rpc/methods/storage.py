@@ -1,6 +1,8 @@
 """What a node keeps of the ledger and on its disk, and how it gets to the head."""
 
-from node.rpc.errors import RpcError
+import trio
+
+from node.disk_use import DiskWatch, measure
 from node.rpc.method import INTEGER, OBJECT, STRING, ledger_answer, listing, method
 from node.rpc.node import Node
 from node.rpc.views import Json
@@ -11,9 +13,11 @@ async def disk(node: Node) -> Json:
 
     `room`: enough, scarce (what nobody needs is deleted), none (no new work). Measured every ten seconds.
     """
-    if node.services.keeping is None:
-        raise RpcError("unavailable", "the node is starting", part="disk")
-    watch = node.services.keeping.disk
+    keeping, data_dir = node.services.keeping, node.settings.data_dir
+    watch = keeping.disk if keeping is not None else DiskWatch(data_dir, 0, node.settings.disk_free_bytes_min)
+    if not watch.use.parts:
+        # The node is starting, and has not looked yet.
+        watch.use = await trio.to_thread.run_sync(measure, data_dir)
     return {
         "head": node.head(),
         "bytes": watch.use.total,
