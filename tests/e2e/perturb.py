@@ -25,7 +25,7 @@ HEIGHTS_S = 240.0
 # What was on its way when a quorum was lost may still become final.
 STALLED_BLOCKS_MAX = 1
 # The daemon's word for: the disk failed, nothing that was promised is lost (docs/running.md).
-EXIT_BROKEN = 70
+EXIT_BROKEN, EXIT_DISK_FULL = 70, 11
 
 Undo = Callable[[], None]
 
@@ -240,8 +240,8 @@ class Perturber:
                 if time.monotonic() > ends:
                     raise RunFailed(f"{node.name} runs on with a full disk{node.inner.log_tail()}")
                 time.sleep(LOOK_EVERY_S)
-            if code != EXIT_BROKEN:
-                raise RunFailed(f"{node.name} ended with code {code}, want {EXIT_BROKEN}{node.inner.log_tail()}")
+            if code != EXIT_DISK_FULL:
+                raise RunFailed(f"{node.name} ended with code {code}, want {EXIT_DISK_FULL}{node.inner.log_tail()}")
             notes.append(f"{node.name} stopped with code {code}: {node.last_line()}")
 
         def undo() -> None:
