@@ -7,6 +7,7 @@ import pytest
 from ledger.entries import Request, request_key
 from node import blob_upkeep
 from node.blob_upkeep import FRESH_S, BlobUpkeep
+from node.disk_use import Room
 from node.network.blob_store import BlobStore, NoSpaceForBlob
 from tests.support.open_requests import anchor, announcement, join, publish, vector_blob
 from tests.support.sealed_chain import SealedChain
@@ -118,3 +119,28 @@ def test_a_request_in_work_has_no_final_model_yet(node):
     assert list(node.upkeep._final_models()) == []
     chain = node.sealed.chain
     assert chain.read(Request, request_key(node.request)) is not None
+
+
+@pytest.mark.trio
+async def test_when_the_whole_disk_gets_full_all_goes_that_nobody_waits_for(node):
+    old = node.old(3)
+    final = node.clock.put(vector_blob(7.0))
+    node.upkeep._final_models = lambda: iter([final])  # type: ignore[method-assign]
+    node.later()
+    assert await node.upkeep.tidy() == 0, "their own share has room"
+    node.upkeep.press(Room.SCARCE)
+    assert await node.upkeep.tidy() == len(old)
+    assert set(node.store) == {node.base, final}, "what is in work and what was paid for stays"
+    node.upkeep.press(Room.NONE)
+    assert await node.upkeep.tidy() == 1
+    assert set(node.store) == {node.base}
+    node.upkeep.press(Room.ENOUGH)
+    assert await node.upkeep.tidy() == 0
+
+
+def test_no_blob_is_taken_while_the_whole_disk_has_no_room(node):
+    node.store.closed_because = "300 MB are free"
+    with pytest.raises(NoSpaceForBlob, match="no blob is taken now: 300 MB are free"):
+        node.store.put(vector_blob(5.0))
+    node.store.closed_because = None
+    node.store.put(vector_blob(5.0))

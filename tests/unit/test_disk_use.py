@@ -1,11 +1,15 @@
 """Room on the disk: measured by part, scarce before it is gone, and what follows at each step."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from ledger.errors import StoreFull
+from ledger.errors import InvalidTransaction, StoreFull
+from ledger.transactions import JoinRequest, PublishRequest, Transfer
 from node.disk_use import DiskUse, DiskWatch, Room, measure
+from node.services import NodeServices
+from tests.support.league import terms
 
 MB = 2**20
 
@@ -91,3 +95,19 @@ def test_every_file_of_the_folder_is_counted_under_what_it_is_for(tmp_path: Path
     }
     assert use.total == sum(sizes.values()) * 4096
     assert use.free > 0
+
+
+@pytest.mark.trio
+async def test_no_request_is_published_or_joined_while_there_is_no_room() -> None:
+    watch, _ = watching(0, 300 * MB)
+    await watch.look()
+    services = NodeServices(None, None, None, None, lambda: None)  # type: ignore[arg-type]
+    services.inside = True
+    services.keeping = SimpleNamespace(disk=watch)  # type: ignore[assignment]
+    for body in (PublishRequest(terms()), JoinRequest(bytes(32), "vibration", 1, ())):
+        with pytest.raises(InvalidTransaction, match="300 MB are free") as caught:
+            await services.submit_own(body)
+        assert caught.value.code == "disk"
+    with pytest.raises(InvalidTransaction) as caught:
+        await services.submit_own(Transfer(bytes(32), 1, ""))
+    assert caught.value.code == "starting", "what takes no room is not refused for lack of it"
