@@ -12,7 +12,7 @@ from ledger.entries import LEAGUE, League
 from ledger.errors import InvalidTransaction
 from ledger.governance import basis_of, carry_out, check_motion
 from ledger.league_entries import BALLOTS, Ballot, Decision, ballot_key, decision_key
-from ledger.membership import is_voter
+from ledger.membership import is_voter, with_voice
 from ledger.motions import Expel, Motion
 from ledger.state import BlockContext, State
 from ledger.statements import OpenBallot, Support
@@ -48,7 +48,8 @@ def open_ballot(state: State, context: BlockContext, sender: OrgId, ballot_id: H
     own = sum(other.opener == sender for _, other in others)
     if own >= limits.ballots_per_member_max:
         raise InvalidTransaction("full", f"{own} ballots of the sender are open, want them decided or expired first")
-    if len(others) >= limits.ballots_open_max:
+    # Whatever the parameters say, a third of the voters with a ballot each do not fill all places.
+    if len(others) >= max(limits.ballots_open_max, league.voters // 3 + 1):
         _close(state, _least_wanted(state, others, own))
         league = state.need(League, LEAGUE)
     expires = context.height + limits.ballot_expiry_heights
@@ -85,7 +86,7 @@ def support(state: State, context: BlockContext, sender: OrgId, body: Support) -
         raise InvalidTransaction("supported", "the sender supports this ballot already")
     if isinstance(ballot.motion, Expel) and ballot.motion.org == sender:
         raise InvalidTransaction("accused", "the accused has no say in its expulsion")
-    ballot = replace(ballot, supporters=tuple(sorted((*ballot.supporters, sender))))
+    ballot = replace(ballot, supporters=with_voice(state, ballot.supporters, sender))
     state.put(ballot_key(body.ballot), ballot)
     _decide(state, context, body.ballot, ballot)
 

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ledger.certificates import Certificate, Committee
-from ledger.entries import ELECTION, LEAGUE, MEMBERS, Election, League, Member, Seat, Standing, standing_key
-from ledger.membership import is_voter
+from ledger.entries import ELECTION, LEAGUE, MEMBERS, Election, League, Member, Seat, Standing, member_key, standing_key
 from ledger.reputation import after_missed_view
 from ledger.state import BlockContext, State
 from ledger.types import COMMITTEE_MAX, NodeKey, OrgId
@@ -127,10 +126,17 @@ def close_height(state: State, context: BlockContext) -> None:
     state.put(standing_key(author), replace(standing, last_led=context.height))
     # Who left, was expelled or became an observer votes on no height more.
     changed = state.need(League, LEAGUE).electorate_height == context.height
-    gone = changed and any(not is_voter(state, seat.org) for seat in seats)
+    gone = changed and any(_is_vacant(state, seat) for seat in seats)
     if gone or context.height - election.epoch_start + 1 >= len(seats):
         election = _next_epoch(state, election, context)
     state.put(ELECTION, election)
+
+
+def _is_vacant(state: State, seat: Seat) -> bool:
+    """Whether a seat is nobody's any more; also when its member left and is back in the same block with another key:
+    the old one is given up, and what it signed from here on would cost nobody anything."""
+    member = state.get(Member, member_key(seat.org))
+    return member is None or member.roles == 0 or member.key != seat.key
 
 
 def _next_epoch(state: State, election: Election, context: BlockContext) -> Election:

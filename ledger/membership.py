@@ -61,7 +61,7 @@ def register(state: State, context: BlockContext, sender: OrgId, body: RegisterM
     check_new_key(state, context, sender, key, body.proof)
     _check_name(state, sender, body.name, waiting)
     if league.candidates >= limits.candidates_max or league.members + league.candidates >= MEMBERS_MAX:
-        state.delete(candidate_key(_least_wanted(league, waiting)))
+        state.delete(candidate_key(_least_wanted(state, league, waiting)))
         league = replace(league, candidates=league.candidates - 1)
     candidate = Candidate(body.name, body.addresses, key, body.roles, expires_height, ())
     state.put(candidate_key(sender), candidate)
@@ -79,17 +79,14 @@ def _check_name(state: State, sender: OrgId, name: str, waiting: Sequence[tuple[
         raise InvalidTransaction("name", f"the name {name!r} is taken")
 
 
-def _least_wanted(league: League, waiting: Sequence[tuple[bytes, Candidate]]) -> bytes:
+def _least_wanted(state: State, league: League, waiting: Sequence[tuple[bytes, Candidate]]) -> bytes:
     """Who makes room when too many wait: the fewest approvals, then the longest wait. Raises InvalidTransaction.
 
     Keys cost nothing, so without this a stranger could fill all places, and nobody be let in for thousands of heights.
     Who has more approvals than a third of the voters can give stays: somebody honest wants it.
     """
-    loose = [
-        (len(candidate.approvals), candidate.expires_height, org)
-        for org, candidate in waiting
-        if 3 * len(candidate.approvals) <= league.voters
-    ]
+    counted = [(_approvals(state, candidate), candidate.expires_height, org) for org, candidate in waiting]
+    loose = [each for each in counted if 3 * each[0] <= league.voters]
     if not loose:
         raise InvalidTransaction("full", f"{league.candidates} candidates wait and {league.members} members are in")
     return min(loose)[2]
@@ -102,16 +99,26 @@ def approve(state: State, context: BlockContext, sender: OrgId, body: ApproveMem
         raise InvalidTransaction("candidate", f"nobody with key {body.candidate.hex()[:16]} waits for approval")
     if sender in candidate.approvals:
         raise InvalidTransaction("approved", "the sender has approved this candidate already")
-    candidate = replace(candidate, approvals=tuple(sorted((*candidate.approvals, sender))))
+    candidate = replace(candidate, approvals=with_voice(state, candidate.approvals, sender))
     state.put(candidate_key(body.candidate), candidate)
     if _is_wanted(state, candidate):
         _admit(state, context, body.candidate, candidate)
 
 
+def with_voice(state: State, others: Sequence[bytes], sender: OrgId) -> tuple[bytes, ...]:
+    """Those who said yes and one more, ascending. Members come and go: at the bound, who has no vote now makes room."""
+    kept = [org for org in others if is_voter(state, org)] if len(others) == MEMBERS_MAX else others
+    return tuple(sorted((*kept, sender)))
+
+
 def _is_wanted(state: State, candidate: Candidate) -> bool:
-    """More than two thirds of those who vote now; who approved and left since is not counted."""
-    approvals = sum(is_voter(state, org) for org in candidate.approvals)
-    return 3 * approvals > 2 * state.need(League, LEAGUE).voters
+    """More than two thirds of those who vote now."""
+    return 3 * _approvals(state, candidate) > 2 * state.need(League, LEAGUE).voters
+
+
+def _approvals(state: State, candidate: Candidate) -> int:
+    """How many who vote now approved; who did and left since is not counted."""
+    return sum(is_voter(state, org) for org in candidate.approvals)
 
 
 def _admit(state: State, context: BlockContext, org: bytes, candidate: Candidate) -> None:

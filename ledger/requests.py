@@ -5,6 +5,7 @@ update whether it holds it; AGGREGATING waits for a leader's aggregate, which pa
 go on by themselves is in `rounds.py`.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ledger.anchors import anchor_totals, records_under
@@ -38,7 +39,7 @@ from ledger.transactions import (
     RequestTerms,
     Verdict,
 )
-from ledger.types import BLOB_BYTES_MAX, Hash32, OrgId
+from ledger.types import BLOB_BYTES_MAX, MEMBERS_MAX, Hash32, OrgId
 
 # The header of an update's blob beside four bytes a parameter.
 BLOB_OVERHEAD_BYTES_MAX = 64
@@ -192,7 +193,7 @@ def attest(state: State, context: BlockContext, sender: OrgId, body: AttestBlobs
         if sender in part.held_by or sender in part.refused_by:
             raise InvalidTransaction("attested", f"the sender has attested {attestation.provider.hex()[:16]} already")
         current = with_participant(current, _attested(part, sender, attestation.verdict, context))
-    current = replace(current, attested_by=tuple(sorted({*current.attested_by, sender})))
+    current = replace(current, attested_by=_with_seat(current.attested_by, sender, context))
     state.put(round_key(body.request), current)
     assert request.stage in (Stage.TRAINING, Stage.ATTESTING)
     settle(state, context, body.request)
@@ -290,9 +291,9 @@ def withdraw_provider(state: State, context: BlockContext, org: OrgId | bytes, r
 def _attested(part: Participant, sender: OrgId, verdict: Verdict, context: BlockContext) -> Participant:
     committee = context.committee
     if verdict is Verdict.HELD:
-        part = replace(part, held_by=tuple(sorted({*part.held_by, sender})))
+        part = replace(part, held_by=_with_seat(part.held_by, sender, context))
     else:
-        part = replace(part, refused_by=tuple(sorted({*part.refused_by, sender})))
+        part = replace(part, refused_by=_with_seat(part.refused_by, sender, context))
     if part.fate is not Fate.ANNOUNCED:
         return part
     # Seats may have changed since the first attestation: only those who sit now are counted.
@@ -303,6 +304,12 @@ def _attested(part: Participant, sender: OrgId, verdict: Verdict, context: Block
     if refused > committee.faults:
         return replace(part, fate=Fate.REFUSED, reason=verdict.name.lower().replace("_", " "))
     return part
+
+
+def _with_seat(others: Sequence[bytes], sender: OrgId, context: BlockContext) -> tuple[bytes, ...]:
+    """Those who attested and one more, ascending. Seats move: at the bound, only who sits now is kept."""
+    kept = [org for org in others if org in context.seated] if len(others) == MEMBERS_MAX else others
+    return tuple(sorted({*kept, sender}))
 
 
 # --- looking things up, with a clear refusal ---

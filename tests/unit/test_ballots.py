@@ -1,18 +1,20 @@
 """Ballots: more than two thirds of who votes when it is counted, one voice each, and no organisation above others."""
 
+from dataclasses import replace
+
 import pytest
 
 from ledger.ballots import voices, voices_needed
 from ledger.codec import encode
-from ledger.entries import MEMBERS, Member
+from ledger.entries import MEMBERS, Candidate, Member, candidate_key
 from ledger.league_entries import BALLOTS, Ballot, Decision, ballot_key, decision_key
 from ledger.motions import ChangeParameters, ChangeRoles, Expel, Pardon
 from ledger.parameters import LeagueParameters
 from ledger.roles import Role
 from ledger.state_tree import verify_present
 from ledger.statements import ApproveMember, LeaveLeague, OpenBallot, Support
-from ledger.types import Hash32
-from tests.support.league import League
+from ledger.types import MEMBERS_MAX, Hash32
+from tests.support.league import League, key_of
 from tests.support.members import carry, factory, let_in, member, put, totals, voters
 
 
@@ -162,6 +164,38 @@ def test_some_members_do_not_keep_the_others_from_putting_anything():
     put(league, third, reward(league, 98))
     assert league.refusal(third, OpenBallot(reward(league, 97))) == "full", "now all have as many"
     assert totals(league).ballots == 6
+
+
+@pytest.mark.parametrize("members", [4, 7, 10])
+def test_a_third_of_the_voters_never_fills_all_places_however_few_a_league_allows(members: int):
+    league = League(members, ballots_per_member_max=1, ballots_open_max=1)
+    *liars, honest = league.keys[: (members - 1) // 3 + 1]
+    for at, liar in enumerate(liars):
+        put(league, liar, reward(league, 2 + at))
+    ballot = put(league, honest, Expel(liars[0].org, "keeps the others from putting anything"))
+    assert totals(league).ballots == len(liars) + 1
+    for key in league.keys[len(liars) + 1 :]:
+        if league.refusal(key, Support(ballot)) == "accepted":
+            league.say((key, Support(ballot)))
+    assert not league.is_member(liars[0])
+
+
+def test_voices_of_members_that_have_gone_make_room_for_those_of_others():
+    league = League(4)
+    gone = tuple(sorted(key_of(f"gone {at}").org for at in range(MEMBERS_MAX)))
+    ballot = put(league, league.keys[0], reward(league))
+    stranger = factory("dora")
+    league.say((stranger.identity, stranger.registration(league)))
+    trial = league.trial()
+    trial.state.put(ballot_key(ballot), replace(ballot_of(league, ballot), supporters=gone))
+    candidate = trial.state.need(Candidate, candidate_key(stranger.org))
+    trial.state.put(candidate_key(stranger.org), replace(candidate, approvals=gone))
+    bob = league.keys[1]
+    for transaction in league.sign([(bob, Support(ballot)), (bob, ApproveMember(stranger.org))]):
+        trial.apply(transaction)
+    assert trial.state.need(Ballot, ballot_key(ballot)).supporters == (bob.org,)
+    assert trial.state.need(Candidate, candidate_key(stranger.org)).approvals == (bob.org,)
+    trial.block(0)
 
 
 def test_motions_that_can_come_to_nothing_are_not_put():

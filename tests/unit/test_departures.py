@@ -20,6 +20,7 @@ from tests.support.members import (
     member,
     standing,
     totals,
+    voters,
 )
 from tests.support.request_story import Story
 
@@ -286,3 +287,25 @@ def test_a_request_of_who_is_no_requester_any_more_goes_on():
     assert story.stage is Stage.TRAINING
     assert story.league.refusal(story.alice, PublishRequest(terms())) == "role"
     assert story.league.refusal(story.alice, CancelRequest(story.id)) == "accepted"
+
+
+@pytest.mark.parametrize("blocks_before", range(4))
+def test_who_leaves_and_comes_back_in_one_block_sits_with_the_key_it_has_now(blocks_before: int):
+    league = League(4)
+    bob = Factory("factory 0", league.keys[0], league.keys[0])
+    old = bob.rotate(league)
+    for _ in range(blocks_before):
+        league.commit()
+    bob.node = key_of("bob's other machine")
+    league.keys.append(bob.node)
+    others = [key for key in voters(league) if league.chain.org_of(key.public) != bob.org]
+    league.say(
+        (bob.identity, LeaveLeague(bob.org)),
+        (bob.identity, bob.registration(league)),
+        *[(key, ApproveMember(bob.org)) for key in others],
+    )
+    assert {seat.org: seat.key for seat in election(league).seats} == {
+        org: member.key for org, member in league.chain.members()
+    }
+    assert old.public not in league.chain.committee().members
+    league.commit()
