@@ -138,7 +138,7 @@ def test_a_fifth_factory_joins_catches_up_trains_and_is_paid(terminals: Terminal
     terminals.sees("erin", lambda told: told["node"]["peer_id"] == peer, "status")
     joining = hanse_process(
         terminals.directory / "joining.log",
-        *("join", "league", "--wait", "--timeout", "60", "-c", terminals.directory / "erin", "--json"),
+        *("join", "league", "--wait", "--timeout", "200", "-c", terminals.directory / "erin", "--json"),
     )
     terminals.sees("alice", lambda told: [each["peer_id"] for each in told["candidates"]] == [peer], "members", "list")
 
