@@ -226,6 +226,30 @@ def test_one_leaves_and_comes_back_with_its_old_record(league: DevLeague, tmp_pa
     assert supply_is_kept(league, alice)
 
 
+def test_a_node_that_is_lost_is_replaced_from_its_identity_alone(league: DevLeague, tmp_path: Path) -> None:
+    """Another machine, another key: the identity makes it the organisation's, and the lost one has nothing."""
+    erin, alice = node_of(league, "erin"), node_of(league, "alice")
+    record = alice.call("member", org=erin.org.hex())["member"]
+    erin.kill()
+    lost = erin.key
+    fresh = league.add_outsider(NodePlan("erin-again", settings=FAST))
+    (fresh.folder / "identity.pem").unlink()
+    (fresh.folder / "identity.pub").write_bytes((erin.folder / "identity.pub").read_bytes())
+    fresh.start()
+    wait(league, fresh.answers, "the new node answers")
+    assert place(fresh)["org"] == erin.org.hex()
+    cold = next(tmp_path.parent.glob("*/erin.pem"))
+    rotate = ("keys", "rotate", "--identity", cold, "-c", fresh.folder)
+    wait(league, lambda: hanse(*rotate).code == Exit.OK, "the new node's key is the organisation's")
+    wait(league, lambda: place(fresh)["member"], "it has caught up")
+    after = alice.call("member", org=erin.org.hex())["member"]
+    assert after["key"] == fresh.key.hex() != lost.hex()
+    assert {name: after[name] for name in ("name", "balance", "reputation", "joined_height")} == {
+        name: record[name] for name in ("name", "balance", "reputation", "joined_height")
+    }
+    transfer(fresh, alice)
+
+
 def supply_is_kept(league: DevLeague, asked: DevNode) -> bool:
     """All tokens are in balances, those of who is gone included."""
     gone = sum(int(asked.call("account", org=each["org"])["balance"]) for each in asked.call("members")["former"])
