@@ -18,10 +18,10 @@ def status(config_path: str, as_json: bool) -> None:
     if as_json:
         print_json(answer)
         return
-    print_fields(_status_lines(answer))
+    print_fields(_status_lines(answer, config_path))
 
 
-def _status_lines(answer: dict[str, Any]) -> dict[str, object]:
+def _status_lines(answer: dict[str, Any], config_path: str) -> dict[str, object]:
     node, league, consensus = answer["node"], answer["league"], answer["consensus"]
     leader = consensus["leader_name"] or short_hash(consensus["leader"] or "-")
     lines: dict[str, object] = {
@@ -36,7 +36,7 @@ def _status_lines(answer: dict[str, Any]) -> dict[str, object]:
         "agreeing on": f"height {consensus['height']}, view {consensus['view']}, led by {leader}",
     }
     if not consensus["synced"]:
-        lines["catching up to"] = consensus["syncing_to"]
+        lines["catching up to"] = _way_up(consensus["syncing_to"], ask(config_path, "sync")["joining"])
     elif node["seated"] and not consensus["votes"]:
         lines["votes"] = "not yet: its vote journal was lost, and it might contradict itself at this height"
     if league["warnings"]:
@@ -70,6 +70,13 @@ def _place(node: dict[str, Any]) -> str:
     if node["rotation_begun"]:
         words.append("a new key waits for the ledger")
     return "; ".join([*words, *([node["why"]] if node["why"] else [])])
+
+
+def _way_up(height: int, joining: dict[str, Any] | None) -> str:
+    """The height of the others, and how far a snapshot is that leads there."""
+    if joining is None:
+        return str(height)
+    return f"{height}, by a snapshot: {joining['stage']}, {joining['chunks_in']} of {joining['chunks']} chunks"
 
 
 def _record_lines(records: dict[str, Any] | None) -> dict[str, object]:
