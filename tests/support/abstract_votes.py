@@ -15,7 +15,7 @@ from ledger.blocks import Block, Header, nullified_root, transactions_root
 from ledger.certificates import Certificate, Committee, Subject, Vote, VoteKind, certify
 from ledger.keys import KeyPair
 from ledger.protocols import NEWEST
-from ledger.types import ZERO_HASH, Hash32, OrgId
+from ledger.types import ZERO_HASH, Hash32, NodeKey, OrgId
 
 HEIGHT = 5
 CHAIN = Hash32(b"chain".ljust(32, b"."))
@@ -24,13 +24,13 @@ TIMING = Timing(base_ms=3400, step_ms=500, resend_ms=1000, grace_ms=0)
 _SECRET = b"only these two functions know it"
 
 
-def member(number: int) -> OrgId:
-    return OrgId(bytes([number + 1]) * 32)
+def member(number: int) -> NodeKey:
+    return NodeKey(bytes([number + 1]) * 32)
 
 
-def key_of(org: OrgId) -> KeyPair:
+def key_of(key: NodeKey) -> KeyPair:
     """A key that cannot really sign: machines under test get `sign` instead."""
-    return KeyPair(bytes(32), org)
+    return KeyPair(bytes(32), OrgId(key))
 
 
 def members(count: int) -> Committee:
@@ -43,7 +43,7 @@ def _mark(key: bytes, subject: Subject) -> bytes:
     return blake2b(key + subject.committee + subject.block + numbers, key=_SECRET, digest_size=64).digest()
 
 
-def sign(org: OrgId, subject: Subject) -> Vote:
+def sign(org: NodeKey, subject: Subject) -> Vote:
     return Vote(subject, org, _mark(org, subject))
 
 
@@ -72,7 +72,7 @@ def block(
     committee: Committee,
     view: int = 0,
     nullified: tuple[Certificate, ...] = (),
-    author: OrgId | None = None,
+    author: NodeKey | None = None,
     salt: int = 0,
 ) -> Block:
     """A fresh block of a view; blocks of other `salt` differ."""
@@ -94,15 +94,15 @@ def block(
     return Block(header, nullified, ())
 
 
-def setup_of(committee: Committee, org: OrgId, timing: Timing = TIMING, may_vote: bool = True) -> HeightSetup:
+def setup_of(committee: Committee, org: NodeKey, timing: Timing = TIMING, may_vote: bool = True) -> HeightSetup:
     return HeightSetup(
-        CHAIN, HEIGHT, committee, tuple(map(OrgId, committee.members)), PARENT, key_of(org), timing, may_vote
+        CHAIN, HEIGHT, committee, tuple(map(NodeKey, committee.members)), PARENT, key_of(org), timing, may_vote
     )
 
 
 def machine_of(
     committee: Committee,
-    org: OrgId,
+    org: NodeKey,
     records: tuple[JournalRecord, ...] = (),
     *,
     timing: Timing = TIMING,

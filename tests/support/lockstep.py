@@ -39,6 +39,7 @@ from consensus.journal import JournalRecord, Kept, first_height_to_vote
 from consensus.machine import HeightMachine
 from consensus.messages import CertificateMessage, Decided, Message, Proposal, VoteMessage
 from ledger.blocks import Block, FinalBlock
+from ledger.certificates import Certificate
 from ledger.types import Hash32, NodeKey
 from tests.support import abstract_votes as abstract
 from tests.support.lockstep_adversary import Adversary
@@ -278,7 +279,7 @@ class Lockstep:
             if self.trace is not None:
                 self.trace.effect(effect)
             self.carry_out(node, effect)
-            if node.down:
+            if not node.runs():
                 self._note(f"{node.name} crashed")
                 return
         if node.correct:
@@ -315,7 +316,7 @@ class Lockstep:
             case Halt(reason):
                 self.halt(node, reason)
 
-    def build(self, node: Node, view: int, nullified: tuple[object, ...]) -> None:
+    def build(self, node: Node, view: int, nullified: tuple[Certificate, ...]) -> None:
         node.declined = not self.healed and self.rng.random() < self.style.declines
         if node.declined:
             node.todo.append(BlockBuilt(view, None))

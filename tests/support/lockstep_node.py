@@ -83,6 +83,10 @@ class Node:
     heard: dict[tuple[bytes, int, VoteKind], Vote] = field(default_factory=dict)
     reported: set[bytes] = field(default_factory=set)
 
+    def runs(self) -> bool:
+        """Asked anew after every effect: carrying one out may have been its end."""
+        return not self.down
+
     @property
     def undecided(self) -> bool:
         return self.final is None and not self.halted
