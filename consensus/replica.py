@@ -5,7 +5,7 @@ one synced batch a height. Time comes in as milliseconds since 1970 with every e
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from consensus import events as machine_events
@@ -117,7 +117,8 @@ class ReplicaSettings:
 
 class Replica:
     """`key`: None for an observer. `records`: of the journal, for the height after the head. `first_vote`: the first
-    height this replica may sign in; None when its disk was lost and others must be asked, see `journal`."""
+    height this replica may sign in; None when its disk was lost and others must be asked, see `journal`. `later`: of
+    the journal, for heights after that: the ledger is an older one than the votes."""
 
     def __init__(
         self,
@@ -128,6 +129,7 @@ class Replica:
         now_ms: int,
         records: Sequence[JournalRecord] = (),
         first_vote: int | None = 0,
+        later: Mapping[int, Sequence[JournalRecord]] | None = None,
     ) -> None:
         self._signatures = SignatureMemory(chain_id)
         self.chain = make_chain(self._signatures)
@@ -136,6 +138,7 @@ class Replica:
         self._settings = settings
         self._now = now_ms
         self._first_vote = first_vote
+        self._later = dict(later or {})
         self._effects: list[Effect] = []
         self._aggregates: OrderedDict[AggregationTask, AggregationResult | None] = OrderedDict()
         self._unready: OrderedDict[Hash32, Block] = OrderedDict()
@@ -431,7 +434,7 @@ class Replica:
     def _begin_height(self, just_final: Sequence[Transaction]) -> None:
         """The head is a new one."""
         self._catchup.advanced(self.chain.height)
-        self._machine = self._make_machine()
+        self._machine = self._make_machine(self._later.pop(self.chain.height + 1, ()))
         self._unready.clear()
         for transaction, reason in self.intake.new_head(just_final, self._now):
             self._arrived.pop(transaction.id, None)

@@ -191,9 +191,10 @@ def _open_replica(
 
     journal, first_vote = open_votes(config.node.data_dir, head)
     try:
-        records = journal.load(Chain(store, genesis).height + 1)
+        height = Chain(store, genesis).height + 1
+        records, later = journal.load(height), journal.later(height)
         settings = ReplicaSettings(timing, consensus.clock_tolerance_ms)
-        yield Replica(make_chain, genesis.chain_id, key, settings, now_ms(), records, first_vote), journal
+        yield Replica(make_chain, genesis.chain_id, key, settings, now_ms(), records, first_vote, later), journal
     finally:
         journal.close()
 

@@ -69,6 +69,15 @@ class JournalFile:
         """What was recorded for a height, in order."""
         return [record for group in self._groups if group.height == height for record in group.records]
 
+    def later(self, height: int) -> dict[int, list[JournalRecord]]:
+        """What was recorded for heights above one, by height."""
+        return {each: self.load(each) for each in sorted({group.height for group in self._groups}) if each > height}
+
+    @property
+    def newest(self) -> int:
+        """The highest height that anything was recorded for; 0 for none."""
+        return max((group.height for group in self._groups), default=0)
+
     def append(self, height: int, records: Sequence[JournalRecord]) -> None:
         """Synced on return. Raises StoreFull or OSError; then nothing may leave that depends on it."""
         group = Group(height, tuple(records))

@@ -27,7 +27,10 @@ def open_votes(data_dir: Path, head: int | None, files: Files | None = None) -> 
     if not files.exists(data_dir / JOURNAL):
         note_loss()
     journal = JournalFile(data_dir / JOURNAL, files, in_doubt=note_loss)
-    return journal, recall_vote_from(data_dir, files)
+    first_vote = recall_vote_from(data_dir, files)
+    # A ledger that was put back, or fetched anew, begins below the votes: what was said of heights before the last one
+    # may be forgotten here, but they were final then.
+    return journal, None if first_vote is None else max(first_vote, journal.newest)
 
 
 def _after_loss(noted: int | None, head: int | None) -> int | None:

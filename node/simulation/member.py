@@ -216,9 +216,10 @@ class Member:
         def make_chain(signatures: SignatureMemory) -> Chain:
             return Chain(store, world.genesis, signatures.check)
 
-        records = journal.load(make_chain(SignatureMemory(world.genesis.chain_id)).height + 1)
-        settings = ReplicaSettings(TIMING)
-        replica = Replica(make_chain, world.genesis.chain_id, self.key, settings, self._clock(), records, first_vote)
+        height = make_chain(SignatureMemory(world.genesis.chain_id)).height + 1
+        records, later = journal.load(height), journal.later(height)
+        settings, chain_id = ReplicaSettings(TIMING), world.genesis.chain_id
+        replica = Replica(make_chain, chain_id, self.key, settings, self._clock(), records, first_vote, later)
         if self.correct:
             world.referee.started(self.key.public, replica.chain, self.acknowledged)
         if self.twin_transport is not None:

@@ -3,12 +3,13 @@
 `node/sim.py` is for what chance brings; here a test decides who hears what, whose clock is off and who computes wrong.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from consensus.effects import Compute, Effect, SetTimer, Transmit
 from consensus.events import Timing
+from consensus.journal import JournalRecord
 from consensus.messages import Message, Transactions, VoteMessage
 from consensus.replica import Replica, ReplicaSettings
 from ledger.aggregation import AggregationResult, AggregationTask
@@ -78,7 +79,13 @@ class Table:
         for key in self.keys:
             self.sit(key)
 
-    def make(self, key: KeyPair | None, skew_ms: int = 0, first_vote: int | None = 0) -> Seat:
+    def make(
+        self,
+        key: KeyPair | None,
+        skew_ms: int = 0,
+        first_vote: int | None = 0,
+        later: Mapping[int, Sequence[JournalRecord]] | None = None,
+    ) -> Seat:
         store = MemoryStore()
         replica = Replica(
             lambda signatures: Chain(store, self.genesis, signatures.check),
@@ -87,6 +94,7 @@ class Table:
             ReplicaSettings(TIMING),
             self.now + skew_ms,
             first_vote=first_vote,
+            later=later,
         )
         return Seat(replica, skew_ms)
 

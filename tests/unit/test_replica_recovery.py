@@ -9,6 +9,7 @@ from consensus.messages import (
     BlocksRequest,
     BodyRequest,
     Decided,
+    Proposal,
     Status,
     Transactions,
     VoteMessage,
@@ -333,6 +334,47 @@ def test_what_was_dropped_for_good_is_told():
 
 
 # --- after a lost disk
+
+
+def another_block(table: Table, leader: KeyPair, seat: Seat) -> Proposal:
+    """A second block of view 0 of the height in work, which only a liar proposes."""
+    chain = seat.replica.chain
+    trial = chain.trial(leader.public, table.now, ())
+    transfer = Transfer(table.keys[0].org, 99, "")
+    trial.apply(sign_transaction(leader, chain.chain_id, chain.next_nonce(leader.public), transfer))
+    block = trial.block(0)
+    subject = Subject(block.height, chain.committee().hash, 0, VoteKind.PROPOSE, block.id)
+    return Proposal(subject, cast(leader, chain.chain_id, subject).signature, block, ())
+
+
+def test_a_ledger_that_was_put_back_does_not_make_a_member_contradict_its_votes():
+    table = Table()
+    while min(table.heights()) < 3:
+        pay(table, table.keys[1])
+        table.ring(VIEW_TIMER, after_ms=2_000)
+    leader = table.leader
+    dave = next(key for key in table.keys if key is not leader)
+    others = [key for key in table.keys if key is not leader and key is not dave]
+    height = table.seat(dave).replica.chain.height
+    finals = final_blocks(table)
+    for key in others:
+        table.seat(key).deaf = table.seat(key).mute = True
+    before = len(table.seat(dave).did)
+    pay(table, leader)
+    said = [each for each in table.seat(dave).did[before:] if isinstance(each, Persist)]
+    records = [record for each in said for record in each.records]
+    assert {each.height for each in said} == {height + 1}
+    old_vote = votes(table.seat(dave))[-1]
+    # Its ledger is gone, its votes are not; and the leader of the height in work says something else now.
+    for later, contradicts in (({height + 1: records}, False), ({}, True)):
+        seat = table.seats[dave.org] = table.make(dave, first_vote=height + 1, later=later)
+        table.take(dave.org, seat.replica.start(table.now))
+        for final in finals:
+            table.hand(leader, dave, Decided(final))
+        assert seat.replica.chain.height == height
+        table.hand(leader, dave, another_block(table, leader, seat))
+        other = [each for each in votes(seat) if each.height == height + 1 and each.block != old_vote.block]
+        assert bool(other) is contradicts
 
 
 def test_a_member_signs_nothing_below_the_height_it_may_vote_from():

@@ -30,7 +30,17 @@ def with_votes(folder: Path) -> bytes:
 
 def test_a_journal_that_is_there_lets_a_node_vote_at_once(tmp_path: Path) -> None:
     with_votes(tmp_path)
-    assert opened(tmp_path, 7) == 0
+    assert opened(tmp_path, 7) == 8
+
+
+def test_a_ledger_that_is_older_than_the_votes_waits_until_it_is_as_far(tmp_path: Path) -> None:
+    with_votes(tmp_path)
+    for head in (None, 0, 3):
+        journal, first_vote = open_votes(tmp_path, head)
+        journal.close()
+        assert first_vote == 8
+        assert journal.later(head or 0) == {8: VOTES}
+    assert journal.later(8) == {}
 
 
 def test_a_lost_journal_costs_the_height_in_work_and_no_restart_forgets_it(tmp_path: Path) -> None:
@@ -78,7 +88,7 @@ def _power_fails(*_: object) -> None:
 def test_a_last_vote_that_was_cut_short_was_never_said(tmp_path: Path) -> None:
     whole = with_votes(tmp_path)
     (tmp_path / JOURNAL).write_bytes(whole[:-5])
-    assert opened(tmp_path, 7) == 0
+    assert opened(tmp_path, 7) == 8
 
 
 def test_damage_before_whole_votes_stops_the_node(tmp_path: Path) -> None:
