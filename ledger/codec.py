@@ -14,7 +14,6 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from enum import IntEnum
-from io import BytesIO
 from types import NoneType, UnionType
 from typing import Annotated, Any, NewType, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -97,6 +96,21 @@ class _Misfit(Exception):
         return self
 
 
+class _Pieces:
+    """What msgpack reads its bytes from."""
+
+    __slots__ = ("_at", "_data")
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    def read(self, n: int) -> bytes:
+        piece = self._data[self._at : self._at + n]
+        self._at += len(piece)
+        return piece
+
+
 class _Source:
     """msgpack, one token at a time. `take` makes no list: one that is not empty raises ValueError of msgpack's own."""
 
@@ -107,7 +121,7 @@ class _Source:
         # in pieces: what is refused at its first byte is not copied first.
         size = max(1, len(data))
         unpacker = msgpack.Unpacker(
-            BytesIO(data),
+            _Pieces(data),
             read_size=min(_PIECE_BYTES, size),
             raw=False,
             max_array_len=0,

@@ -23,6 +23,7 @@ from ledger.entries import (
 )
 from ledger.errors import InvalidBytes, InvalidGenesis
 from ledger.fields import Addresses, Amount, Name, Org, OwnKey, Roles, Version
+from ledger.json_form import read_json
 from ledger.keyring import take_key
 from ledger.league_entries import PARAMETERS, PROTOCOL, SCHEDULE, Protocol, Schedule
 from ledger.parameters import LeagueParameters, contradiction
@@ -164,7 +165,7 @@ def _member_to_json(member: GenesisMember) -> dict[str, object]:
 def genesis_from_json(text: str) -> Genesis:
     """Parse a genesis file; the chain id in it, when given, must be the right one. Raises InvalidGenesis."""
     try:
-        content = json.loads(text)
+        content = read_json(text)
         stated = content.pop("chain_id", None)
         parameters = LeagueParameters(**content.pop("parameters", {}))
         members = tuple(_member_from_json(**member) for member in content.pop("members"))

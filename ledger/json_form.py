@@ -4,6 +4,7 @@ For files that people keep and carry about. What is hashed and signed is always 
 encoded once, so that every bound of its type holds.
 """
 
+import json
 from dataclasses import fields, is_dataclass
 from enum import IntEnum
 from types import NoneType, UnionType
@@ -13,6 +14,31 @@ from ledger.codec import encode
 from ledger.errors import InvalidBytes
 
 T = TypeVar("T")
+
+
+def read_json(text: str | bytes) -> Any:
+    """JSON (RFC 8259) that means one thing only: no NaN or Infinity, no name twice in one object, of which other
+    readers take the first. Raises InvalidBytes."""
+    try:
+        return json.loads(text, object_pairs_hook=once_each, parse_constant=_no_number)
+    except RecursionError:
+        raise InvalidBytes("not JSON: nested too deeply") from None
+    except ValueError as error:
+        raise InvalidBytes(f"not JSON: {error}"[:200]) from None
+
+
+def once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these names. Raises ValueError when one of them stands there twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice[:64]!r} stands twice in one object")
+    return found
+
+
+def _no_number(word: str) -> Any:
+    raise ValueError(f"{word} is no JSON")
 
 
 def to_json(value: Any) -> Any:

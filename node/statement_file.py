@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ledger.errors import InvalidTransaction
+from ledger.json_form import read_json
 from ledger.keys import KeyPair
 from ledger.statements import RegisterMember, RotateKey
 from ledger.transactions import Body, Transaction, sign_transaction
@@ -93,8 +94,8 @@ def read_statement(path: Path) -> Statement:
     if len(text) > FILE_BYTES_MAX:
         raise StatementFileError(f"{path}: over {FILE_BYTES_MAX} bytes, this is no statement")
     try:
-        return _parse(json.loads(text))
-    except (ValueError, RecursionError) as error:
+        return _parse(read_json(text))
+    except ValueError as error:
         raise StatementFileError(f"{path}: no statement that hanse wrote: {error}") from None
 
 

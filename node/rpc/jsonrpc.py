@@ -7,6 +7,7 @@ one that waits for finality waits once. https://www.jsonrpc.org/specification
 import difflib
 import json
 import logging
+import math
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import Any
 import trio
 
 from ledger.errors import InvalidBytes, InvalidTransaction
+from ledger.json_form import once_each
 from node.rpc.errors import RpcError
 from node.rpc.method import Method
 from node.rpc.node import AfterAnswer, Later, Node
@@ -162,7 +164,9 @@ class JsonRpc:
 def parse_json(body: bytes) -> Json:
     """Strict JSON. Raises RpcError("parse_error")."""
     try:
-        return json.loads(body.decode(), parse_constant=_refuse_constant)
+        return json.loads(
+            body.decode(), object_pairs_hook=once_each, parse_constant=_refuse_constant, parse_float=_finite
+        )
     except (ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise RpcError("parse_error", f"{len(body)} bytes that are not JSON: {reason[:200]}") from None
@@ -234,3 +238,10 @@ def _error_response(identity: Json, error: RpcError) -> dict[str, Json]:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(f"{digits[:32]} is too large a number")
+    return number
