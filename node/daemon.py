@@ -32,7 +32,6 @@ from ledger.errors import (
     UnknownProtocol,
 )
 from ledger.genesis import Genesis, genesis_from_json
-from ledger.keys import KeyPair
 from ledger.types import OrgId
 from node.cold_identity import own_org
 from node.config import Config
@@ -50,7 +49,7 @@ from node.rpc.listeners import CannotListen
 from node.rpc.server import serve_rpc
 from node.services import NodeServices
 from node.start_errors import BadStart
-from node.vote_memory import JOURNAL, open_votes
+from node.vote_memory import JOURNAL, NEVER_VOTES, open_votes
 
 log = logging.getLogger(__name__)
 
@@ -114,16 +113,15 @@ async def _main(config: Config, ring: KeyRing) -> None:
             nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
             services = NodeServices(config, ring, identity, events, nursery.cancel_scope.cancel)
             while True:
-                with _open_replica(config, ring.current, genesis, store, head) as (services.replica, journal):
+                with _open_replica(config, ring, genesis, store, head) as (services.replica, journal):
                     if not answering:
                         await _answer(nursery, services, metrics)
                         answering = True
                     member = await trio.to_thread.run_sync(importlib.import_module, "node.member")
                     await member.run_member(services, journal, metrics)
                     head = services.chain.height
-                # The ledger names the key that was drawn to follow this one: the node goes on under it.
-                ring.put_in_place(data_dir / JOURNAL)
-                log.warning("the key of this node was rotated: it goes on as %s", peer_id(ring.current.public))
+                if ring.settle(services.chain.key_of(services.org), data_dir / JOURNAL):
+                    log.warning("the key of this node was rotated: it goes on as %s", peer_id(ring.current.public))
 
 
 async def _answer(nursery: trio.Nursery, services: NodeServices, metrics: Metrics) -> None:
@@ -180,7 +178,7 @@ def _settle_keys(config: Config, ring: KeyRing, chain: Chain) -> OrgId:
 
 @contextmanager
 def _open_replica(
-    config: Config, key: KeyPair, genesis: Genesis, store: LevelDbStore, head: int | None
+    config: Config, ring: KeyRing, genesis: Genesis, store: LevelDbStore, head: int | None
 ) -> Iterator[tuple[Replica, JournalFile]]:
     """The replica over the ledger, with its votes. `head`: of the ledger before it was opened, None for no ledger."""
     consensus = config.consensus
@@ -193,6 +191,10 @@ def _open_replica(
     try:
         height = Chain(store, genesis).height + 1
         records, later = journal.load(height), journal.later(height)
+        key = ring.presented
+        if key is not ring.current:
+            # The votes in the journal are the current key's, and the other must not sign any beside them.
+            records, first_vote, later = [], NEVER_VOTES, {}
         settings = ReplicaSettings(timing, consensus.clock_tolerance_ms)
         yield Replica(make_chain, genesis.chain_id, key, settings, now_ms(), records, first_vote, later), journal
     finally:

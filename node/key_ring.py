@@ -26,6 +26,21 @@ class KeyRing:
         self._passphrase = passphrase
         self.current = load_key(file, passphrase)
         self.following = load_key(self.next_file, passphrase) if self.next_file.exists() else None
+        self._tries_following = False
+
+    @property
+    def presented(self) -> KeyPair:
+        """What the node shows itself by: the current key, or for a while the following one, see `try_the_other`."""
+        return self.following if self.following is not None and self._tries_following else self.current
+
+    def try_the_other(self) -> None:
+        """Show the following key instead of the current one, or the current one again.
+
+        A rotation may have become final while the node was down: nobody lets it in by the old key any more, and it
+        cannot learn why. By the new key it can, if there was one. It must sign no vote meanwhile: the journal is the
+        current key's.
+        """
+        self._tries_following = self.following is not None and not self._tries_following
 
     @property
     def next_file(self) -> Path:
@@ -71,7 +86,7 @@ class KeyRing:
         renew_journal(journal)
         self.next_file.replace(self.file)
         sync_folder(self.file.parent)
-        self.current, self.following = self.following, None
+        self.current, self.following, self._tries_following = self.following, None, False
 
 
 def next_file(file: Path) -> Path:

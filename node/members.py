@@ -24,24 +24,29 @@ log = logging.getLogger(__name__)
 
 # How an outsider asks whether it was let in: seldom enough for the bootstrap peers' limit on strangers.
 STANDING_EVERY_S = 6.0
+# A node that has a key to follow its own and meets no member for so long looks whether it is known by that one. Longer
+# than members take to find each other again after a league was switched off; and then it only costs them a moment.
+ALONE_S = 60.0
 
 
 class Members:
-    """`rotated` is called once, when the ledger names the key that was drawn here to follow the present one."""
+    """`begin_anew` ends this life of the member part: the ledger names the key that was drawn here to follow the
+    present one, or nobody knows the one that is shown."""
 
     def __init__(
         self,
         services: NodeServices,
         addresses: AddressExchange,
         transport: Transport,
-        rotated: Callable[[], None],
+        begin_anew: Callable[[], None],
     ) -> None:
         self._services = services
         self._chain = services.chain
         self._key = services.key
         self._addresses = addresses
         self._transport = transport
-        self._rotated = rotated
+        self._begin_anew = begin_anew
+        self._alone_since = trio.current_time()
         self._bootstrap = list(_places(services.config.network.bootstrap))
         self._inside = False
         self._warned: set[str] = set()
@@ -56,7 +61,7 @@ class Members:
         following = self._services.ring.following
         named = self._chain.key_of(self._services.org)
         if following is not None and named == following.public:
-            self._rotated()
+            self._begin_anew()
             return
         was_named, self._named = self._named, named == self._key.public
         if was_named and not self._named:
@@ -73,9 +78,12 @@ class Members:
     async def run(self) -> None:
         """While outside, ask now and then whether we were let in."""
         while True:
-            if self._inside:
-                await self._went_out.wait()
-            await trio.sleep(STANDING_EVERY_S)
+            with trio.move_on_after(STANDING_EVERY_S):
+                # Who is in has nothing to ask, and notices soon when it is put out.
+                await (self._went_out.wait() if self._inside else trio.sleep_forever())
+            self._mind_loneliness()
+            if self._is_inside():
+                continue
             try:
                 standing = await self._services.standing()
             except NotAdmitted as error:
@@ -87,6 +95,9 @@ class Members:
                 # Our ledger does not show it yet: it is behind.
                 self._enter()
                 self.look()
+            elif standing.key and self._key is not self._services.ring.current:
+                # The rotation is not final yet: it goes by the old key after all.
+                self._show_the_other()
             elif standing.key:
                 self._warn(
                     f"the league knows this organisation by {peer_id(NodeKey(standing.key))}, which is not this node's"
@@ -98,6 +109,23 @@ class Members:
         if warning not in self._warned:
             self._warned.add(warning)
             log.warning("%s", warning)
+
+    def _is_inside(self) -> bool:
+        return self._inside
+
+    def _mind_loneliness(self) -> None:
+        """A rotation that became final while we were down is not known here, and the old key opens no door."""
+        ring, now = self._services.ring, trio.current_time()
+        if ring.following is None or any(peer.connected for peer in self._transport.peers()):
+            self._alone_since = now
+        elif now - self._alone_since > ALONE_S:
+            self._show_the_other()
+
+    def _show_the_other(self) -> None:
+        ring = self._services.ring
+        ring.try_the_other()
+        log.warning("no member knows this node by its key: it shows itself as %s", peer_id(ring.presented.public))
+        self._begin_anew()
 
     def _enter(self) -> None:
         self._inside = True

@@ -111,7 +111,7 @@ class NodeServices:
     @property
     def key(self) -> KeyPair:
         """What this node signs with."""
-        return self.ring.current
+        return self.ring.presented
 
     @property
     def chain(self) -> Chain:
@@ -180,7 +180,7 @@ class NodeServices:
             standing = await self._standing("a statement")
             nonce, current = standing.nonce, NodeKey(standing.key) if standing.key else None
         # Encrypting a key file takes a fifth of a second.
-        fresh = draw and current == self.key.public
+        fresh = draw and current == self.ring.current.public
         node = await trio.to_thread.run_sync(self._draw) if fresh else self.key
         return Unsigned(self.org, nonce, node.public, prove_key(node, self.chain.chain_id, self.org))
 

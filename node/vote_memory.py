@@ -6,10 +6,13 @@ The journal's bytes are `journal_file.py`'s, the reasoning is `consensus/journal
 from pathlib import Path
 
 from consensus.journal import Kept, first_height_to_vote
+from ledger.types import AMOUNT_MAX
 from node.files import Files, OsFiles
 from node.journal_file import JournalFile
 
 JOURNAL, VOTE_FROM = "journal", "vote-from"
+# A first height to vote in that no chain reaches: for a life in which a node only follows.
+NEVER_VOTES = AMOUNT_MAX
 
 
 def open_votes(data_dir: Path, head: int | None, files: Files | None = None) -> tuple[JournalFile, int | None]:

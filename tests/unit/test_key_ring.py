@@ -168,3 +168,16 @@ def test_a_damaged_public_part_stops_the_node_in_plain_words(tmp_path: Path, con
     path.write_bytes(content)
     with pytest.raises(KeyFileError, match=r"identity\.pub"):
         own_org(path, KeyPair.from_seed(bytes(32)).public)
+
+
+def test_a_node_shows_the_key_that_follows_for_a_while_and_keeps_the_old_one_and_its_votes(folder: Path) -> None:
+    ring = ring_in(folder)
+    ring.try_the_other()
+    assert ring.presented is ring.current, "there is no other"
+    votes, following = votes_in(folder), ring.draw()
+    ring.try_the_other()
+    assert ring.presented is following
+    assert ring_in(folder).presented.public == ring.current.public, "a start begins with the current one"
+    ring.try_the_other()
+    assert ring.presented is ring.current
+    assert votes_in(folder) == votes
