@@ -23,20 +23,24 @@ OVERHEAD_BYTES = 512
 # What the league needs done, and what must be possible when a thief of the node's key has used up the rest, has a
 # quarter of the quota to itself. None of it can be said at will: each is refused unless the state asks for it.
 RESERVED_FOR = (AttestBlobs, DeclineRound, ReportEquivocation, ReportForDuty, RotateKey, LeaveLeague)
-# An aggregate is the leader's work for others; a registration has no member behind it and is bounded by itself.
-NOT_CHARGED = (AggregateRound, RegisterMember)
+# An aggregate is the leader's work for others.
+NOT_CHARGED = (AggregateRound,)
+# A registration has no member behind it and leaves an account for ever: all of them together have one quota, and what a
+# league is flooded with is pushed out the slower for it (`membership.py`).
+STRANGERS = OrgId(bytes(32))
 
 
 def charge(state: State, context: BlockContext, org: OrgId, transaction: Transaction) -> None:
     """Count a transaction against its organisation's quota. Raises InvalidTransaction ("quota")."""
     if not context.rules.storage_quota or isinstance(transaction.body, NOT_CHARGED):
         return
+    payer, whose = (STRANGERS, "strangers") if isinstance(transaction.body, RegisterMember) else (org, "the sender")
     quota = context.parameters.storage_quota
     allowed = quota + quota // 4 if isinstance(transaction.body, RESERVED_FOR) else quota
-    stored = stored_bytes(state, org, context.time, quota) + len(transaction.encoded) + OVERHEAD_BYTES
+    stored = stored_bytes(state, payer, context.time, quota) + len(transaction.encoded) + OVERHEAD_BYTES
     if stored > allowed:
-        raise InvalidTransaction("quota", f"{stored} bytes of the sender within a day, at most {allowed} are allowed")
-    state.put(usage_key(org), Usage(stored, context.time))
+        raise InvalidTransaction("quota", f"{stored} bytes of {whose} within a day, at most {allowed} are allowed")
+    state.put(usage_key(payer), Usage(stored, context.time))
 
 
 def stored_bytes(state: State, org: bytes, time: int, quota: int) -> int:

@@ -7,12 +7,13 @@ from hypothesis import strategies as st
 from ledger.codec import encode
 from ledger.league_entries import Usage, usage_key
 from ledger.parameters import DAY_MS
-from ledger.quota import OVERHEAD_BYTES, RESERVED_FOR, stored_bytes
+from ledger.quota import OVERHEAD_BYTES, RESERVED_FOR, STRANGERS, stored_bytes
 from ledger.state import State
+from ledger.statements import ApproveMember
 from ledger.store import WriteBatch
 from ledger.transactions import Transfer
 from tests.support.league import League, anchored
-from tests.support.members import Factory
+from tests.support.members import Factory, factory
 from tests.support.request_story import Story
 
 MIB = 2**20
@@ -79,6 +80,21 @@ def test_aggregates_are_not_charged():
     before = league.chain.read(Usage, usage_key(author.org))
     league.aggregate(story.id)
     assert league.chain.read(Usage, usage_key(author.org)) == before
+
+
+def test_all_registrations_together_have_one_quota_and_members_keep_theirs():
+    league = League(4, storage_quota=MIB)
+    alice, bob, *_ = league.keys
+    dora, eve = factory("dora"), factory("eve")
+    final = league.say((dora.identity, dora.registration(league)))
+    (said,) = final.block.transactions
+    assert used(league, STRANGERS) == Usage(len(said.encoded) + OVERHEAD_BYTES, league.now)
+    assert league.chain.read(Usage, usage_key(dora.org)) is None
+    fill(league, STRANGERS, MIB)
+    assert league.refusal(eve.identity, eve.registration(league), after_ms=1) == "quota"
+    assert league.refusal(alice, Transfer(bob.org, 1, ""), after_ms=1) == "accepted"
+    assert league.refusal(alice, ApproveMember(dora.org), after_ms=1) == "accepted"
+    assert league.refusal(eve.identity, eve.registration(league), after_ms=DAY_MS // 500) == "accepted"
 
 
 @settings(max_examples=200, deadline=None)
