@@ -9,8 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from consensus import events as machine_events
-from consensus.bodies import is_whole
-from consensus.catchup import CatchUp
 from consensus.early import EarlyMessages
 from consensus.effects import (
     APPEND_TIMER,
@@ -56,6 +54,7 @@ from consensus.events import (
     VoteReceived,
     WorkArrived,
 )
+from consensus.following import CertifiedAndInvalid, Following
 from consensus.intake import Intake, SignatureMemory
 from consensus.journal import JournalRecord, Kept, first_height_to_vote
 from consensus.machine import HeightMachine
@@ -73,7 +72,6 @@ from consensus.messages import (
     VoteMessage,
     fit_transactions,
 )
-from consensus.serving import BlockServer
 from ledger.aggregation import (
     AggregationResult,
     AggregationTask,
@@ -87,7 +85,7 @@ from ledger.certificates import Certificate
 from ledger.chain import Chain
 from ledger.codec import encode
 from ledger.entries import ELECTION, Election, Request, Round
-from ledger.errors import InvalidBlock, InvalidCertificate, InvalidTransaction
+from ledger.errors import InvalidBlock, InvalidTransaction
 from ledger.keys import KeyPair
 from ledger.transactions import Body as TransactionBody
 from ledger.transactions import ReportEquivocation, ReportForDuty, SkipNonce, Transaction, sign_transaction
@@ -99,8 +97,6 @@ AGGREGATES_KEPT_MAX = 64
 AGGREGATE_BYTES_MAX = 12 * 1024
 # Blocks checked and not ready yet: one a view of the height.
 UNREADY_MAX = 16
-# Fetched blocks that are checked and appended before anything else has its turn: some tens of milliseconds.
-APPENDED_PER_EVENT_MAX = 16
 # How often a replica says where it is, and sends again what waits too long.
 STATUS_MS = 2_000
 STRAGGLER_MS = 2_000
@@ -143,9 +139,8 @@ class Replica:
         self._aggregates: OrderedDict[AggregationTask, AggregationResult | None] = OrderedDict()
         self._unready: OrderedDict[Hash32, Block] = OrderedDict()
         self._early = EarlyMessages()
-        self._serving = BlockServer(self.chain)
         self._arrived: dict[Hash32, int] = {}
-        self._catchup = CatchUp(self.chain.height)
+        self._following = Following(self.chain)
         self._duty_reported = -1
         self._gap: int | None = None
         self._heads: dict[NodeKey, int] = {}
@@ -169,7 +164,7 @@ class Replica:
     @property
     def behind(self) -> int:
         """How many heights we are behind the others, whatever f of them claim."""
-        return self._catchup.surely_behind(self.chain.committee().faults)
+        return self._following.behind
 
     # --- events
 
@@ -196,15 +191,15 @@ class Replica:
                 if block.height == self._machine.setup.height:
                     self._tell(BodyReceived(block))
             case Status(height, _, _, first):
-                self._catchup.peer_at(sender, height, first)
+                self._following.peer_at(sender, height, first)
                 self._ask_blocks()
                 self._hear_head(sender, height)
             case BlocksRequest(first, count):
-                answer = self._serving.range(sender, first, count, now_ms)
+                answer = self._following.server.range(sender, first, count, now_ms)
                 if answer is not None:
                     self._send(sender, answer)
             case Blocks(blocks):
-                self._catchup.received(sender, blocks, now_ms)
+                self._following.received(sender, blocks, now_ms)
                 self._ask_blocks()
                 self._append_caught_up()
             case Transactions(transactions):
@@ -237,7 +232,7 @@ class Replica:
 
     def disconnected(self, peer: NodeKey, now_ms: int) -> list[Effect]:
         self._begin(now_ms)
-        self._catchup.peer_gone(peer)
+        self._following.peer_gone(peer)
         self._ask_blocks()
         return self._end()
 
@@ -292,14 +287,11 @@ class Replica:
             parent=self.chain.head_id,
             key=self._key,
             timing=self._settings.timing,
-            may_vote=self._first_vote is not None and height >= self._first_vote and not self._is_over(height),
+            may_vote=self._first_vote is not None
+            and height >= self._first_vote
+            and not self._following.is_over(height),
         )
         return HeightMachine(setup, records)
-
-    def _is_over(self, height: int) -> bool:
-        """Whether more members than can lie say that a height is behind them: nobody needs our vote in it any more."""
-        committee = self.chain.committee()
-        return self._catchup.claims_of(committee.members, height) > committee.faults
 
     def _tell(self, event: machine_events.Event) -> None:
         """Feed the height's machine. What its effects lead to at once is fed to it after them, never in between."""
@@ -433,7 +425,7 @@ class Replica:
 
     def _begin_height(self, just_final: Sequence[Transaction]) -> None:
         """The head is a new one."""
-        self._catchup.advanced(self.chain.height)
+        self._following.advanced()
         self._machine = self._make_machine(self._later.pop(self.chain.height + 1, ()))
         self._unready.clear()
         for transaction, reason in self.intake.new_head(just_final, self._now):
@@ -447,15 +439,13 @@ class Replica:
     # --- a snapshot
 
     def needs_snapshot(self, gap: int, now_ms: int) -> bool:
-        """Whether a snapshot is the way to the others: more than `gap` heights to go (0: however far, never for that
-        reason), or nobody who is ahead holds the next block any more."""
-        far = bool(gap) and self.behind > gap
-        return self.halted is None and (far or self._catchup.is_out_of_reach(now_ms))
+        """See `Following.needs_snapshot`."""
+        return self.halted is None and self._following.needs_snapshot(gap, now_ms)
 
     def pause_catch_up(self, paused: bool, now_ms: int) -> list[Effect]:
         """While a snapshot is fetched no blocks are asked for."""
         self._begin(now_ms)
-        self._catchup.paused = paused
+        self._following.pause(paused)
         self._append_caught_up()
         return self._end()
 
@@ -495,10 +485,10 @@ class Replica:
         if subject.height == height:
             self._tell(event)
         elif subject.height == height - 1 and self._previous is not None:
-            if self._serving.allows(sender, self._now):
+            if self._following.server.allows(sender, self._now):
                 for effect in self._previous.handle(event):
                     if isinstance(effect, machine_events.Send) and isinstance(effect.message, Decided):
-                        self._serving.charge(sender, effect.message.final.block, self._now)
+                        self._following.server.charge(sender, effect.message.final.block, self._now)
                         self._send(sender, effect.message)
         elif subject.height < height:
             self._status(sender)
@@ -511,7 +501,7 @@ class Replica:
         """Keep what the next height will need; further ahead only says that we are behind."""
         if height == self._machine.setup.height + 1:
             self._early.add(sender, message)
-        self._catchup.peer_at(sender, height - 1)
+        self._following.peer_at(sender, height - 1)
         # The block may be on its way as votes: it is asked for only when it has not come a moment later.
         self._effects.append(SetTimer(CATCHUP_TIMER, self._settings.timing.resend_ms))
 
@@ -522,18 +512,18 @@ class Replica:
             if self._machine.setup.height == height:
                 self._tell(BodyReceived(final.block))
         elif final.block.height > height:
-            self._catchup.peer_at(sender, final.block.height)
+            self._following.peer_at(sender, final.block.height)
             self._ask_blocks()
 
     def _serve_body(self, sender: NodeKey, height: int, block_id: Hash32) -> None:
         if height != self._machine.setup.height:
-            decided = self._serving.decided(sender, height, self._now)
+            decided = self._following.server.decided(sender, height, self._now)
             if decided is not None:
                 self._send(sender, decided)
             return
         block = self._machine.body(block_id)
-        if block is not None and self._serving.allows(sender, self._now):
-            self._serving.charge(sender, block, self._now)
+        if block is not None and self._following.server.allows(sender, self._now):
+            self._following.server.charge(sender, block, self._now)
             self._send(sender, Body(block))
 
     def _receive_transactions(self, sender: NodeKey, transactions: Sequence[Transaction]) -> None:
@@ -552,38 +542,16 @@ class Replica:
     # --- catch-up
 
     def _ask_blocks(self) -> None:
-        for ask in self._catchup.asks(self._now):
-            self._send(ask.peer, BlocksRequest(ask.from_height, ask.count))
-        if self._catchup.behind:
-            self._effects.append(SetTimer(CATCHUP_TIMER, 1_000))
+        self._do(self._following.asks(self._now))
 
     def _append_caught_up(self) -> None:
-        """Append some of what was fetched, with one sync for all of it: what they lead to is carried out after it."""
-        before = self.chain.height
-        for final in self._catchup.take(APPENDED_PER_EVENT_MAX):
-            if final.block.height == self.chain.height + 1 and not self._append_fetched(final):
-                break
-        if self.chain.height > before:
-            self.chain.sync()
-        if self._catchup.has_blocks:
-            self._effects.append(SetTimer(APPEND_TIMER, 0))
-        else:
-            self._ask_blocks()
-
-    def _append_fetched(self, final: FinalBlock) -> bool:
-        """Whether it was as it should be."""
         try:
-            self._commit(final, from_catchup=True)
-        except (InvalidBlock, InvalidCertificate) as error:
-            if isinstance(error, InvalidBlock) and is_whole(final.block):
-                # The certificate was good, and so is the body: not whoever served it is at fault (simplex rule 12).
-                self._halt(f"height {final.block.height} is certified and invalid here: {error}")
-                return False
-            culprit = self._catchup.rejected(final.block.height, self._now)
-            if culprit is not None:
-                self._effects.append(Refused(culprit, f"block {final.block.height}: {error}"))
-            return False
-        return True
+            self._do(self._following.append_fetched(self._append_fetched, self._now))
+        except CertifiedAndInvalid as error:
+            self._halt(str(error))
+
+    def _append_fetched(self, final: FinalBlock) -> None:
+        self._commit(final, from_catchup=True)
 
     def _hear_head(self, sender: NodeKey, height: int) -> None:
         """With the disk lost: from a quorum's heads follows the first height that we cannot have voted in."""
@@ -598,8 +566,7 @@ class Replica:
             self._effects.append(VoteFrom(self._first_vote))
 
     def _status(self, to: NodeKey | None) -> None:
-        first = self.chain.held.first_block
-        self._send(to, Status(self.chain.height, self.chain.head_id, self._machine.view, first))
+        self._do([self._following.status(to, self._machine.view)])
 
     # --- work
 
@@ -707,6 +674,10 @@ class Replica:
     def _send(self, to: NodeKey | None, message: Message) -> None:
         if self.halted is None:
             self._effects.append(Transmit(to, message))
+
+    def _do(self, effects: Sequence[Effect]) -> None:
+        """What is asked for elsewhere; nothing leaves a halted replica."""
+        self._effects += [each for each in effects if self.halted is None or not isinstance(each, Transmit)]
 
     def _end(self) -> list[Effect]:
         effects, self._effects = self._effects, []

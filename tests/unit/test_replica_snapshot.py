@@ -6,8 +6,9 @@ from typing import cast
 from consensus.catchup import REST_MS
 from consensus.effects import APPEND_TIMER, Committed, Rebased, SetTimer, Transmit
 from consensus.events import Timing
+from consensus.following import APPENDED_PER_EVENT_MAX
 from consensus.messages import Blocks, BlocksRequest, Message, Status, VoteMessage
-from consensus.replica import APPENDED_PER_EVENT_MAX, Replica, ReplicaSettings
+from consensus.replica import Replica, ReplicaSettings
 from ledger.blocks import FinalBlock
 from ledger.chain import Chain
 from ledger.memory_store import MemoryStore

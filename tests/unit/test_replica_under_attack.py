@@ -103,8 +103,7 @@ def test_who_came_by_catch_up_tells_the_stragglers_too():
     fresh = table.sit(late)  # its disk is empty: height 1 comes to it as a block
     assert fresh.replica.chain.height == 0
     chain = fresh.replica.chain
-    fresh.replica._catchup.peer_at(alice.org, 1)
-    fresh.replica._catchup.asks(table.now)
+    fresh.replica.receive(alice.org, Status(1, final.block.id, 0, 1), table.now)
     table.hand(alice, late, Blocks((final,)))
     assert chain.height == 1
     subject = Subject(1, chain.committee_at(1).hash, 0, VoteKind.NULLIFY, ZERO_HASH)  # type: ignore[union-attr]
