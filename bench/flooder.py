@@ -77,7 +77,7 @@ def questions(driver: ReplicaDriver) -> Iterator[bytes]:
     chain = driver.replica.chain
     while True:
         yield encode_message(BlocksRequest(1, 64))
-        yield encode_message(Status(chain.height, chain.head_id, 0))
+        yield encode_message(Status(chain.height, chain.head_id, 0, 1))
 
 
 WAYS: dict[str, Messages] = {

@@ -64,6 +64,12 @@ class Metrics:
             "peer_messages_dropped", "Messages that a slow or absent member did not get", ("peer",)
         )
 
+        self.peer_score = gauge("peer_score", "Points for what no correct program sends; they fade", ("peer",))
+        self.peer_refused = gauge(
+            "peer_refused_seconds", "How long a member's connections are still refused", ("peer",)
+        )
+        self.peer_held = gauge("peer_held_seconds", "How long a member's messages wait for what it took", ("peer",))
+
         self.rounds = counter("rounds_total", "Closed rounds seen on the ledger, by outcome", ("outcome",))
         self.training = histogram("training_seconds", "One local round in the worker", _TRAINING_S)
         self.training_failures = counter("training_failures_total", "Local rounds that failed", ("code",))

@@ -93,7 +93,10 @@ def _record_lines(records: dict[str, Any] | None) -> dict[str, object]:
 @click.command(cls=Verb, examples=("hanse peers -c ./alice", "hanse peers -c ./alice --json"))
 @node_options
 def peers(config_path: str, as_json: bool) -> int:
-    """Print every member this node knows how to reach: connected or not, where, and what went wrong last."""
+    """Print every member this node knows how to reach: connected or not, where, and what went wrong last.
+
+    `conduct` stands there when a member sent what no correct program sends, or more than its share.
+    """
     answer = ask(config_path, "peers")
     if as_json:
         print_json(answer)
@@ -110,15 +113,26 @@ def peers(config_path: str, as_json: bool) -> int:
                 "-" if trip is None else f"{trip * 1000:.1f} ms",
                 _size(peer["bytes_in"]),
                 _size(peer["bytes_out"]),
+                _conduct(peer),
                 peer["last_error"] if not peer["connected"] else None,
             ]
         )
-    columns = ["name", "peer", "connected", "address", "trip", "in", "out", "last error"]
-    if not any(row[-1] for row in rows):
-        # An empty column would only break the addresses in a narrow terminal.
-        columns, rows = columns[:-1], [row[:-1] for row in rows]
-    print_table("Peers", columns, rows)
+    columns = ["name", "peer", "connected", "address", "trip", "in", "out", "conduct", "last error"]
+    # An empty column would only break the addresses in a narrow terminal.
+    shown = [at for at in range(len(columns)) if at < len(columns) - 2 or any(row[at] for row in rows)]
+    print_table("Peers", [columns[at] for at in shown], [[row[at] for at in shown] for row in rows])
     return Exit.OK
+
+
+def _conduct(peer: dict[str, Any]) -> str | None:
+    """What a member's faults led to, the worst of it; None when there is nothing to say."""
+    if peer["banned_s"] > 0:
+        return f"refused for {peer['banned_s']:.0f} s"
+    if peer["paused"]:
+        return f"requests refused, score {peer['score']:.0f}"
+    if peer["held_s"] > 0:
+        return f"held back for {peer['held_s']:.0f} s"
+    return f"score {peer['score']:.0f}" if peer["score"] >= 1 else None
 
 
 def _size(bytes_moved: int) -> str:

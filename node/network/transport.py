@@ -190,7 +190,7 @@ class Limits:
     # Points for what no correct program does (`peer_scores.py`): five frames of garbage in a minute are no accident.
     score_half_life_s: float = 60.0
     pause_score: float = 50.0
-    ban_score: float = 100.0
+    ban_score: float = 90.0
     # Long enough to cost a flood nearly all of its rate; short enough that a member that was mended is back in minutes.
     ban_first_s: float = 15.0
     ban_last_s: float = 300.0

@@ -31,11 +31,15 @@ def scrape(node: Node, metrics: Metrics) -> bytes:
     peers = services.transport.peers() if services.transport else []
     metrics.peers.set(sum(peer.connected for peer in peers))
     # A member that left must not stay on the page with its last figures.
-    metrics.peer_bytes.clear()
-    metrics.peer_dropped.clear()
+    by_peer = (metrics.peer_bytes, metrics.peer_dropped, metrics.peer_score, metrics.peer_refused, metrics.peer_held)
+    for each in by_peer:
+        each.clear()
     for peer in peers:
         name = peer.org.hex()[:16]
         metrics.peer_bytes.labels(name, "in").set(peer.bytes_in)
         metrics.peer_bytes.labels(name, "out").set(peer.bytes_out)
         metrics.peer_dropped.labels(name).set(peer.messages_dropped)
+        metrics.peer_score.labels(name).set(peer.score)
+        metrics.peer_refused.labels(name).set(peer.banned_s)
+        metrics.peer_held.labels(name).set(peer.held_s)
     return metrics.page()

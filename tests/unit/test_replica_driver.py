@@ -8,15 +8,17 @@ import pytest
 import trio
 import trio.testing
 
-from consensus.messages import VoteMessage, parse_message
+from consensus.effects import Refused
+from consensus.messages import BodyRequest, Transactions, VoteMessage, encode_message, parse_message
 from consensus.replica import Replica, ReplicaSettings
 from ledger.chain import Chain
 from ledger.errors import InvalidTransaction, StoreFull
 from ledger.memory_store import MemoryStore
-from ledger.transactions import Transfer
-from ledger.types import Hash32
+from ledger.transactions import Transfer, sign_transaction
+from ledger.types import Hash32, NodeKey
 from node.journal_file import JournalFile
 from node.metrics import Metrics
+from node.network.transport import Fault
 from node.replica import ReplicaDriver, now_ms
 from tests.support.league import founders, genesis_of
 from tests.support.table import TIMING
@@ -28,6 +30,20 @@ class Wire:
     def __init__(self) -> None:
         self.said: list[bytes] = []
         self.send, self.incoming = trio.open_memory_channel[tuple[bytes, bytes]](8)
+
+        self.blamed: list[tuple[bytes, Fault]] = []
+        self.charged: list[tuple[bytes, bool]] = []
+        self.spent = False
+
+    def blame(self, org: bytes, fault: Fault, what: str) -> None:
+        self.blamed.append((org, fault))
+
+    def charge(self, org: bytes, processor_s: float, gossip: bool = False) -> None:
+        assert processor_s > 0
+        self.charged.append((org, gossip))
+
+    def takes_gossip(self, org: bytes) -> bool:
+        return not self.spent
 
     def watch_peers(self, watcher: object) -> None: ...
 
@@ -160,3 +176,45 @@ async def test_who_waits_when_the_node_changes_its_key_is_told_to_ask_again(tmp_
         node.driver.close()
         waiting.start_soon(wait, own.id)
     assert told == ["starting", "starting"]
+
+
+@pytest.mark.trio
+async def test_garbage_and_forgeries_are_held_against_who_sent_them_and_nobody_else(tmp_path: Path) -> None:
+    """A block names its author: were the author blamed, anybody could have another refused."""
+    node = Node(tmp_path)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(node.driver.run)
+        mallory, victim = NodeKey(b"m" * 32), node.other.public
+        forged = sign_transaction(node.other, Hash32(bytes(32)), 0, Transfer(node.other.org, 1, ""))
+        await node.wire.send.send((mallory, b"\xc1 garbage"))
+        await node.wire.send.send((mallory, encode_message(Transactions((forged,)))))
+        with trio.fail_after(10):
+            while len(node.wire.blamed) < 2:
+                await trio.testing.wait_all_tasks_blocked()
+        assert node.wire.blamed == [(mallory, Fault.GARBAGE), (mallory, Fault.FORGED)]
+        node.driver._carry_out([Refused(victim, "a block that names it as its author")])
+        assert len(node.wire.blamed) == 2
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.trio
+async def test_gossip_past_a_peers_share_is_dropped_and_its_votes_are_not(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(node.driver.run)
+        key, chain_id = node.other, node.driver.replica.chain.chain_id
+        gossip = [
+            encode_message(Transactions((sign_transaction(key, chain_id, nonce, Transfer(key.org, 1, "")),)))
+            for nonce in (1, 2)
+        ]
+        await node.wire.send.send((key.public, gossip[0]))
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(node.driver.replica.intake.pool) == 1
+        assert [gossiped for _, gossiped in node.wire.charged] == [True]
+        node.wire.spent = True
+        await node.wire.send.send((key.public, gossip[1]))
+        await node.wire.send.send((key.public, encode_message(BodyRequest(1, bytes(32)))))
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(node.driver.replica.intake.pool) == 1
+        assert [gossiped for _, gossiped in node.wire.charged] == [True, False, False]
+        nursery.cancel_scope.cancel()
