@@ -19,7 +19,7 @@ from ledger.joining import Join, Path
 from ledger.snapshots import Slice, Snapshot
 from ledger.store import Store
 from ledger.types import NodeKey
-from node.network.snapshot_exchange import ask_changes, ask_chunk, ask_offers
+from node.network.snapshot_exchange import CHANGES_PER_PAGE_MAX, ask_changes, ask_chunk, ask_offers
 from node.network.transport import Transport, TransportError
 
 log = logging.getLogger(__name__)
@@ -28,6 +28,9 @@ log = logging.getLogger(__name__)
 CHUNKS_PER_PEER = 2
 # Requests of one peer that may fail on their way before it is left out; a lie is one too many.
 FAULTS_MAX = 3
+# Entries of a state that have to arrive in so long, a third of what a chunk in time makes of a line. No blocks are
+# fetched meanwhile, and who offers a newer state than others, finely cut, could hold a joiner up for days.
+PROGRESS_S, PROGRESS_BYTES_MIN = 60.0, 2**20
 
 
 class JoinFailed(Exception):
@@ -133,8 +136,8 @@ class SnapshotFetch:
                 except (TransportError, InvalidBytes, InvalidProof) as error:
                     source.failed(error)
                     continue
-                if not page:
-                    break
+                if len(page) < CHANGES_PER_PAGE_MAX:
+                    break  # all that it has, or a liar's way of answering for hours
             try:
                 path.arrive()
             except InvalidProof as error:
@@ -154,18 +157,29 @@ class _Chunks:
         self._waiting: deque[Slice] = deque(joining.missing())
         self._left = len(self._waiting)
         self._changed = trio.Event()
+        self._bytes_in = 0
         # One writer at a time; checking is what takes the time, and Python does it one at a time anyway.
         self._adding = trio.CapacityLimiter(1)
         progress.chunks_in = progress.chunks - self._left
 
     async def fetch(self, sources: Sequence[Source]) -> None:
-        """Raises JoinFailed when nobody is left who has what is missing."""
-        async with trio.open_nursery() as nursery:
-            for source in sources:
-                for _ in range(CHUNKS_PER_PEER):
-                    nursery.start_soon(self._work, source)
+        """Raises JoinFailed when nobody is left who has what is missing, and when it comes too slowly."""
+        async with trio.open_nursery() as watching:
+            watching.start_soon(self._stop_when_slow, watching.cancel_scope)
+            async with trio.open_nursery() as nursery:
+                for source in sources:
+                    for _ in range(CHUNKS_PER_PEER):
+                        nursery.start_soon(self._work, source)
+            watching.cancel_scope.cancel()
         if self._left:
-            raise JoinFailed(f"{self._left} of {self._progress.chunks} chunks are to be had of nobody")
+            raise JoinFailed(f"{self._left} of {self._progress.chunks} chunks are to be had of nobody in time")
+
+    async def _stop_when_slow(self, scope: trio.CancelScope) -> None:
+        reached = -PROGRESS_BYTES_MIN
+        while self._bytes_in - reached >= PROGRESS_BYTES_MIN:
+            reached = self._bytes_in
+            await trio.sleep(PROGRESS_S)
+        scope.cancel()
 
     async def _work(self, source: Source) -> None:
         while self._left and source.usable:
@@ -182,6 +196,7 @@ class _Chunks:
                 self._waiting.append(part)
             else:
                 self._left -= 1
+                self._bytes_in += sum(entry.size for entry in chunk.entries)
                 self._progress.chunks_in += 1
             self._changed.set()
             self._changed = trio.Event()

@@ -208,6 +208,38 @@ async def test_who_falls_silent_holds_nobody_up(tmp_path: Path, lived: League, m
         assert rows_of(joined) == rows_of(lived.store)
 
 
+class Drip(Counting):
+    """Says nothing false, and little at a time."""
+
+    async def changes(self, peer: NodeKey, body: bytes) -> bytes:
+        headers = decode(Changes, await super().changes(peer, body)).headers
+        await trio.sleep(0.1)
+        return encode(Changes(headers[:1]))
+
+    async def chunk(self, peer: NodeKey, body: bytes) -> bytes:
+        await trio.sleep(0.1)
+        return await super().chunk(peer, body)
+
+
+@pytest.mark.trio
+async def test_who_offers_much_and_gives_little_at_a_time_holds_nobody_up(
+    tmp_path: Path, lived: League, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two liars have cut their state finer than the rule says, so that they are asked first, and for long."""
+    monkeypatch.setattr("node.snapshot_sync.PROGRESS_S", 0.3)
+    monkeypatch.setattr("node.snapshot_sync.PROGRESS_BYTES_MIN", 6_000)
+    with monkeypatch.context() as finer:
+        finer.setattr(snapshot_store, "Cutter", lambda tree, sizes, load: Cutter(tree, sizes, load, 100))
+        fine = stored(tmp_path / "fine", lived)
+    async with league("memory", "mallory", "mallet", "bob", "new") as (mallory, mallet, bob, new):
+        liars = [Drip(fine, lived.chain).at(each) for each in (mallory, mallet)]
+        serve(bob, tmp_path / "bob", lived)
+        joined, _ = await fetched(new, lived, [mallory.me, mallet.me, bob.me])
+        assert rows_of(joined) == rows_of(lived.store)
+        chunks = sum(each.chunks for each in liars)
+        assert 0 < chunks < len(fine.offers[0].slices) / 2
+
+
 @pytest.mark.trio
 async def test_what_has_arrived_is_not_asked_for_again_after_a_restart(tmp_path: Path, lived: League) -> None:
     async with league("memory", "alice", "new") as (alice, new):
