@@ -34,7 +34,9 @@ class LeagueParameters:
     # Founders begin in the middle: there is room to earn and to lose.
     founder_reputation: Millionths = 500_000
     reward_min: Annotated[int, Range(1, 10**9)] = 1
-    seats_max: Annotated[int, Range(1, COMMITTEE_MAX)] = COMMITTEE_MAX
+    # With fewer than four a league that could tolerate a fault would stand still with one machine, and few would say
+    # what comes into blocks, ballots that take it back included.
+    seats_max: Annotated[int, Range(4, COMMITTEE_MAX)] = COMMITTEE_MAX
     requests_open_max: Annotated[int, Range(1, REQUESTS_OPEN_LIMIT)] = REQUESTS_OPEN_LIMIT
     # Of one member, or a single one with 64 tokens could close the market for a year. It takes eight to fill it.
     requests_per_member_max: Annotated[int, Range(1, REQUESTS_OPEN_LIMIT)] = 8

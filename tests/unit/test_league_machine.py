@@ -72,7 +72,7 @@ class LeagueLife(RuleBasedStateMachine):
             Expel(org, "why not"),
             ChangeRoles(org, roles),
             Pardon(org),
-            ChangeParameters(LeagueParameters(seats_max=1 + about, jail_epochs=2), height + 20),
+            ChangeParameters(LeagueParameters(seats_max=4 + about, jail_epochs=2), height + 20),
             ActivateProtocol(self.league.chain.protocol().version + 1, height + 10_000),
         )
         self.say(self.one(opener).node, OpenBallot(motions[what]))
