@@ -42,8 +42,10 @@ def open_ballot(state: State, context: BlockContext, sender: OrgId, ballot_id: H
     limits, league = context.parameters, state.need(League, LEAGUE)
     check_motion(state, context, sender, body.motion)
     others = state.scan(Ballot, BALLOTS) if league.ballots else []
+    basis = basis_of(state, body.motion)
     for other_id, other in others:
-        if other.motion == body.motion:
+        # One that was put before things changed can come to nothing only: it does not stand in the way of a new one.
+        if (other.motion, other.basis) == (body.motion, basis):
             raise InvalidTransaction("open", f"ballot {other_id.hex()[:16]} is open on this very motion: support it")
     own = sum(other.opener == sender for _, other in others)
     if own >= limits.ballots_per_member_max:
@@ -53,7 +55,7 @@ def open_ballot(state: State, context: BlockContext, sender: OrgId, ballot_id: H
         _close(state, _least_wanted(state, others, own))
         league = state.need(League, LEAGUE)
     expires = context.height + limits.ballot_expiry_heights
-    ballot = Ballot(sender, body.motion, context.height, expires, (sender,), basis_of(state, body.motion))
+    ballot = Ballot(sender, body.motion, context.height, expires, (sender,), basis)
     state.put(ballot_key(ballot_id), ballot)
     state.put(LEAGUE, replace(league, ballots=league.ballots + 1))
     _decide(state, context, ballot_id, ballot)

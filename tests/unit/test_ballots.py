@@ -180,6 +180,20 @@ def test_a_third_of_the_voters_never_fills_all_places_however_few_a_league_allow
     assert not league.is_member(liars[0])
 
 
+def test_a_ballot_that_can_come_to_nothing_any_more_does_not_stand_in_the_way_of_a_new_one():
+    league = League(7)
+    alice, bob, carol, *_ = league.keys
+    stale = put(league, alice, ChangeRoles(bob.org, int(Role.PROVIDER)))
+    carry(league, ChangeRoles(bob.org, int(Role.REQUESTER)))
+    fresh = put(league, carol, ChangeRoles(bob.org, int(Role.PROVIDER)))
+    assert ballot_of(league, fresh).basis != ballot_of(league, stale).basis
+    assert league.refusal(alice, OpenBallot(ChangeRoles(bob.org, int(Role.PROVIDER)))) == "open"
+    for key in voters(league):
+        if league.refusal(key, Support(fresh)) == "accepted":
+            league.say((key, Support(fresh)))
+    assert member(league, bob.org).roles == Role.PROVIDER
+
+
 def test_voices_of_members_that_have_gone_make_room_for_those_of_others():
     league = League(4)
     gone = tuple(sorted(key_of(f"gone {at}").org for at in range(MEMBERS_MAX)))
