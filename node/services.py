@@ -151,9 +151,7 @@ class NodeServices:
     async def submit_own(self, body: Body) -> Transaction:
         """Sign with the node's key and submit. Raises InvalidTransaction, also while the disk is too full."""
         if isinstance(body, RegisterMember | RotateKey) and self.org != bytes(self.key.public):
-            raise InvalidTransaction(
-                "key", "the identity signs this, and this node has not got it"
-            )
+            raise InvalidTransaction("key", "the identity signs this, and this node has not got it")
         if not self.inside and isinstance(body, OUTSIDERS_WORDS):
             nonce = (await self._standing("a registration")).nonce
             own = sign_transaction(self.key, self.chain.chain_id, nonce, body)

@@ -25,7 +25,7 @@ class Node:
 
     def __init__(self, league: League, one: Factory, bootstrap: tuple[str, ...] = ()) -> None:
         self.chain, self.org, self.key = league.chain, one.org, one.node
-        self.ring = SimpleNamespace(following=None)
+        self.ring = SimpleNamespace(following=None, current=one.node)
         self.config = SimpleNamespace(network=SimpleNamespace(bootstrap=bootstrap))
         self.announced: tuple[str, ...] = (PLACE,)
         self.inside = False
@@ -46,7 +46,10 @@ class Node:
             set_members=lambda members: self.dialled.append(dict(members)),
             announce=lambda key, addresses, now: self.told.append(key.public),
         )
-        transport = SimpleNamespace(set_members=lambda members: self.admitted.append(dict(members)))
+        transport = SimpleNamespace(
+            set_members=lambda members: self.admitted.append(dict(members)),
+            peers=lambda: [SimpleNamespace(connected=True)],
+        )
         return Members(self, exchange, transport, self._rotated)  # type: ignore[arg-type]
 
     def _rotated(self) -> None:
@@ -63,7 +66,8 @@ def erin(league: League) -> Factory:
     return let_in(league, factory("erin"))
 
 
-def test_a_member_dials_the_others_and_says_where_it_is(league: League, erin: Factory) -> None:
+@pytest.mark.trio
+async def test_a_member_dials_the_others_and_says_where_it_is(league: League, erin: Factory) -> None:
     node = Node(league, erin)
     node.members()
     assert node.inside
@@ -71,7 +75,8 @@ def test_a_member_dials_the_others_and_says_where_it_is(league: League, erin: Fa
     assert set(node.dialled[-1]) == {NodeKey(member.key) for _, member in league.chain.members()}
 
 
-def test_who_left_drops_its_links_and_dials_nobody(league: League, erin: Factory) -> None:
+@pytest.mark.trio
+async def test_who_left_drops_its_links_and_dials_nobody(league: League, erin: Factory) -> None:
     node = Node(league, erin)
     members = node.members()
     league.say((erin.node, LeaveLeague(erin.org)))
@@ -83,7 +88,8 @@ def test_who_left_drops_its_links_and_dials_nobody(league: League, erin: Factory
     assert f"left the league at height {league.chain.height}" in place.why
 
 
-def test_who_is_expelled_is_told_so(league: League, erin: Factory) -> None:
+@pytest.mark.trio
+async def test_who_is_expelled_is_told_so(league: League, erin: Factory) -> None:
     node = Node(league, erin)
     members = node.members()
     carry(league, Expel(erin.org, "seen to be careless"))
@@ -92,7 +98,10 @@ def test_who_is_expelled_is_told_so(league: League, erin: Factory) -> None:
     assert membership_of(league.chain, erin.org, erin.node.public).status == "expelled"
 
 
-def test_a_node_begins_anew_when_the_ledger_names_the_key_that_was_to_follow(league: League, erin: Factory) -> None:
+@pytest.mark.trio
+async def test_a_node_begins_anew_when_the_ledger_names_the_key_that_was_to_follow(
+    league: League, erin: Factory
+) -> None:
     node = Node(league, erin)
     members = node.members()
     following = key_of("node 1 of erin")
@@ -105,7 +114,8 @@ def test_a_node_begins_anew_when_the_ledger_names_the_key_that_was_to_follow(lea
     assert node.inside, "it is still in the league, under its new key"
 
 
-def test_a_key_that_was_replaced_from_elsewhere_puts_its_node_out(league: League, erin: Factory) -> None:
+@pytest.mark.trio
+async def test_a_key_that_was_replaced_from_elsewhere_puts_its_node_out(league: League, erin: Factory) -> None:
     node = Node(league, erin)
     members = node.members()
     old = erin.rotate(league)
@@ -160,7 +170,8 @@ async def test_a_node_whose_key_the_league_does_not_know_stays_outside(
         nursery.cancel_scope.cancel()
 
 
-def test_a_bootstrap_address_of_a_key_that_was_rotated_leads_to_the_one_that_follows_it(
+@pytest.mark.trio
+async def test_a_bootstrap_address_of_a_key_that_was_rotated_leads_to_the_one_that_follows_it(
     league: League, erin: Factory
 ) -> None:
     old = erin.rotate(league)
@@ -191,7 +202,8 @@ def test_a_small_league_is_told_that_it_tolerates_no_fault(members: int, words: 
     assert without_tolerance(4) is None
 
 
-def test_a_ballot_alone_puts_nobody_out(league: League, erin: Factory) -> None:
+@pytest.mark.trio
+async def test_a_ballot_alone_puts_nobody_out(league: League, erin: Factory) -> None:
     node = Node(league, erin)
     members = node.members()
     put(league, league.keys[0], Expel(erin.org, "seen to be careless"))
@@ -199,7 +211,10 @@ def test_a_ballot_alone_puts_nobody_out(league: League, erin: Factory) -> None:
     assert node.inside
 
 
-def test_the_keys_of_others_that_are_rotated_are_dialled_from_the_next_look_on(league: League, erin: Factory) -> None:
+@pytest.mark.trio
+async def test_the_keys_of_others_that_are_rotated_are_dialled_from_the_next_look_on(
+    league: League, erin: Factory
+) -> None:
     node = Node(league, Factory("founder", league.keys[0], league.keys[0]))
     members = node.members()
     old: KeyPair = erin.rotate(league)
