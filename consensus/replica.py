@@ -559,9 +559,9 @@ class Replica:
         if self._first_vote is not None or sender not in committee.members or height > self.chain.height:
             return  # a head counts once we have caught up to it: a bare claim could silence us for ever
         self._heads[sender] = height
-        self._first_vote = first_height_to_vote(
-            Kept.NOTHING, self.chain.height, list(self._heads.values()), committee.quorum
-        )
+        # Of who sits now: a member that has rotated its key, or gone, since it spoke is not another answer.
+        heads = [said for member, said in self._heads.items() if member in committee.members]
+        self._first_vote = first_height_to_vote(Kept.NOTHING, self.chain.height, heads, committee.quorum)
         if self._first_vote is not None:
             self._effects.append(VoteFrom(self._first_vote))
 

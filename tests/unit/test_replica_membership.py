@@ -2,7 +2,8 @@
 
 import pytest
 
-from consensus.effects import STATUS_TIMER, VIEW_TIMER
+from consensus.effects import STATUS_TIMER, VIEW_TIMER, VoteFrom
+from consensus.messages import Decided, Status
 from ledger.errors import InvalidTransaction, UnknownProtocol
 from ledger.governance import NOTICE_HEIGHTS
 from ledger.keys import KeyPair
@@ -11,7 +12,7 @@ from ledger.protocols import NEWEST
 from ledger.statements import LeaveLeague, OpenBallot, RotateKey, Support, prove_key
 from ledger.transactions import Transfer
 from tests.support.league import key_of
-from tests.support.table import Table, bodies, votes
+from tests.support.table import Table, bodies, final_blocks, votes
 
 
 def all_agree(table: Table) -> bool:
@@ -50,6 +51,26 @@ def test_a_rotated_member_goes_on_under_its_new_key_and_its_old_node_signs_nothi
     with pytest.raises(InvalidTransaction, match="its node signs the rest with"):
         old.replica.submit_own(Transfer(bob.org, 1, ""), table.now)
     assert all_agree(table)
+
+
+def test_who_lost_its_disk_counts_no_member_twice_that_answers_under_two_keys():
+    table = Table(4)
+    table.deliver()
+    alice, bob, carol, dave = sorted(table.keys, key=lambda key: key is table.leader)[:4]
+    lost = table.make(bob, first_vote=None)
+    table.take(bob.org, lost.replica.start(table.now))
+    said = [Status(0, table.seat(alice).replica.chain.head_id, 0, 1)] * 2
+    for key, status in zip((alice, carol), said, strict=True):
+        lost.replica.receive(key.public, status, table.now)
+    new = key_of("new node of alice")
+    table.say(alice, RotateKey(new.public, prove_key(new, table.genesis.chain_id, alice.org)))
+    (first,) = final_blocks(table)
+    lost.replica.receive(carol.public, Decided(first), table.now)
+    assert lost.replica.chain.height == 1
+    after = Status(1, lost.replica.chain.head_id, 0, 1)
+    for voter in (new, carol):
+        assert not [each for each in lost.replica.receive(voter.public, after, table.now) if isinstance(each, VoteFrom)]
+    assert [each for each in lost.replica.receive(dave.public, after, table.now) if isinstance(each, VoteFrom)]
 
 
 def test_the_league_goes_on_while_a_rotated_member_is_away():
