@@ -70,7 +70,7 @@ class Clients:
     async def _transfer(self, at_s: float, leave_gap: bool) -> None:
         await trio.sleep(at_s)
         sender, receiver = self.rng.choice(self.members), self.rng.choice(self.members)
-        body = Transfer(receiver.key.org, self.rng.randrange(1, 100), "")
+        body = Transfer(receiver.org, self.rng.randrange(1, 100), "")
         if not leave_gap or sender.alive is None or not sender.correct:
             self.say(sender, body)
             return
@@ -87,11 +87,10 @@ class Clients:
     async def _request(self, number: int, at_s: float) -> None:
         """Published once it is heard of; tried again, for who crashes forgets what it wanted."""
         await trio.sleep(at_s)
-        publishers = [member for member in self.members if member.correct]
-        publisher = publishers[number % len(publishers)]
+        publisher = [member for member in self.members if member.correct][number]
         title = f"simulated {number}"
         model = initial_model()
-        while True:
+        while not publisher.leaving:
             life = publisher.alive
             if life is not None and self._anchored(life) and self._find(life.chain, title) is None:
                 try:
@@ -104,12 +103,12 @@ class Clients:
             await trio.sleep(AGAIN_S)
             life = publisher.alive
             if life is not None and self._find(life.chain, title) is not None:
-                self.requests_wanted -= 1
-                return
+                break
+        self.requests_wanted -= 1
 
     def _anchored(self, life: Life) -> bool:
         """Whether somebody else has records to offer."""
-        others = [member.key.org for member in self.members if member.key.org != life.key.org]
+        others = [member.org for member in self.members if member.org != life.org]
         return any(life.chain.read(AnchorTotals, anchor_totals_key(org)) for org in others)
 
     @staticmethod
@@ -137,12 +136,18 @@ class Clients:
                 life = member.alive
                 if life is not None:
                     self._look_after(life, transaction_id, transaction)
+                elif member.gone:
+                    # Who has left asks no more; whether it became final is seen by the others.
+                    del self.promised[transaction_id]
 
     def _look_after(self, life: Life, transaction_id: Hash32, transaction: Transaction) -> None:
-        """Final, refused because its nonce is used, or handed in again as it is."""
+        """Final, refused because its nonce or its key is used up, or handed in again as it is."""
         if life.chain.find_transaction(transaction_id) is not None:
             del self.promised[transaction_id]
-        elif transaction.nonce < life.chain.next_nonce(transaction.sender):
+        elif (
+            transaction.nonce < life.chain.next_nonce(transaction.sender)
+            or life.chain.key_of(life.org) != transaction.sender
+        ):
             self.refused.add(transaction_id)
             del self.promised[transaction_id]
         else:

@@ -29,6 +29,7 @@ from ledger.types import Hash32, NodeKey, OrgId
 from node.aggregation import Aggregation
 from node.attesting import Attester
 from node.blobs import NodeBlobs
+from node.files import Files
 from node.journal_file import JournalFile
 from node.metrics import Metrics
 from node.network.blob_exchange import BlobExchange
@@ -42,10 +43,13 @@ from node.simulation.faults import Lie
 from node.simulation.liar import Liar, LyingBlobStore
 from node.simulation.network import open_sim_transport
 from node.simulation.referee import Referee
-from node.vote_memory import JOURNAL, open_votes
+from node.vote_memory import JOURNAL, NEVER_VOTES, open_votes
 
 # All files of a simulated node are in one folder that is nowhere.
 FOLDER = Path("/simulated")
+# A node that has a key to follow its own and meets nobody for so long looks whether it is known by that one.
+ALONE_S, LOOK_S = 30.0, 2.0
+FRESH = FOLDER / "journal.fresh"
 TIMING = Timing(base_ms=2_000, step_ms=500, resend_ms=700, grace_ms=0)
 START_MS = 1_700_000_000_000
 
@@ -76,13 +80,14 @@ class Life:
     """One process: from its start to its end. `services.py` in small: what the attester and the factory ask for."""
 
     def __init__(self, member: "Member", driver: WatchedDriver, blobs: NodeBlobs) -> None:
-        self.key = member.key
+        self._member = member
+        self.key = member.presented
         self.driver = driver
         self.blobs = blobs
 
     @property
     def org(self) -> OrgId:
-        return self.chain.org_of(self.key.public) or self.key.org
+        return self._member.org
 
     @property
     def chain(self) -> Chain:
@@ -104,13 +109,18 @@ class Life:
 
 class Member:
     """`live_on` runs it. `alive`: the life in progress, None while it is down. `forgetful`: it lost votes, and may not
-    vote yet. `skew_ms`: how far its clock is off."""
+    vote yet. `skew_ms`: how far its clock is off. `identity` is cold, `key` the node's, `following` the one drawn to
+    take its place, `gone`: it has left the league and is switched off."""
 
     def __init__(
-        self, world: Surroundings, key: KeyPair, folder: Path, rng: Random, lies: Iterable[Lie] = (), name: str = ""
+        self, world: Surroundings, identity: KeyPair, key: KeyPair, folder: Path, rng: Random, lies: Iterable[Lie] = ()
     ) -> None:
+        self.identity = identity
         self.key = key
-        self.name = name or key.public.hex()[:8]
+        self.following: KeyPair | None = None
+        self.leaving = self.gone = False
+        self._tries_following = False
+        self.name = f"factory {identity.org.hex()[:8]}"
         self.disk = SimDisk(rng)
         self.liar = Liar(key, frozenset(lies), rng) if lies else None
         self.alive: Life | None = None
@@ -132,6 +142,21 @@ class Member:
     @property
     def correct(self) -> bool:
         return self.liar is None
+
+    @property
+    def org(self) -> OrgId:
+        return self.identity.org
+
+    @property
+    def presented(self) -> KeyPair:
+        """See `key_ring.KeyRing.presented`."""
+        return self.following if self.following is not None and self._tries_following else self.key
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether its own ledger names its node as a member's, for good as far as it knows."""
+        alive = self.alive is not None and self.alive.chain.key_of(self.org) == self.key.public
+        return alive and not self.leaving
 
     # --- what happens to it
 
@@ -163,6 +188,12 @@ class Member:
         self.disk.rot(JOURNAL, at)
         self._rotted = self.forgetful = True
 
+    def go(self) -> None:
+        """It is a member no more, and is switched off."""
+        self.gone = True
+        if self.alive is not None:
+            self._end(power=False)
+
     def _end(self, power: bool) -> None:
         self._dead = True
         self.alive = None
@@ -188,7 +219,7 @@ class Member:
             self._dead, self.alive = True, None
             self.disk.kill()
             await trio.sleep(self.down_s)
-            while self.stays_down:
+            while self.stays_down or self.gone:
                 await trio.sleep(1.0)
 
     def _explain(self, error: BaseException) -> None:
@@ -210,6 +241,7 @@ class Member:
         world, files = self._world, self.disk.files()
         self._dead = False
         store = self.disk.open_store()
+        self._settle_key(Chain(store, world.genesis) if store.get(HEAD) else None, files)
         stored = store.get(HEAD)
         journal, first_vote = open_votes(FOLDER, decode(Head, stored).height if stored else None, files)
 
@@ -218,22 +250,42 @@ class Member:
 
         height = make_chain(SignatureMemory(world.genesis.chain_id)).height + 1
         records, later = journal.load(height), journal.later(height)
-        settings, chain_id = ReplicaSettings(TIMING), world.genesis.chain_id
-        replica = Replica(make_chain, chain_id, self.key, settings, self._clock(), records, first_vote, later)
+        if self.presented is not self.key:
+            records, first_vote, later = [], NEVER_VOTES, {}
+        replica = Replica(
+            make_chain,
+            world.genesis.chain_id,
+            self.presented,
+            ReplicaSettings(TIMING),
+            self._clock(),
+            records,
+            first_vote,
+            later,
+        )
         if self.correct:
-            world.referee.started(self.key.public, replica.chain, self.acknowledged)
+            world.referee.started(self.presented.public, replica.chain, self.acknowledged)
         if self.twin_transport is not None:
             await self._run_parts(replica, journal, self.twin_transport)
             return
-        async with open_sim_transport(world.network, self.key.public, self._mouth) as transport:
+        async with open_sim_transport(world.network, self.presented.public, self._mouth) as transport:
             await self._run_parts(replica, journal, transport)
+
+    def _settle_key(self, chain: Chain | None, files: Files) -> None:
+        """As `key_ring.py` does: first an empty journal, for a new key has never voted, then the key itself."""
+        if chain is None or self.following is None or chain.key_of(self.org) != self.following.public:
+            return
+        JournalFile(FRESH, files).close()
+        files.rename(FRESH, FOLDER / JOURNAL)
+        files.sync_folder(FOLDER)
+        files.publish(FOLDER / "key", self.following.public)
+        self.key, self.following, self._tries_following = self.following, None, False
 
     async def _run_parts(self, replica: Replica, journal: JournalFile, transport: Transport) -> None:
         chain, world = replica.chain, self._world
         transport.set_members(_addresses(chain))
         blob_store = self._blob_store()
         blobs = NodeBlobs(blob_store, BlobExchange(transport, blob_store))
-        aggregation = Aggregation(chain, blobs, self.key.public)
+        aggregation = Aggregation(chain, blobs, self.presented.public)
 
         async def compute(task: AggregationTask) -> AggregationResult | None:
             result = await aggregation.compute_while_wanted(task)
@@ -241,10 +293,14 @@ class Member:
 
         def committed(final: FinalBlock, outcome: Outcome) -> None:
             if self.correct:
-                world.referee.committed(self.key.public, chain, final, outcome)
+                world.referee.committed(self.presented.public, chain, final, outcome)
             self.acknowledged = final.block.height
             if any(changed.startswith(MEMBERS) for changed in outcome.changes):
                 transport.set_members(_addresses(chain))
+                if self.following is not None and chain.key_of(self.org) == self.following.public:
+                    # The next life begins under the new key.
+                    self.down_s = 0.1
+                    self._scope.cancel()
             if self.forgetful and self.alive is not None and self.alive.may_vote:
                 self.forgetful = False
             attester.wake()
@@ -273,9 +329,22 @@ class Member:
         async with trio.open_nursery() as nursery:
             await nursery.start(driver.run)
             nursery.start_soon(attester.run)
+            nursery.start_soon(self._mind_loneliness, transport)
             nursery.start_soon(factory.run)
             if self.liar is not None:
                 nursery.start_soon(self.liar.run, transport)
+
+    async def _mind_loneliness(self, transport: Transport) -> None:
+        """As `members.py` does: whom nobody talks to may be known by the key that was to follow."""
+        since = trio.current_time()
+        while True:
+            await trio.sleep(LOOK_S)
+            if self.following is None or any(peer.connected for peer in transport.peers()):
+                since = trio.current_time()
+            elif trio.current_time() - since > ALONE_S:
+                self._tries_following = not self._tries_following
+                self.down_s = 0.1
+                self._scope.cancel()
 
     def _blob_store(self) -> BlobStore:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -287,7 +356,7 @@ class Member:
         if self._dead:
             raise PowerCut("a dead process acts")
         if self.correct:
-            self._world.referee.did(self.key.public, effects)
+            self._world.referee.did(self.presented.public, effects)
 
     def _mouth(self, to: NodeKey, message: bytes) -> list[bytes]:
         if self._dead:
@@ -295,7 +364,7 @@ class Member:
         if self.liar is not None:
             said = self.liar.says(to, message)
         else:
-            self._world.referee.said(self.key.public, message)
+            self._world.referee.said(self.presented.public, message)
             said = [message]
         return said * 2 if said and self._world.repeats() else said
 

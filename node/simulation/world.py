@@ -22,10 +22,12 @@ from ledger.entries import FINAL_STAGES, Request, request_key
 from ledger.genesis import Genesis, GenesisMember
 from ledger.keys import KeyPair
 from ledger.parameters import LeagueParameters
+from ledger.protocols import NEWEST
 from ledger.transactions import Transfer
 from node import journal_file
 from node.metrics import Metrics
 from node.network.memory_transport import MemoryNetwork
+from node.simulation.assembly import Agenda, Assembly, draw_agenda
 from node.simulation.clients import Clients
 from node.simulation.faults import Faults, Lie, draw_faults
 from node.simulation.member import START_MS, Member
@@ -59,6 +61,7 @@ class Report:
     power_cuts: int
     disk_faults: int
     aggregates: int
+    decisions: int
     settled_ms: int
     trace: str
 
@@ -66,32 +69,54 @@ class Report:
 class World:
     """One run. `members` organisations; faulty ones are the first of `Random(seed)`'s order."""
 
-    def __init__(self, seed: int, members: int, faults: Faults, transfers: int, requests: int, folder: Path) -> None:
+    def __init__(
+        self, seed: int, members: int, faults: Faults, agenda: Agenda, transfers: int, requests: int, folder: Path
+    ) -> None:
         self.faults = faults
+        self._agenda = agenda
         self._seed = seed
         self._transfers = transfers
         self._requests = requests
         self._folder = folder
         self._rng = Random(f"world/{seed}")
-        keys = [KeyPair.from_seed(digest("sim", bytes([member]))) for member in range(members)]
-        keys.sort(key=lambda key: key.org)
-        founders = tuple(GenesisMember(key.org, f"factory {at}", (), 1_000_000) for at, key in enumerate(keys))
-        self.genesis = Genesis("simulated", START_MS, founders, LeagueParameters())
+        founders = sorted((self._keys(at) for at in range(members)), key=lambda pair: pair[0].org)
+        self.genesis = self._genesis(founders)
         self.weather = Weather(faults, self._rng)
         self.network = MemoryNetwork(self.weather.fate)
         self.metrics = Metrics()
-        liars = self._rng.sample(keys, len(faults.lies))
+        liars = self._rng.sample([node for _, node in founders], len(faults.lies))
         assert len(liars) <= (members - 1) // 3, f"{len(liars)} liars among {members}: nothing holds then"
-        label = f"seed {seed}, {members} members"
-        self.referee = Referee(label, frozenset(key.public for key in liars))
-        lies = dict(zip((key.public for key in liars), faults.lies, strict=True))
-        self.members = [self._member(key, [lies[key.public]] if key.public in lies else []) for key in keys]
-        self.twins = [self._member(key, [Lie.TWINS], "-twin") for key in liars if lies[key.public] is Lie.TWINS]
-        self.clients = Clients(self.members, self.referee, self._rng)
+        self.referee = Referee(f"seed {seed}, {members} members", frozenset(node.public for node in liars))
+        lies = {node.public: [lie] for node, lie in zip(liars, faults.lies, strict=True)}
+        self.members = [self._member(pair, lies.get(pair[1].public, [])) for pair in founders]
+        self.twins = [
+            self._member((each.identity, each.key), [Lie.TWINS], "-twin")
+            for each in self.members
+            if each.liar is not None and Lie.TWINS in each.liar.lies
+        ]
+        self.newcomers = [self._member(self._keys(members + at), []) for at in range(agenda.newcomers)]
+        self.clients = Clients(list(self.members), self.referee, self._rng)
+        self.members += self.newcomers
+        self.assembly = Assembly(self.members, self._rng, self._may_go)
 
-    def _member(self, key: KeyPair, lies: list[Lie], suffix: str = "") -> Member:
-        folder = self._folder / (key.public.hex()[:16] + suffix)
-        member = Member(self, key, folder, Random(f"{self._seed}/{folder.name}"), lies)
+    def _keys(self, number: int) -> tuple[KeyPair, KeyPair]:
+        """Identity and node key. Where there is nothing to decide an organisation keeps one key for both."""
+        identity = KeyPair.from_seed(digest("sim", bytes([number])))
+        apart = not self._agenda.is_empty and self._rng.random() < 0.7
+        return identity, KeyPair.from_seed(digest("sim/node", bytes([number]))) if apart else identity
+
+    def _genesis(self, founders: list[tuple[KeyPair, KeyPair]]) -> Genesis:
+        members = tuple(
+            GenesisMember(identity.org, f"founder {at}", (), 1_000_000, b"" if node is identity else node.public)
+            for at, (identity, node) in enumerate(founders)
+        )
+        protocol = NEWEST - 1 if self._agenda.upgrades else NEWEST
+        return Genesis("simulated", START_MS, members, LeagueParameters(), protocol)
+
+    def _member(self, pair: tuple[KeyPair, KeyPair], lies: list[Lie], suffix: str = "") -> Member:
+        identity, node = pair
+        folder = self._folder / (identity.public.hex()[:16] + suffix)
+        member = Member(self, identity, node, folder, Random(f"{self._seed}/{folder.name}"), lies)
         member.skew_ms = self._rng.randint(-self.faults.skew_ms, self.faults.skew_ms) if member.correct else 0
         if member.correct:
             member.disk.faults.cut_short = self.faults.cut_short
@@ -104,12 +129,18 @@ class World:
 
     @property
     def correct(self) -> list[Member]:
-        return [member for member in self.members if member.correct]
+        return [member for member in self.members if member.correct and not member.gone]
 
     @property
     def tolerated(self) -> int:
-        """How many more members may fail at once, the liars counted."""
-        return (len(self.members) - 1) // 3 - len(self.faults.lies)
+        """How many more members may fail at once, the liars counted: by the smallest committee that anybody has."""
+        faults = [member.alive.chain.committee().faults for member in self.correct if member.alive is not None]
+        return min(faults, default=0) - len(self.faults.lies)
+
+    def _may_go(self) -> bool:
+        """Whether the league bears its faulty members with one member less, and nobody is waiting for it to go on."""
+        inside = len(self.members) - len(self.newcomers) - sum(member.leaving for member in self.members)
+        return (inside - 2) // 3 >= len(self.faults.lies) and not any(each.forgetful for each in self.correct)
 
     # --- one run
 
@@ -124,6 +155,7 @@ class World:
                 nursery.start_soon(self._run_twins, twin)
             until_s = self.faults.until_ms / 1000
             cancels = int(self._rng.random() < 0.3) if self._requests else 0
+            nursery.start_soon(self.assembly.run, self._agenda, self.newcomers, until_s)
             nursery.start_soon(self.clients.run, self._transfers, self._requests, cancels, until_s)
             with trio.move_on_after(until_s):
                 await self._harm()
@@ -142,7 +174,7 @@ class World:
             await trio.sleep(0.1)
 
     async def _run_twins(self, second: Member) -> None:
-        first = next(member for member in self.members if member.key is second.key)
+        first = next(member for member in self.members if member.org == second.org)
         async with open_twin_transports(self.network, first.key.public, first._mouth, self._rng) as transports:
             first.twin_transport, second.twin_transport = transports
             async with trio.open_nursery() as nursery:
@@ -156,7 +188,6 @@ class World:
         self.weather.slow = frozenset(
             member.key.public for member in self._rng.sample(self.members, faults.slow_members)
         )
-        keys = [member.key.public for member in self.members]
         async with trio.open_nursery() as nursery:
 
             async def every(period_ms: int, act: object) -> None:
@@ -165,10 +196,13 @@ class World:
                     await trio.sleep(self._rng.uniform(0.5, 1.5) * period_ms / 1000)
                     act()
 
-            nursery.start_soon(every, faults.partition_every_ms, lambda: self.weather.change(self.network, keys))
+            nursery.start_soon(every, faults.partition_every_ms, self._change_weather)
             nursery.start_soon(every, faults.crash_every_ms, lambda: nursery.start_soon(self._crash_one))
             nursery.start_soon(every, faults.full_every_ms, lambda: nursery.start_soon(self._fill_a_disk))
             await trio.sleep_forever()
+
+    def _change_weather(self) -> None:
+        self.weather.change(self.network, [member.key.public for member in self.members])
 
     async def _crash_one(self) -> None:
         """A process or its machine ends; while it is down, its disk may suffer more than a crash does."""
@@ -178,7 +212,7 @@ class World:
             return
         down_s = rng.uniform(*faults.down_ms) / 1000
         member.crash(rng.random() < faults.power, down_s)
-        if sum(each.forgetful for each in self.correct) >= self.tolerated:
+        if member.leaving or sum(each.forgetful for each in self.correct) >= self.tolerated:
             return
         chance = rng.random()
         if chance < faults.wiped:
@@ -247,6 +281,8 @@ class World:
             return f"{len(self._core) - len(chains)} members do not come up"
         if len({(chain.height, chain.head_id) for chain in chains}) > 1:
             return f"heights {sorted(chain.height for chain in chains)}"
+        if not self.assembly.is_idle():
+            return "what was put to the members has not come to pass"
         core = set(map(id, self._core))
         waiting = [key for key, (member, _) in self.clients.promised.items() if id(member) in core]
         if waiting:
@@ -271,6 +307,9 @@ class World:
             if life is not None:
                 for blob in life.blobs.store:
                     life.blobs.store.read(blob)
+        both = self.clients.refused & self.referee.final.keys()
+        if both:
+            self.referee.fail("a statement that its client was told is refused is final")
         never_down = {id(member) for member in self._core if not member.crashes}
         for transaction_id in self.clients.refused & self.clients.taken.keys():
             member = self.clients.taken[transaction_id]
@@ -281,12 +320,14 @@ class World:
     def _was_gentle(self) -> bool:
         """No crash can have taken what a node had accepted."""
         faults = self.faults
-        return not (faults.cut_short or faults.failing_call or faults.full_every_ms or faults.lies)
+        return not (
+            self._agenda.rotations or faults.cut_short or faults.failing_call or faults.full_every_ms or faults.lies
+        )
 
     async def _pay_once_more(self) -> None:
         """The league is not only at rest, it works."""
         core = self._core
-        paid = self.clients.say(core[0], Transfer(core[-1].key.org, 1, "last"))
+        paid = self.clients.say(core[0], Transfer(core[-1].org, 1, "last"))
         if paid is None:
             self.referee.fail("a settled league refuses a transfer")
         with trio.move_on_after(LAST_TRANSFER_S):
@@ -307,19 +348,31 @@ class World:
             power_cuts=sum(member.disk.power_cuts for member in self.members),
             disk_faults=sum(member.disk.faults_met for member in self.members),
             aggregates=len(self.referee.aggregates),
+            decisions=self._decisions(),
             settled_ms=settled_ms,
             trace=self.referee.trace,
         )
 
+    def _decisions(self) -> int:
+        done = self.assembly
+        return done.rotated + done.joined + done.left + done.expelled + done.decided
+
 
 def run(
-    seed: int, members: int | None = None, faults: Faults | None = None, transfers: int = 12, requests: int = 1
+    seed: int,
+    members: int | None = None,
+    faults: Faults | None = None,
+    agenda: Agenda | None = None,
+    transfers: int = 12,
+    requests: int = 1,
 ) -> Report:
     """One simulated league; the seed draws what is not given. Raises SimulationFailed, naming the seed."""
     drawn = drawn_size(seed) if members is None else members
     weather = draw_faults(seed, drawn) if faults is None else faults
+    if agenda is None:
+        agenda = draw_agenda(seed, drawn) if faults is None else Agenda()
     with _quiet(), _short_journals(), _scratch_folder() as folder:
-        world = World(seed, drawn, weather, transfers, requests if drawn > 1 else 0, folder)
+        world = World(seed, drawn, weather, agenda, transfers, requests if drawn > 1 else 0, folder)
         try:
             return run_on_virtual_time(world.run, seed)
         except BaseException as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from node.simulation.assembly import Agenda
 from node.simulation.faults import Faults, Lie, draw_faults
 from node.simulation.referee import SimulationFailed
 from node.simulation.world import run
@@ -35,6 +36,28 @@ def test_one_faulty_member_in_four_changes_nothing(lie: Lie) -> None:
     weather = Faults(loss=0.05, delay_ms=(1, 100), crash_every_ms=5_000, until_ms=10_000, lies=(lie,))
     report = run(11, 4, weather)
     assert report.aggregates >= 3, "its lies cost no round"
+
+
+def test_members_come_go_vote_and_change_keys_while_nodes_crash() -> None:
+    weather = Faults(loss=0.05, delay_ms=(1, 100), crash_every_ms=3_000, until_ms=15_000)
+    report = run(3, 6, weather, Agenda(rotations=2, newcomers=2, leavers=1, changes_parameters=True, upgrades=True))
+    assert report.decisions == 7, (
+        "two keys, two newcomers, one farewell, one ballot on parameters and one on an upgrade"
+    )
+
+
+def test_a_liar_is_put_out_by_vote() -> None:
+    report = run(4, 4, Faults(loss=0.05, until_ms=10_000, lies=(Lie.TWINS,)), Agenda(expels_a_liar=True))
+    assert report.decisions == 1
+
+
+# Of many more seeds, run by hand, those that once found a fault.
+@pytest.mark.parametrize(
+    ("seed", "found"),
+    [(35, "a node that was down when its rotation became final was let in by nobody"), (37, "the same beside a liar")],
+)
+def test_seeds_that_found_a_fault_find_none_now(seed: int, found: str) -> None:
+    run(seed)
 
 
 def test_the_same_seed_is_the_same_run_in_another_process() -> None:
