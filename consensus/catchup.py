@@ -77,11 +77,14 @@ class CatchUp:
         return max(self.target - self._head, 0)
 
     def surely_behind(self, liars: int) -> int:
-        """How many heights we are behind, whatever `liars` of our peers claim; with so few peers, by the lowest claim.
+        """How many heights we are behind, whatever `liars` of our peers, or a third of them, claim; with so few peers,
+        by the lowest claim.
 
-        `behind` says whom to ask. This says how we stand: one liar must not make us look, or act, as if out of date.
+        `behind` says whom to ask. This says how we stand: liars must not make us look, or act, as if out of date. Peers
+        are all members, so more of them may lie than may in a committee.
         """
         claims = sorted((peer.height for peer in self._peers.values()), reverse=True)
+        liars = max(liars, len(claims) // 3)
         return max(claims[min(liars, len(claims) - 1)] - self._head, 0) if claims else 0
 
     def claims_of(self, peers: Collection[bytes], height: int) -> int:

@@ -23,7 +23,7 @@ from consensus.serving import BURST_BYTES, BYTES_PER_S, ServingBudget
 from ledger.certificates import Subject, VoteKind, cast
 from ledger.codec import encode
 from ledger.transactions import JoinRequest, Setting, Transfer, sign_transaction
-from ledger.types import BLOCK_BYTES_MAX, ZERO_HASH, OrgId
+from ledger.types import BLOCK_BYTES_MAX, ZERO_HASH, NodeKey, OrgId
 from tests.support.league import League, key_of
 from tests.support.table import Table, final_blocks, pay
 
@@ -178,3 +178,13 @@ def test_with_one_peer_its_word_is_all_there_is():
     assert catchup.surely_behind(1) == 0
     catchup.peer_at(ALICE, 10)
     assert catchup.surely_behind(1) == 7
+
+
+def test_a_third_of_all_members_do_not_make_one_look_out_of_date_though_few_of_them_sit() -> None:
+    catchup = CatchUp(head=100)
+    peers = [NodeKey(bytes([at]) * 32) for at in range(60)]
+    for at, peer in enumerate(peers):
+        catchup.peer_at(peer, 10**9 if at < 20 else 100)
+    assert catchup.surely_behind(liars=10) == 0, "a committee of 31 has ten liars at most, and twenty members lie"
+    catchup.peer_at(peers[20], 107)
+    assert catchup.surely_behind(liars=10) == 7
