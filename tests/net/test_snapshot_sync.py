@@ -273,7 +273,7 @@ async def test_with_nobody_to_ask_or_nothing_newer_it_fails_and_says_why(tmp_pat
             ([], 0, "0 snapshots above height 0"),
             ([alice.me], lived.chain.height, "0 snapshots above"),
             ([mallory.me], 0, "1 snapshots above height 0 offered: " + mallory.me.hex()[:16]),
-            ([key_of("stranger").org], 0, "0 snapshots above height 0 offered: "),
+            ([key_of("stranger").public], 0, "0 snapshots above height 0 offered: "),
         ):
             store = MemoryStore()
             with pytest.raises(JoinFailed, match=why), trio.fail_after(30):

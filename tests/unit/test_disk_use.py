@@ -82,8 +82,8 @@ def test_every_file_of_the_folder_is_counted_under_what_it_is_for(tmp_path: Path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"\x01" * 4096 * pages)
     use = measure(tmp_path)
-    pages = {part: count // 4096 for part, count in use.parts.items()}
-    assert pages == {
+    taken = {part: count // 4096 for part, count in use.parts.items()}
+    assert taken == {
         "snapshots": 6,
         "ledger": 5,
         "journal": 2,

@@ -1,5 +1,6 @@
 """Old blocks go by policy and never those that a joiner of our snapshots fetches; the disk gets its space back."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from tests.support.league import League, anchored
 
 
 @pytest.fixture
-def store(tmp_path: Path):
+def store(tmp_path: Path) -> Iterator[LevelDbStore]:
     opened = LevelDbStore(tmp_path / "ledger")
     yield opened
     opened.close()

@@ -1,7 +1,6 @@
 """A replica that is far behind: when a snapshot is the way, going on from one, and keeping silent meanwhile."""
 
 from dataclasses import replace
-from typing import cast
 
 from consensus.catchup import REST_MS
 from consensus.effects import APPEND_TIMER, Committed, Rebased, SetTimer, Transmit
@@ -142,7 +141,7 @@ def test_a_wrong_block_among_fetched_ones_is_not_synced_away() -> None:
     before = dave.store.synced
     good = dave.blocks(1, 10).blocks
     bad = FinalBlock(good[5].block, replace(good[5].certificate, signatures=good[4].certificate.signatures))
-    dave.hears(0, Blocks((*good[:5], cast(FinalBlock, bad), *good[6:])))
+    dave.hears(0, Blocks((*good[:5], bad, *good[6:])))
     assert dave.height == 5
     assert dave.store.synced == before + 1
     assert Chain(dave.store, dave.league.genesis).height == 5
