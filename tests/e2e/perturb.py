@@ -332,7 +332,8 @@ class Perturber:
         league, loaded = self.league, self.loaded
         goal = league.height()
         for node in league.honest:
-            if node.standing.dead or node.standing.frozen:
+            # One that is slow for good may take minutes to answer; it is asked when all is mended.
+            if node.standing.dead or node.standing.frozen or node.standing.slow is not None:
                 continue
             league.wait(lambda each=node: _is_back(each, goal, loaded), f"{node.name} is ready again", READY_S)  # type: ignore[misc]
         took = time.monotonic() - moment

@@ -107,6 +107,8 @@ def _run(league: RunLeague, books: Books, result: Result) -> None:
         mended = perturber.mend_all()
         if mended is not None:
             _note(result, mended)
+        for node in league.nodes:
+            node.speed_up()
         if request is not None:
             _wait_request(league, request)
         _settle(league, payers)
