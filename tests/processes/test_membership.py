@@ -60,14 +60,23 @@ def transfer(sender: DevNode, to: DevNode, amount: int = 1) -> None:
 
 def approve(league: DevLeague, candidate: DevNode, names: Sequence[str]) -> None:
     *others, last = names
+    for name in names:
+        wait(league, lambda at=name: hears_of(node_of(league, at), candidate), f"{name} sees the candidate")  # type: ignore[misc]
     for name in others:
         node_of(league, name).call("send", body={"kind": "approve_member", "candidate": candidate.org.hex()})
     say(node_of(league, last), "members", "approve", candidate.name)
 
 
+def hears_of(node: DevNode, candidate: DevNode) -> bool:
+    return any(each["org"] == candidate.org.hex() for each in node.call("members")["candidates"])
+
+
 def support(league: DevLeague, ballot: str, *names: str) -> None:
     for name in names:
-        node_of(league, name).call("send", body={"kind": "support", "ballot": ballot}, mode="final")
+        node = node_of(league, name)
+        # Ballots are opened at another node, and this one may be a block behind.
+        wait(league, lambda at=node: ballot in {each["id"] for each in at.call("ballots")["ballots"]}, "it is open")  # type: ignore[misc]
+        node.call("send", body={"kind": "support", "ballot": ballot}, mode="final")
 
 
 def refusal(call: Callable[[], object]) -> str:
@@ -150,8 +159,10 @@ def test_a_parameter_changes_by_vote_at_its_height(league: DevLeague) -> None:
     say(bob, "vote", "support", ballot[:8])
     support(league, ballot, "carol", "dave")
     # Six vote; that takes five.
+    wait_agreed(league)
     assert alice.call("ballot", ballot=ballot)["status"] == "open"
     support(league, ballot, "erin")
+    wait_agreed(league)
     assert say(bob, "vote", "show", ballot[:8])["decision"]["moot"] == ""
     scheduled = bob.call("parameters")
     assert scheduled["parameters"]["reward_min"] == 1
@@ -181,9 +192,10 @@ def test_an_observer_follows_and_says_its_own_but_has_no_voice(league: DevLeague
 def test_one_is_expelled_by_vote_and_knows_it(league: DevLeague) -> None:
     mallory, alice = node_of(league, "mallory"), node_of(league, "alice")
     ballot = say(alice, "members", "expel", "mallory", "--reason", "sells our models")["ballot"]
+    wait(league, lambda: bool(mallory.call("ballots")["ballots"]), "mallory hears of it")
     assert refusal(lambda: mallory.call("send", body={"kind": "support", "ballot": ballot})) == "accused"
     support(league, ballot, "bob", "carol")
-    assert alice.call("member", org=mallory.org.hex())["status"] == "former"
+    wait(league, lambda: alice.call("member", org=mallory.org.hex())["status"] == "former", "alice sees it gone")
     # It has voted on the block that put it out, and takes part no more; its local interface answers and says why.
     wait(league, lambda: place(mallory)["standing"] == "expelled", "mallory has seen it")
     assert not place(mallory)["in_league"]
@@ -207,6 +219,7 @@ def test_one_leaves_and_comes_back_with_its_old_record(league: DevLeague, tmp_pa
     assert hanse("leave", "-c", erin.folder).code == Exit.INTERRUPTED, "nobody leaves by a slip of the finger"
     say(erin, "leave", "--yes")
     wait(league, lambda: place(erin)["standing"] == "left", "erin is out")
+    wait(league, lambda: alice.call("member", org=erin.org.hex())["status"] == "former", "alice sees it gone")
     (former,) = [each for each in alice.call("members")["former"] if each["org"] == erin.org.hex()]
     assert (former["name"], former["cause"]) == ("erin", "left")
     transfer(alice, node_of(league, "bob"))
