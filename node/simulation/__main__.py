@@ -13,7 +13,8 @@ from dataclasses import asdict
 
 from node.simulation.faults import draw_faults
 from node.simulation.referee import SimulationFailed
-from node.simulation.world import Report, drawn_size, run
+from node.simulation.run import drawn_size, run
+from node.simulation.world import Report
 
 # A seed takes a second or two: often enough to see that it goes on, seldom enough for a log.
 TOLD_EVERY_S = 10.0

@@ -20,7 +20,8 @@ from ledger.protocols import NEWEST
 from ledger.statements import ApproveMember, LeaveLeague, OpenBallot, RegisterMember, RotateKey, Support, prove_key
 from ledger.transactions import Body, sign_transaction
 from node.simulation.disk import PowerCut
-from node.simulation.member import Life, Member
+from node.simulation.life import Life
+from node.simulation.member import Member
 
 # How often somebody looks, and says again what has not come to pass.
 LOOK_S = 2.0

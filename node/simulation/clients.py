@@ -13,7 +13,8 @@ from ledger.transactions import Body, CancelRequest, PublishRequest, Transaction
 from ledger.types import Hash32
 from node.simulation.disk import PowerCut
 from node.simulation.factory import initial_model, terms
-from node.simulation.member import Life, Member
+from node.simulation.life import Life
+from node.simulation.member import Member
 from node.simulation.referee import Referee
 
 # A client that does not know what became of its statement hands in the same bytes again.

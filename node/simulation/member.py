@@ -5,7 +5,7 @@ instead of libp2p the memory transport, instead of LevelDB and the journal's fil
 """
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from random import Random
 from typing import Protocol
@@ -24,8 +24,7 @@ from ledger.entries import MEMBERS
 from ledger.errors import CorruptStore, StoreUnavailable
 from ledger.genesis import Genesis
 from ledger.keys import KeyPair
-from ledger.transactions import Body, Transaction
-from ledger.types import Hash32, NodeKey, OrgId
+from ledger.types import NodeKey, OrgId
 from node.aggregation import Aggregation
 from node.attesting import Attester
 from node.blobs import NodeBlobs
@@ -36,11 +35,11 @@ from node.network.blob_exchange import BlobExchange
 from node.network.blob_store import BlobStore
 from node.network.memory_transport import MemoryNetwork
 from node.network.transport import Transport
-from node.replica import ReplicaDriver
 from node.simulation.disk import PowerCut, SimDisk
 from node.simulation.factory import Factory
 from node.simulation.faults import Lie
 from node.simulation.liar import Liar, LyingBlobStore
+from node.simulation.life import Life, WatchedDriver
 from node.simulation.network import open_sim_transport
 from node.simulation.referee import Referee
 from node.vote_memory import JOURNAL, NEVER_VOTES, open_votes
@@ -64,47 +63,6 @@ class Surroundings(Protocol):
 
     def repeats(self) -> bool:
         """Whether a message is said twice."""
-
-
-class WatchedDriver(ReplicaDriver):
-    """The daemon's driver; somebody looks at the effects first."""
-
-    watch: Callable[[Sequence[Effect]], None]
-
-    def _carry_out(self, effects: Sequence[Effect]) -> None:
-        self.watch(effects)
-        super()._carry_out(effects)
-
-
-class Life:
-    """One process: from its start to its end. `services.py` in small: what the attester and the factory ask for."""
-
-    def __init__(self, member: "Member", driver: WatchedDriver, blobs: NodeBlobs) -> None:
-        self._member = member
-        self.key = member.presented
-        self.driver = driver
-        self.blobs = blobs
-
-    @property
-    def org(self) -> OrgId:
-        return self._member.org
-
-    @property
-    def chain(self) -> Chain:
-        return self.driver.replica.chain
-
-    @property
-    def may_vote(self) -> bool:
-        return self.driver.replica.machine.setup.may_vote
-
-    def pending_transactions(self) -> Iterator[Transaction]:
-        return iter(self.driver.replica.intake.pool)
-
-    async def submit_own(self, body: Body) -> Transaction:
-        return self.driver.submit_own(body)
-
-    async def wait_final(self, tx_id: Hash32) -> tuple[int, int]:
-        return await self.driver.wait_final(tx_id)
 
 
 class Member:
@@ -319,7 +277,7 @@ class Member:
             files=self.disk.files(),
         )
         driver.watch = self._watch
-        life = Life(self, driver, blobs)
+        life = Life(self.org, self.presented, driver, blobs)
         attester = Attester(life, blobs)
         malformed = self.liar is not None and Lie.MALFORMED in self.liar.lies
         factory = Factory(life, blobs, world.referee.archive, malformed)

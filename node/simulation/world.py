@@ -1,19 +1,13 @@
 """A simulated league from its first block to the end: all faults, then healing, then everybody must agree.
 
-`run(seed)` is one run. Safety is the referee's, at every step; here is who does what when, and what must come to pass
+`run.py` starts it. Safety is the referee's, at every step; here is who does what when, and what must come to pass
 once nothing goes wrong any more. A failure names its seed, and the same seed is the same run to the last message.
 """
 
-import logging
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-import structlog
 import trio
 
 from ledger.chain import Chain
@@ -24,23 +18,20 @@ from ledger.keys import KeyPair
 from ledger.parameters import LeagueParameters
 from ledger.protocols import NEWEST
 from ledger.transactions import Transfer
-from node import journal_file
 from node.metrics import Metrics
 from node.network.memory_transport import MemoryNetwork
-from node.simulation.assembly import Agenda, Assembly, draw_agenda
+from node.simulation.assembly import Agenda, Assembly
 from node.simulation.clients import Clients
-from node.simulation.faults import Faults, Lie, draw_faults
+from node.simulation.faults import Faults, Lie
+from node.simulation.harm import Harm
 from node.simulation.member import START_MS, Member
 from node.simulation.network import Weather
-from node.simulation.referee import Referee, SimulationFailed, differing_rows
-from node.simulation.scheduling import run_on_virtual_time
+from node.simulation.referee import Referee, differing_rows
 from node.simulation.twins import open_twin_transports
 
 # After the last fault everything must be final everywhere within so much virtual time: three rounds tried three times
 # (20 s to train, 20 s to attest), and views that had grown long before.
 SETTLE_S = 600.0
-# Journals are written anew hundreds of times as often as in a factory, or no run would see it.
-JOURNAL_REWRITE_BYTES = 6_000
 # Virtual time between two looks at whether it is over.
 LOOK_S = 0.5
 # A transfer among members that agree, in sight of each other.
@@ -98,6 +89,7 @@ class World:
         self.clients = Clients(list(self.members), self.referee, self._rng)
         self.members += self.newcomers
         self.assembly = Assembly(self.members, self._rng, self._may_go)
+        self.harm = Harm(self, self._rng)
 
     def _keys(self, number: int) -> tuple[KeyPair, KeyPair]:
         """Identity and node key. Where there is nothing to decide an organisation keeps one key for both."""
@@ -158,7 +150,7 @@ class World:
             nursery.start_soon(self.assembly.run, self._agenda, self.newcomers, until_s)
             nursery.start_soon(self.clients.run, self._transfers, self._requests, cancels, until_s)
             with trio.move_on_after(until_s):
-                await self._harm()
+                await self.harm.run()
             self._heal()
             healed = trio.current_time()
             await self._settle()
@@ -180,67 +172,6 @@ class World:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(first.live_on)
                 nursery.start_soon(second.live_on)
-
-    # --- phase one
-
-    async def _harm(self) -> None:
-        faults = self.faults
-        self.weather.slow = frozenset(
-            member.key.public for member in self._rng.sample(self.members, faults.slow_members)
-        )
-        async with trio.open_nursery() as nursery:
-
-            async def every(period_ms: int, act: object) -> None:
-                assert callable(act)
-                while period_ms:
-                    await trio.sleep(self._rng.uniform(0.5, 1.5) * period_ms / 1000)
-                    act()
-
-            nursery.start_soon(every, faults.partition_every_ms, self._change_weather)
-            nursery.start_soon(every, faults.crash_every_ms, lambda: nursery.start_soon(self._crash_one))
-            nursery.start_soon(every, faults.full_every_ms, lambda: nursery.start_soon(self._fill_a_disk))
-            await trio.sleep_forever()
-
-    def _change_weather(self) -> None:
-        self.weather.change(self.network, [member.key.public for member in self.members])
-
-    async def _crash_one(self) -> None:
-        """A process or its machine ends; while it is down, its disk may suffer more than a crash does."""
-        faults, rng = self.faults, self._rng
-        member = self._whom_to_crash()
-        if member.alive is None:
-            return
-        down_s = rng.uniform(*faults.down_ms) / 1000
-        member.crash(rng.random() < faults.power, down_s)
-        if member.leaving or sum(each.forgetful for each in self.correct) >= self.tolerated:
-            return
-        chance = rng.random()
-        if chance < faults.wiped:
-            member.wipe()
-        elif chance < faults.wiped + faults.journal_lost:
-            member.lose_journal()
-        elif rng.random() < faults.rot and member.disk.length("journal"):
-            length = member.disk.length("journal")
-            # Mostly where the newest votes are: of old heights nobody asks any more.
-            member.rot_journal(rng.randrange(max(0, length - 60) if rng.random() < 0.8 else 0, length))
-
-    def _whom_to_crash(self) -> Member:
-        """Mostly in the midst of a height, its leader before others: at rest there is nothing to be forgotten."""
-        machines = [(member, member.alive.driver.replica.machine) for member in self.correct if member.alive]
-        busy = [(member, machine) for member, machine in machines if machine.active]
-        leading = [member for member, machine in busy if machine.leader(machine.view) == member.key.public]
-        chance = self._rng.random()
-        if leading and chance < 0.4:
-            return self._rng.choice(leading)
-        if busy and chance < 0.8:
-            return self._rng.choice(busy)[0]
-        return self._rng.choice(self.correct)
-
-    async def _fill_a_disk(self) -> None:
-        member = self._rng.choice(self.correct)
-        member.disk.faults.full = True
-        await trio.sleep(self._rng.uniform(0.3, 1.0) * self.faults.full_ms / 1000)
-        member.disk.faults.full = False
 
     # --- phase two
 
@@ -356,69 +287,3 @@ class World:
     def _decisions(self) -> int:
         done = self.assembly
         return done.rotated + done.joined + done.left + done.expelled + done.decided
-
-
-def run(
-    seed: int,
-    members: int | None = None,
-    faults: Faults | None = None,
-    agenda: Agenda | None = None,
-    transfers: int = 12,
-    requests: int = 1,
-) -> Report:
-    """One simulated league; the seed draws what is not given. Raises SimulationFailed, naming the seed."""
-    drawn = drawn_size(seed) if members is None else members
-    weather = draw_faults(seed, drawn) if faults is None else faults
-    if agenda is None:
-        agenda = draw_agenda(seed, drawn) if faults is None else Agenda()
-    with _quiet(), _short_journals(), _scratch_folder() as folder:
-        world = World(seed, drawn, weather, agenda, transfers, requests if drawn > 1 else 0, folder)
-        try:
-            return run_on_virtual_time(world.run, seed)
-        except BaseException as error:
-            if world.referee.failure is not None:
-                raise world.referee.failure from None
-            if isinstance(error, KeyboardInterrupt):
-                raise
-            raise SimulationFailed(f"seed {seed}, {drawn} members: a bug came up: {error!r}") from error
-
-
-def drawn_size(seed: int) -> int:
-    """How many members a seed's league has: leagues of four are the least that bear a fault, and the most common."""
-    return Random(f"size/{seed}").choice((1, 2, 3, 4, 4, 4, 4, 5, 6, 7))
-
-
-@contextmanager
-def _scratch_folder() -> Iterator[Path]:
-    """For blobs: in memory where the system has such a folder, for nothing here outlives the run."""
-    memory = Path("/dev/shm")
-    folder = Path(tempfile.mkdtemp(prefix="hanse-simulation-", dir=memory if memory.is_dir() else None))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _short_journals() -> Iterator[None]:
-    before, journal_file.REWRITE_BYTES = journal_file.REWRITE_BYTES, JOURNAL_REWRITE_BYTES
-    try:
-        yield
-    finally:
-        journal_file.REWRITE_BYTES = before
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """A simulated league has nobody who reads its log."""
-    before, known = structlog.get_config(), structlog.is_configured()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    logging.disable(logging.ERROR)
-    try:
-        yield
-    finally:
-        logging.disable(logging.NOTSET)
-        if known:
-            structlog.configure(**before)
-        else:
-            structlog.reset_defaults()

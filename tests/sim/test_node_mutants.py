@@ -3,7 +3,7 @@
 import pytest
 
 from node.simulation.referee import SimulationFailed
-from node.simulation.world import run
+from node.simulation.run import run
 from tests.support.node_mutants import MUTANTS, Mutant
 
 

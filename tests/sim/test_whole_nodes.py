@@ -12,7 +12,7 @@ import pytest
 from node.simulation.assembly import Agenda
 from node.simulation.faults import Faults, Lie, draw_faults
 from node.simulation.referee import SimulationFailed
-from node.simulation.world import run
+from node.simulation.run import run
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -62,7 +62,7 @@ def test_seeds_that_found_a_fault_find_none_now(seed: int, found: str) -> None:
 
 def test_the_same_seed_is_the_same_run_in_another_process() -> None:
     """Sets of bytes are ordered anew in every process: nothing may depend on that."""
-    code = "from node.simulation.world import run; print(run(29))"
+    code = "from node.simulation.run import run; print(run(29))"
     printed = {
         subprocess.run(
             [sys.executable, "-c", code],

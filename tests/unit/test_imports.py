@@ -181,7 +181,7 @@ WITHOUT_TORCH = (
     "node.member",
     "node.cli.main",
     "node.sim",
-    "node.simulation.world",
+    "node.simulation.run",
     "fl.aggregate",
     "fl.fixed_point",
 )
