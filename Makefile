@@ -16,7 +16,7 @@ INSTALLED := $(VENV)/.installed
 # A torch per worker: more than four only fill the memory.
 WORKERS_MAX ?= 4
 
-.PHONY: help setup demo test attack e2e check bench simulate clean
+.PHONY: help setup demo test attack e2e check bench simulate fuzz clean
 
 help:  ## This list
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -58,6 +58,10 @@ bench: $(INSTALLED)  ## The measurements listed in bench/README.md, one after th
 
 simulate: $(INSTALLED)  ## Whole nodes on virtual time, one league a seed, all cores; SEEDS=100000 for more
 	@$(BIN)/python -m node.simulation --seeds $(or $(SEEDS),200)
+
+fuzz: $(INSTALLED)  ## Damaged bytes into every decoder for SECONDS=60; GUIDED=1 follows what code they reach (atheris)
+	@$(if $(GUIDED),$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]')
+	@$(BIN)/python -m tests.support.fuzzer $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED)) $(if $(GUIDED),--guided)
 
 clean:  ## Remove the environment and all caches; data directories of nodes stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

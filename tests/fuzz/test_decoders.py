@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.decoders import Decoder, decoders
+from tests.support.decoders import Decoder, decoders, feed
 from tests.support.hostile_bytes import WORDS, mutated, mutated_json
 
 ROOT = Path(__file__).parents[2]
@@ -23,8 +23,6 @@ ROOT = Path(__file__).parents[2]
 SEEDS, INPUTS_A_SEED = 12, 25
 # What reading may take beside the input: interpreters of TOML and JSON make objects of some twenty times their text.
 MEMORY_FACTOR, MEMORY_FREE = 40, 2_000_000
-# Half a page; no more of what came is repeated into a log.
-FAULT_CHARS_MAX = 2_000
 # For one input of some kilobytes, on a busy machine. A quadratic parser takes minutes.
 SECONDS_MAX = 10.0
 # What reads bytes, and where nothing but the node's own or its operator's bytes come from: nobody else writes there.
@@ -121,21 +119,6 @@ def test_good_bytes_are_read_and_written_again(decoder: Decoder):
             continue
         if decoder.again is not None and decoder.name != "JSON":
             assert decoder.again(value) == data
-
-
-def feed(decoder: Decoder, data: bytes) -> None:
-    """One input. Raises whatever the decoder must not."""
-    said = None
-    try:
-        value = decoder.read(data)
-    except decoder.faults as fault:
-        said = str(fault)
-    if said is not None:
-        assert said, "a fault without a word"
-        assert len(said) < FAULT_CHARS_MAX, "the fault repeats what came"
-    elif decoder.again is not None:
-        again = decoder.again(value)
-        assert decoder.name == "JSON" or again == data, "read, and written differently"
 
 
 @pytest.mark.parametrize("decoder", decoders(), ids=lambda decoder: decoder.name)

@@ -49,6 +49,9 @@ from tests.support.golden import CHAIN, KEY, stored
 
 Read = Callable[[bytes], Any]
 
+# Half a page; no more of what came is repeated into a log.
+FAULT_CHARS_MAX = 2_000
+
 
 @dataclass(frozen=True)
 class Decoder:
@@ -59,6 +62,21 @@ class Decoder:
     faults: tuple[type[Exception], ...]
     examples: tuple[bytes, ...]
     again: Callable[[Any], bytes] | None = None
+
+
+def feed(decoder: Decoder, data: bytes) -> None:
+    """One input. Raises whatever the decoder must not."""
+    said = None
+    try:
+        value = decoder.read(data)
+    except decoder.faults as fault:
+        said = str(fault)
+    if said is not None:
+        assert said, "a fault without a word"
+        assert len(said) < FAULT_CHARS_MAX, "the fault repeats what came"
+    elif decoder.again is not None:
+        again = decoder.again(value)
+        assert decoder.name == "JSON" or again == data, "read, and written differently"
 
 
 @cache
