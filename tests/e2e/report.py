@@ -19,7 +19,7 @@ def show(results: Sequence[Result], console: Console) -> None:
         if result["skipped"]:
             console.print(f"{result['name']} was skipped: {result['skipped']}", highlight=False)
     played = [result for result in results if not result["skipped"]]
-    faults = sum(len(result["steps"]) for result in played)
+    faults = sum(not seen["what"].startswith(("wait", "mend")) for result in played for seen in result["steps"])
     signed = sum(int(result["signed"]) for result in played)
     lost = sum(int(result["unsettled"]) for result in played)
     held = sum(1 for result in played if result["held"])
