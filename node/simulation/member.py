@@ -46,7 +46,7 @@ from node.vote_memory import JOURNAL, NEVER_VOTES, open_votes
 
 # All files of a simulated node are in one folder that is nowhere.
 FOLDER = Path("/simulated")
-# A node that has a key to follow its own and meets nobody for so long looks whether it is known by that one.
+# A node that meets nobody for so long looks whether it is known by the key that is to follow its own, or is helped.
 ALONE_S, LOOK_S = 30.0, 2.0
 FRESH = FOLDER / "journal.fresh"
 TIMING = Timing(base_ms=2_000, step_ms=500, resend_ms=700, grace_ms=0)
@@ -63,6 +63,10 @@ class Surroundings(Protocol):
 
     def repeats(self) -> bool:
         """Whether a message is said twice."""
+
+    def bootstrap(self) -> dict[NodeKey, tuple[str, ...]]:
+        """A member by its present key, as an operator writes it in a configuration: all that a ledger knows may have
+        changed their keys since."""
 
 
 class Member:
@@ -240,7 +244,8 @@ class Member:
 
     async def _run_parts(self, replica: Replica, journal: JournalFile, transport: Transport) -> None:
         chain, world = replica.chain, self._world
-        transport.set_members(_addresses(chain))
+        bootstrap = world.bootstrap()
+        transport.set_members(_addresses(chain) | bootstrap)
         blob_store = self._blob_store()
         blobs = NodeBlobs(blob_store, BlobExchange(transport, blob_store))
         aggregation = Aggregation(chain, blobs, self.presented.public)
@@ -254,7 +259,7 @@ class Member:
                 world.referee.committed(self.presented.public, chain, final, outcome)
             self.acknowledged = final.block.height
             if any(changed.startswith(MEMBERS) for changed in outcome.changes):
-                transport.set_members(_addresses(chain))
+                transport.set_members(_addresses(chain) | bootstrap)
                 if self.following is not None and chain.key_of(self.org) == self.following.public:
                     # The next life begins under the new key.
                     self.down_s = 0.1
@@ -293,14 +298,16 @@ class Member:
                 nursery.start_soon(self.liar.run, transport)
 
     async def _mind_loneliness(self, transport: Transport) -> None:
-        """As `members.py` does: whom nobody talks to may be known by the key that was to follow."""
+        """As `members.py` does: whom nobody talks to may be known by the key that was to follow. Besides, its operator
+        looks after it, and starts it anew with the address of a member as it is now."""
         since = trio.current_time()
         while True:
             await trio.sleep(LOOK_S)
-            if self.following is None or any(peer.connected for peer in transport.peers()):
+            peers = transport.peers()
+            if not peers or any(peer.connected for peer in peers):
                 since = trio.current_time()
             elif trio.current_time() - since > ALONE_S:
-                self._tries_following = not self._tries_following
+                self._tries_following = self.following is not None and not self._tries_following
                 self.down_s = 0.1
                 self._scope.cancel()
 

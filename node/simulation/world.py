@@ -18,6 +18,7 @@ from ledger.keys import KeyPair
 from ledger.parameters import LeagueParameters
 from ledger.protocols import NEWEST
 from ledger.transactions import Transfer
+from ledger.types import NodeKey
 from node.metrics import Metrics
 from node.network.memory_transport import MemoryNetwork
 from node.simulation.assembly import Agenda, Assembly
@@ -118,6 +119,12 @@ class World:
 
     def repeats(self) -> bool:
         return self.weather.repeats()
+
+    def bootstrap(self) -> dict[NodeKey, tuple[str, ...]]:
+        """Whoever is furthest: that is whom an operator asks."""
+        inside = [member for member in self.members if member.correct and member.alive and member.is_inside]
+        furthest = max(inside, key=lambda member: member.acknowledged, default=None)
+        return {} if furthest is None else {furthest.presented.public: ()}
 
     @property
     def correct(self) -> list[Member]:

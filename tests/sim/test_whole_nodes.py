@@ -54,7 +54,11 @@ def test_a_liar_is_put_out_by_vote() -> None:
 # Of many more seeds, run by hand, those that once found a fault.
 @pytest.mark.parametrize(
     ("seed", "found"),
-    [(35, "a node that was down when its rotation became final was let in by nobody"), (37, "the same beside a liar")],
+    [
+        (35, "a node that was down when its rotation became final was let in by nobody"),
+        (37, "the same beside a liar"),
+        (1006, "a newcomer whose genesis knows nobody's present key was let in by nobody"),
+    ],
 )
 def test_seeds_that_found_a_fault_find_none_now(seed: int, found: str) -> None:
     run(seed)
