@@ -99,7 +99,7 @@ class Lockstep(Members):
             node.unready.clear()
             if node.declined:
                 node.todo.append(WorkArrived())
-        self.highest = max(self._views())
+        self.highest = max(node.machine.view for node in self.correct if node.seat)
 
     def run_healed(self) -> None:
         views_max = self.highest + 4 * self.members + 12
@@ -108,7 +108,7 @@ class Lockstep(Members):
             for node in self.nodes:
                 if node.down and not node.halted:
                     self.restart(node)
-                    self.highest = max(self._views())
+                    self.highest = max(node.machine.view for node in self.correct if node.seat)
             for node in self.rng.sample(self.nodes, len(self.nodes)):
                 self.tell(node, ResendDue())
             self.adversary.act(self._views())
@@ -127,8 +127,11 @@ class Lockstep(Members):
                 self.expire(node, last_view=self.highest + self.committee.faults + (1 if grace else 0))
 
     def agree_on_the_view(self) -> None:
-        """L5: when nothing more arrives, certificates have brought everybody to the same view."""
-        views = {node.machine.view for node in self.correct if node.undecided}
+        """L5: when nothing more arrives, certificates have brought everybody to the same view.
+
+        But for who watches: it may have been shown a certificate that nobody else has, and it says nothing.
+        """
+        views = {node.machine.view for node in self.correct if node.seat and node.undecided}
         if len(views) > 1:
             self.watch.broken("L5", f"with nothing on its way, the correct are in views {sorted(views)}")
 
