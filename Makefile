@@ -40,7 +40,7 @@ test: $(INSTALLED)  ## All tests
 	$(BIN)/python -m pytest -q -m processes || status=$$?; \
 	exit $$status
 
-e2e: $(INSTALLED)  ## Faults on real daemons: all of tests/e2e/manifests (half an hour), or MANIFEST=... or RANDOM_SEED=7
+e2e: $(INSTALLED)  ## Faults on real daemons: all of tests/e2e/manifests (twenty minutes), or MANIFEST=... or RANDOM_SEED=7
 	@$(BIN)/python -m tests.e2e.run $(MANIFEST) $(if $(RANDOM_SEED),--random $(RANDOM_SEED)) $(if $(REPORT),--report $(REPORT))
 
 # SEEDS=1000000 [FROM=...] runs so many on all cores until one breaks; SEED=123 runs one and prints what happened.
