@@ -4,12 +4,12 @@ Calls block for as long as the disk takes (a synced write: one fsync). LevelDB i
 lets go of the interpreter lock, so an async caller may hand calls to a thread.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from errno import EDQUOT, EFBIG, ENOSPC
 from itertools import islice
-from os import scandir, strerror
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ _ABOVE_ALL_KEYS = b"\xff" * 64
 
 _REMEDY = "Restore it from a backup, or move it away and let the node fetch the ledger anew"
 _TABLE_CUT = re.compile(r"\.(ldb|sst): (Invalid argument|No such file or directory)")
-_FULL = tuple(strerror(number) for number in (ENOSPC, EDQUOT, EFBIG))
+_FULL = tuple(os.strerror(number) for number in (ENOSPC, EDQUOT, EFBIG))
 
 
 class _LevelDbReader:
@@ -83,6 +83,7 @@ class LevelDbStore(_LevelDbReader):
 
     def __init__(self, directory: Path) -> None:
         self._write_fault: Exception | None = None
+        self._unsynced = False
         super().__init__(_open(directory), directory)
 
     @property
@@ -97,6 +98,7 @@ class LevelDbStore(_LevelDbReader):
         old, self._source = self._source, _open(directory)
         self._directory = directory
         self._write_fault = None
+        self._unsynced = False
         return old.close  # type: ignore[no-any-return]
 
     def write(self, batch: WriteBatch, sync: bool = True) -> None:
@@ -116,10 +118,26 @@ class LevelDbStore(_LevelDbReader):
             else:
                 rows.put(key, value)
         try:
+            if sync and self._unsynced:
+                self._sync_logs()
             rows.write()
-        except plyvel.Error as error:
+        except (plyvel.Error, OSError) as error:
             self._write_fault = _fault(self._directory, error)
             raise self._write_fault from error
+        self._unsynced = not sync
+
+    def _sync_logs(self) -> None:
+        """LevelDB syncs the log it writes to. One that it has turned away from since, unsynced, it would not: a power
+        cut could take rows of it and leave later ones."""
+        for path in sorted(self._directory.glob("*.log")):
+            try:
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue  # its rows are in a table by now, and tables are synced
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
     @contextmanager
     def snapshot(self) -> Iterator[Reader]:
@@ -138,7 +156,7 @@ class LevelDbStore(_LevelDbReader):
     def bytes_used(self) -> int:
         """Bytes of all files of the store."""
         used = 0
-        for entry in scandir(self._directory):
+        for entry in os.scandir(self._directory):
             try:
                 used += entry.stat().st_size
             except FileNotFoundError:
@@ -186,6 +204,8 @@ def _fault(directory: Path, error: Exception) -> Exception:
     """The fault behind plyvel's error, by whose it is."""
     first = error.args[0] if error.args else ""
     text = first.decode(errors="replace") if isinstance(first, bytes) else str(first)
+    if isinstance(error, OSError) and not isinstance(error, plyvel.Error):
+        text = os.strerror(error.errno or 0)
     # A table that is gone or shorter than it was comes back as an I/O error, though it is the disk's contradiction.
     if isinstance(error, plyvel.CorruptionError) or _TABLE_CUT.search(text):
         return CorruptStore(f"{directory}: {text}. {_REMEDY}")
