@@ -10,18 +10,20 @@ What it does and what must hold: docs/adversary.md.
 
 import argparse
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing import get_context
 
 from tests.support.lockstep import Lockstep, attempt
 from tests.support.lockstep_plan import STYLES, Plan
 from tests.support.lockstep_watch import CAUSES
 from tests.support.mutants import HARMLESS, MUTANTS, Mutant, noticed
 
-# Seeds a worker takes at a time: some two seconds of work, so that a failure stops the others soon.
-CHUNK = 250
+# Seeds a worker takes at a time: a second of work, so that a failure or an interruption stops all soon.
+CHUNK = 100
 PROGRESS_S = 5.0
 
 
@@ -39,38 +41,58 @@ def chunks(first: int, seeds: int) -> Iterator[tuple[int, int]]:
         yield begin, min(CHUNK, first + seeds - begin)
 
 
+def workers(jobs: int) -> ProcessPoolExecutor:
+    """Processes that leave an interruption to us: a pool whose workers die of it may wait for them for ever."""
+    return ProcessPoolExecutor(jobs, get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_IGN))
+
+
+class Interrupted:
+    """True once somebody asked to stop; a second request is answered as Python does."""
+
+    def __init__(self) -> None:
+        self._asked = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._ask)
+
+    def _ask(self, number: int, frame: object) -> None:
+        self._asked = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def __bool__(self) -> bool:
+        return self._asked
+
+
 def attack(options: argparse.Namespace) -> int:
     """All seeds, on all cores, in order, until one breaks."""
     first, done, begun, shown = options.first, 0, time.monotonic(), 0.0
-    with ProcessPoolExecutor(options.jobs) as pool:
+    interrupted = Interrupted()
+    with workers(options.jobs) as pool:
         # A few chunks ahead of the oldest that is still running: a million futures would be memory for nothing.
         waiting = chunks(first, options.seeds)
         running: list[tuple[tuple[int, int], Future[tuple[int, str] | None]]] = []
-        try:
-            while True:
-                while len(running) < 4 * options.jobs and (work := next(waiting, None)) is not None:
-                    running.append((work, pool.submit(chunk, *work, options.members, options.style)))
-                if not running:
-                    break
-                (_, count), future = running.pop(0)
-                broken = future.result()
-                if broken is not None:
-                    seed, reason = broken
-                    print(f"\nseed {seed} breaks: {reason}\nsee how: make attack SEED={seed}", flush=True)
-                    return 1
-                done += count
-                elapsed = time.monotonic() - begun
-                if elapsed - shown >= PROGRESS_S:
-                    shown = elapsed
-                    print(f"\r{done:,} of {options.seeds:,} seeds, {done / elapsed:,.0f}/s ", end="", flush=True)
-        except KeyboardInterrupt:
-            print(f"\ninterrupted; nothing broke below seed {first + done}: go on with FROM={first + done}")
-            return 130
-        finally:
-            for _, future in running:
-                future.cancel()
+        while not interrupted:
+            while len(running) < 4 * options.jobs and (work := next(waiting, None)) is not None:
+                running.append((work, pool.submit(chunk, *work, options.members, options.style)))
+            if not running:
+                break
+            (_, count), future = running.pop(0)
+            broken = future.result()
+            if broken is not None:
+                pool.shutdown(wait=False, cancel_futures=True)
+                seed, reason = broken
+                print(f"\nseed {seed} breaks: {reason}\nsee how: make attack SEED={seed}", flush=True)
+                return 1
+            done += count
+            elapsed = time.monotonic() - begun
+            if elapsed - shown >= PROGRESS_S:
+                shown = elapsed
+                print(f"\r{done:,} of {options.seeds:,} seeds, {done / elapsed:,.0f}/s ", end="", flush=True)
+        pool.shutdown(wait=False, cancel_futures=True)
+    if interrupted:
+        print(f"\ninterrupted; nothing broke below seed {first + done}: go on with FROM={first + done}", flush=True)
+        return 130
     elapsed = time.monotonic() - begun
-    print(f"\r{done:,} seeds from {first} on: none breaks; {elapsed:,.0f} s, {done / elapsed:,.0f}/s")
+    print(f"\r{done:,} seeds from {first} on: none breaks; {elapsed:,.0f} s, {done / elapsed:,.0f}/s", flush=True)
     return 0
 
 
@@ -103,7 +125,7 @@ def rate(name: str, seeds: int) -> tuple[str, int, int]:
 
 def rates(seeds: int, jobs: int) -> int:
     names = [*MUTANTS, *HARMLESS]
-    with ProcessPoolExecutor(jobs) as pool:
+    with workers(jobs) as pool:
         print(f"of {seeds} seeds: noticed, and by consequences alone")
         for name, all_checks, consequences in pool.map(rate, names, [seeds] * len(names)):
             print(f"{name:52}{all_checks:8}{consequences:8}", flush=True)
