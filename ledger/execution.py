@@ -12,7 +12,7 @@ from ledger.certificates import Certificate
 from ledger.departures import leave
 from ledger.election import charge_failed_views, close_height, committee_of, redeem, seated_org
 from ledger.entries import ELECTION, LEAGUE, Account, Election, League, Member, account_key, member_key
-from ledger.errors import InvalidTransaction
+from ledger.errors import InvalidBytes, InvalidTransaction
 from ledger.governance import enter_height
 from ledger.keyring import account_of, rotate, sender_of
 from ledger.membership import admit_wanted, approve, forget_expired, is_member, register
@@ -108,7 +108,7 @@ def apply_transaction(state: State, context: BlockContext, transaction: Transact
     trial = state.fork()
     if isinstance(transaction.body, AggregateRound):
         _aggregate(trial, context, transaction, transaction.body)
-        state.absorb(trial)
+        _absorb(state, trial)
         return
     sender = sender_of(trial, transaction.sender, transaction.body)
     _check_role(trial, sender, transaction.body)
@@ -120,6 +120,15 @@ def apply_transaction(state: State, context: BlockContext, transaction: Transact
     account = trial.need(Account, account_key(sender))
     trial.put(account_key(sender), replace(account, nonce=expected + 1))
     redeem(trial, sender)
+    _absorb(state, trial)
+
+
+def _absorb(state: State, trial: State) -> None:
+    """Take over what a transaction did. An entry that outgrew its bounds costs the transaction, not the whole block."""
+    try:
+        trial.seal()
+    except InvalidBytes as error:
+        raise InvalidTransaction("state", f"it leaves an entry that cannot be written: {error}") from None
     state.absorb(trial)
 
 

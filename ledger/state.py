@@ -32,6 +32,7 @@ class State:
         self._parent: State | None = None
         self._written: dict[bytes, Any] = {}
         self._known: dict[bytes, Any] = {}
+        self._sealed: dict[bytes, bytes | None] = {}
 
     def get(self, kind: type[T], key: bytes) -> T | None:
         """The entry under `key`, None when there is none. Raises CorruptStore when it is not a `kind`."""
@@ -58,9 +59,10 @@ class State:
 
     def put(self, key: bytes, entry: object) -> None:
         self._written[key] = entry
+        self._sealed.pop(key, None)
 
     def delete(self, key: bytes) -> None:
-        self._written[key] = None
+        self.put(key, None)
 
     def scan(self, kind: type[T], prefix: bytes) -> list[tuple[bytes, T]]:
         """All entries under a prefix with the rest of their keys, by key ascending."""
@@ -80,18 +82,27 @@ class State:
 
     def absorb(self, child: "State") -> None:
         assert child._parent is self
-        self._written.update(child._written)
+        for key, entry in child._written.items():
+            self.put(key, entry)
+        self._sealed.update(child._sealed)
+
+    def seal(self) -> None:
+        """Make the bytes of what was written here. Raises InvalidBytes when an entry breaks its own bounds."""
+        self._sealed = {key: _bytes_of(entry) for key, entry in self._written.items()}
 
     def changes(self) -> dict[bytes, bytes | None]:
         """What was written, as bytes; None for what was deleted. Rows that end as they began are left out."""
         assert self._parent is None
         changed: dict[bytes, bytes | None] = {}
         for key in sorted(self._written):
-            entry = self._written[key]
-            value = None if entry is None else encode(entry)
+            value = self._sealed[key] if key in self._sealed else _bytes_of(self._written[key])
             if value != self._read(key):
                 changed[key] = value
         return changed
+
+
+def _bytes_of(entry: object) -> bytes | None:
+    return None if entry is None else encode(entry)
 
 
 def _stored(kind: type[T], key: bytes, raw: bytes) -> T:

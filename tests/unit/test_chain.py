@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
+from ledger import execution
 from ledger.blocks import Block, FinalBlock, nullified_root, transactions_root
 from ledger.certificates import VoteKind
 from ledger.chain import HEAD, LAYOUT_KEY, Chain
 from ledger.codec import digest, encode
-from ledger.entries import Member, member_key
+from ledger.entries import Account, Member, account_key, member_key
 from ledger.errors import (
     CorruptStore,
     InvalidBlock,
@@ -19,6 +20,7 @@ from ledger.errors import (
     StoreOfAnotherVersion,
 )
 from ledger.memory_store import MemoryStore
+from ledger.state import State
 from ledger.store import WriteBatch
 from ledger.transactions import PublishRequest, Setting, Transfer, sign_transaction
 from ledger.types import AMOUNT_MAX, TIME_MAX, TRANSACTION_BYTES_MAX
@@ -93,7 +95,8 @@ def test_a_block_from_the_end_of_time_is_refused_before_its_deadlines_overflow()
     league = League(4)
     alice, *_ = league.keys
     trial = league.trial(AMOUNT_MAX)
-    trial.apply(league.sign([(alice, PublishRequest(terms()))])[0])
+    with pytest.raises(InvalidTransaction, match="deadline"):
+        trial.apply(league.sign([(alice, PublishRequest(terms()))])[0])
     with pytest.raises(InvalidBytes):
         trial.block(0)
     block = transfer(league)
@@ -187,6 +190,23 @@ def test_a_transaction_that_is_too_long_is_invalid_in_a_block_too():
     assert len(published.encoded) > TRANSACTION_BYTES_MAX
     with pytest.raises(InvalidTransaction, match="bytes, at most"):
         league.commit([published])
+
+
+def test_a_transaction_that_would_outgrow_an_entry_is_refused_alone(monkeypatch: pytest.MonkeyPatch):
+    # No rule is known to allow it; one that did must not keep every leader from making a block.
+    league = League(4)
+    alice, bob, carol, _ = league.keys
+
+    def deposit_too_much(state: State, org: bytes, amount: int) -> None:
+        if amount == 13:
+            state.put(account_key(org), Account(AMOUNT_MAX + 1, 0))
+
+    monkeypatch.setattr(execution, "deposit", deposit_too_much)
+    assert league.refusal(alice, Transfer(bob.org, 13, "")) == "state"
+    trial = league.chain.trial(league.chain.key_of(league.keys[0].org) or carol.public, league.now + 1_000)
+    good, poison = league.sign([(carol, Transfer(bob.org, 5, "")), (alice, Transfer(bob.org, 13, ""))])
+    assert [transaction for transaction, _ in trial.apply_all([good, poison])] == [poison]
+    trial.outcome()
 
 
 def test_a_nonce_is_not_skipped():
