@@ -18,8 +18,10 @@ from node.snapshot_sync import JoinFailed, Progress, SnapshotFetch
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 1.0
-# How long a failed attempt rests: meanwhile blocks are asked for again, and a member may have written a snapshot.
+# How long a failed attempt rests, twice as long each time: meanwhile blocks are asked for again, and a member may have
+# written a snapshot. A member that only claims heights nobody can reach costs little this way.
 REST_S = 30.0
+REST_S_MAX = 480.0
 # No read of a thread in the rows that were replaced takes so long.
 LAST_READS_S = 60.0
 
@@ -53,6 +55,7 @@ class LedgerJoiner:
 
     async def run(self) -> None:
         """Until cancelled. Raises OSError, StoreUnavailable, CorruptStore of our own disk."""
+        rest_s = REST_S
         async with trio.open_nursery() as nursery:
             while True:
                 await trio.sleep(LOOK_EVERY_S)
@@ -60,9 +63,11 @@ class LedgerJoiner:
                     continue
                 try:
                     await self._join(nursery)
+                    rest_s = REST_S
                 except JoinFailed as error:
                     log.warning("joining by a snapshot failed, blocks are fetched instead: %s", error)
-                    await trio.sleep(REST_S)
+                    await trio.sleep(rest_s)
+                    rest_s = min(2 * rest_s, REST_S_MAX)
 
     def _is_needed(self) -> bool:
         chain = self._driver.replica.chain
