@@ -102,6 +102,8 @@ class Lockstep(Members):
         self.highest = max(node.machine.view for node in self.correct if node.seat)
 
     def run_healed(self) -> None:
+        # A body is asked of two more members at every re-send, and the first of them may all be liars.
+        idle, idle_max = 0, self.members
         views_max = self.highest + 4 * self.members + 12
         while any(node.undecided for node in self.correct):
             before = self._progress()
@@ -116,6 +118,9 @@ class Lockstep(Members):
             if self._progress() != before or self.wake_sleepers():
                 continue
             running = [node for node in self.nodes if node.timer is not None and node.undecided]
+            if not running and idle < idle_max:
+                idle += 1
+                continue
             if not running or max(self._views()) > views_max:
                 if self.overrun:
                     return
