@@ -73,7 +73,7 @@ def measure(league: DevLeague, way: str, transfers: int) -> float:
     taken = transfer_ms(honest, transfers)
     during = statistics.median(taken)
     spent = (cpu_seconds(flooder.process.pid) - before) / (time.perf_counter() - began + UNDER_WAY_S)
-    shown = [peer for peer in honest[0].call("peers")["peers"] if peer["org"] == flooder.key.hex()]
+    shown = [peer for peer in honest[0].call("peers")["peers"] if peer["org"] == flooder.org.hex()]
     order.unlink()
     state = ", ".join(
         [f"{name} {shown[0][name]:g}" for name in ("score", "banned_s", "held_s") if shown[0].get(name)]

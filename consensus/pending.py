@@ -17,9 +17,6 @@ POOL_BYTES_MAX = 32 * 1024 * 1024
 # One full block of one sender, so that a burst need not be paced by who submits it.
 SENDER_COUNT_MAX = 4_096
 SENDER_BYTES_MAX = 8 * 1024 * 1024
-# Of one sender in one block: 30 ms of everybody's time. Without it one sender's thousands would
-# make each block, and so each wait of the others, last for seconds.
-SENDER_PER_BLOCK_MAX = 32
 # Transactions of one sender overtake each other on the way; frames carry up to 512, so two frames may arrive swapped.
 NONCE_GAP_MAX = 1_024
 
@@ -168,19 +165,20 @@ class PendingTransactions:
         next_nonce: Callable[[NodeKey], int],
         bytes_max: int,
         count_max: int,
+        sender_count_max: int = SENDER_COUNT_MAX,
         resting: Container[NodeKey] = (),
     ) -> list[Transaction]:
         """What can run now, in order: one of each sender that is not `resting` in turn, whose first has waited longest
         first.
 
-        At most SENDER_PER_BLOCK_MAX of each. Nonces of a sender run on from `next_nonce(sender)` without a gap. A
+        At most `sender_count_max` of each. Nonces of a sender run on from `next_nonce(sender)` without a gap. A
         transaction too long for what is left of `bytes_max` ends its sender's turn, not the others'.
         """
         runs: list[tuple[int, NodeKey, Iterator[Transaction]]] = []
         for sender, queue in self._queues.items():
             first = next_nonce(sender)
             if first in queue.by_nonce and sender not in resting:
-                runs.append((queue.arrived[first], sender, islice(queue.run_from(first), SENDER_PER_BLOCK_MAX)))
+                runs.append((queue.arrived[first], sender, islice(queue.run_from(first), sender_count_max)))
         turns = [run for _, _, run in sorted(runs, key=lambda each: each[:2])]
         chosen: list[Transaction] = []
         while turns and len(chosen) < count_max:

@@ -121,13 +121,13 @@ class Limits:
 
     # Of one processor's time, what messages that move nothing may have, shared by all members alike; votes, blocks and
     # clients have the rest. A league of many shares no finer than the least.
-    processing_share: float = 0.25
+    processing_share: float = 0.2
     processing_share_least: float = 0.01
-    # At once: some hundred proposals that nobody asked for.
-    processing_burst_s: float = 2.0
+    # At once: some thousand votes, or a dozen proposals of full blocks that nobody asked for.
+    processing_burst_s: float = 0.5
     # The same for gossip: as many transactions of each member as blocks take of one (`consensus/intake.py`). At once:
     # the checks of as many as one sender may have waiting.
-    gossip_share: float = 0.25
+    gossip_share: float = 0.2
     gossip_burst_s: float = 1.0
     # Reads off one connection, twice one a record of Noise: small frames cost as much as large ones. A blob at 100 MB/s
     # takes some 4,000.

@@ -20,7 +20,7 @@ from tests.support.hostile_bytes import WORDS, mutated, mutated_json
 
 ROOT = Path(__file__).parents[2]
 # Damaged inputs of each decoder in one run of the suite; hypothesis draws the seeds.
-SEEDS, INPUTS_A_SEED = 12, 25
+SEEDS, INPUTS_A_SEED = 6, 25
 # What reading may take beside the input: interpreters of TOML and JSON make objects of some twenty times their text.
 MEMORY_FACTOR, MEMORY_FREE = 40, 2_000_000
 # For one input of some kilobytes, on a busy machine. A quadratic parser takes minutes.
@@ -136,8 +136,8 @@ def test_damaged_bytes_are_refused_by_name_or_mean_what_they_say(decoder: Decode
 @pytest.mark.parametrize("decoder", BOMBED, ids=lambda decoder: decoder.name)
 def test_bombs_cost_their_sender_only(decoder: Decoder):
     body = decoder.examples[0]
-    bombs = [word * 2_000 for word in WORDS]
-    bombs += [body[:at] + word * 500 for word in WORDS for at in (1, len(body) // 2)]
+    bombs = [word * 1_000 for word in WORDS]
+    bombs += [body[:at] + word * 500 for word in WORDS for at in (len(body) // 2,)]
     bombs += [body * 50, bytes(100_000), b"\x92" * 50_000, b"\xdc\xff\xff" * 20_000]
     for bomb in bombs:
         tracemalloc.start()

@@ -3,7 +3,16 @@
 import pytest
 
 from consensus import intake as intake_module
-from consensus.intake import BLOCK_SHARE_MAX, PARKED_HEIGHTS, REST_MS_EACH, Intake, SignatureMemory
+from consensus.intake import (
+    BESIDE_OTHERS_MAX,
+    BLOCK_SHARE_MAX,
+    PARKED_HEIGHTS,
+    REST_BESIDE_OTHERS_MS_EACH,
+    REST_MS_EACH,
+    SENDER_PER_BLOCK_MAX,
+    Intake,
+    SignatureMemory,
+)
 from ledger.errors import InvalidTransaction
 from ledger.keys import KeyPair
 from ledger.statements import ApproveMember, RegisterMember
@@ -325,3 +334,33 @@ def test_who_had_few_in_a_block_does_not_rest():
     desk.block(*few[: BLOCK_SHARE_MAX - 1])
     assert desk.intake.rest_ms(desk.league.now) is None
     assert desk.intake.choose() == few[BLOCK_SHARE_MAX - 1 :]
+
+
+def test_who_had_many_in_a_block_rests_longer_while_others_say_a_little():
+    desk = Desk()
+    for each in (many := [desk.transfer(nonce) for nonce in range(BLOCK_SHARE_MAX)]):
+        desk.intake.submit(each)
+    desk.block(*many, desk.transfer(0, key=desk.carol))
+    assert desk.intake.rest_ms(desk.league.now) == BLOCK_SHARE_MAX * REST_BESIDE_OTHERS_MS_EACH
+
+
+def test_the_last_few_of_who_had_many_make_nobody_else_rest_longer():
+    desk = Desk()
+    many = [desk.transfer(nonce) for nonce in range(2 * BLOCK_SHARE_MAX + 1)]
+    theirs = [desk.transfer(nonce, key=desk.carol) for nonce in range(BLOCK_SHARE_MAX)]
+    for each in (*many, *theirs):
+        desk.intake.submit(each)
+    desk.block(*many[:BLOCK_SHARE_MAX])
+    desk.block(*many[BLOCK_SHARE_MAX : BLOCK_SHARE_MAX + 1], *theirs)
+    desk.intake.rested(desk.league.now + BLOCK_SHARE_MAX * REST_MS_EACH)
+    assert desk.intake.rest_ms(desk.league.now) is None
+
+
+def test_a_block_takes_fewer_of_a_busy_sender_while_others_say_a_little():
+    desk = Desk()
+    for nonce in range(BLOCK_SHARE_MAX + 2 * SENDER_PER_BLOCK_MAX):
+        desk.intake.submit(desk.transfer(nonce))
+    assert len(desk.intake.choose()) == SENDER_PER_BLOCK_MAX
+    desk.block(*[desk.transfer(nonce) for nonce in range(BLOCK_SHARE_MAX)], desk.transfer(0, key=desk.carol))
+    desk.intake.rested(desk.league.now + BLOCK_SHARE_MAX * REST_BESIDE_OTHERS_MS_EACH)
+    assert len(desk.intake.choose()) == BESIDE_OTHERS_MAX

@@ -2,7 +2,7 @@
 
 import random
 
-from consensus.pending import SENDER_PER_BLOCK_MAX, Admission, PendingTransactions
+from consensus.pending import Admission, PendingTransactions
 from ledger.keys import KeyPair
 from ledger.transactions import Transaction, Transfer
 from ledger.types import OrgId
@@ -107,11 +107,13 @@ def test_whatever_comes_the_bounds_hold_and_the_index_agrees() -> None:
 
 def test_a_block_takes_so_many_of_one_sender_however_many_wait() -> None:
     pool = PendingTransactions()
-    fill(pool, ALICE, range(SENDER_PER_BLOCK_MAX + 10))
+    fill(pool, ALICE, range(42))
     fill(pool, BOB, range(1))
-    chosen = pool.ready(lambda sender: 0, 10**9, 10**6)
-    assert [each.nonce for each in chosen if each.sender == ALICE] == list(range(SENDER_PER_BLOCK_MAX))
+    fill(pool, CAROL, range(1))
+    chosen = pool.ready(lambda sender: 0, 10**9, 10**6, 32, {CAROL})
+    assert [each.nonce for each in chosen if each.sender == ALICE] == list(range(32))
     assert sum(each.sender == BOB for each in chosen) == 1
+    assert not any(each.sender == CAROL for each in chosen), "she rests"
 
 
 def test_the_next_nonce_is_what_a_walk_from_the_ledgers_nonce_finds() -> None:

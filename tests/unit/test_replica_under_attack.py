@@ -8,6 +8,7 @@ from consensus import replica as replica_module
 from consensus.catchup import CatchUp
 from consensus.early import EARLY_PER_SENDER_MAX, EarlyMessages
 from consensus.effects import STATUS_TIMER, VIEW_TIMER
+from consensus.intake import SENDER_PER_BLOCK_MAX
 from consensus.messages import (
     Blocks,
     BlocksRequest,
@@ -18,7 +19,6 @@ from consensus.messages import (
     Transactions,
     VoteMessage,
 )
-from consensus.pending import SENDER_PER_BLOCK_MAX
 from consensus.serving import BURST_BYTES, BYTES_PER_S, ServingBudget
 from ledger.certificates import Subject, VoteKind, cast
 from ledger.codec import encode
@@ -152,7 +152,7 @@ def test_a_block_born_late_leaves_room_for_what_shows_that_views_failed():
     assert sum(len(encode(each)) for each in shown) > replica_module.AGGREGATE_BYTES_MAX * 50
     long = JoinRequest(bytes(32), "x", 1, tuple(Setting(f"{at}", "x" * 250) for at in range(32)))
     # Of so many senders, for a block takes only some of each.
-    senders = [key_of(f"sender {number}") for number in range(24)]
+    senders = [key_of(f"sender {number}") for number in range(8)]
     for sender in senders:
         for nonce in range(SENDER_PER_BLOCK_MAX):
             replica.intake.pool.add(sign_transaction(sender, table.genesis.chain_id, nonce, long), 0)
