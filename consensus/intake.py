@@ -34,9 +34,9 @@ SIGNATURES_KEPT_MAX = 40_000
 PARKED_MAX = 1_024
 PARKED_HEIGHTS = 8
 # Who has so many transactions in a block rests before its next ones are put in, for each of them so long: one that
-# submits without end would else have block follow block, and everybody else's word would wait for the one in work. Each
-# costs a node a millisecond. While others say a little now and then, whom the waiting is for, a block takes 32 of a busy
-# sender, a twentieth of a node's time, 45 a second; else 128, and some 500 a second.
+# submits without end would else have block follow block, and everybody else's word would wait for one of them. Each
+# costs a node a millisecond. While others say a little now and then, whom the waiting is for, a block takes 32 of a
+# busy sender, a twentieth of a node's time, 45 a second; else 128, and some 500 a second.
 BLOCK_SHARE_MAX = 16
 SENDER_PER_BLOCK_MAX, REST_MS_EACH = 128, 1
 BESIDE_OTHERS_MAX, REST_BESIDE_OTHERS_MS_EACH = 32, 20
