@@ -13,7 +13,7 @@ from dataclasses import asdict
 
 from node.simulation.faults import draw_faults
 from node.simulation.referee import SimulationFailed
-from node.simulation.run import drawn_size, run
+from node.simulation.run import drawn_size, outcome_of, run
 from node.simulation.world import Report
 
 # A seed takes a second or two: often enough to see that it goes on, seldom enough for a log.
@@ -69,18 +69,11 @@ def _run_many(seeds: range, jobs: int) -> int:
 
 def _outcomes(seeds: range, jobs: int) -> Iterator[tuple[int, Report | str]]:
     if jobs <= 1:
-        yield from map(_outcome, seeds)
+        yield from map(outcome_of, seeds)
         return
     # Spawned: a fork of a process that has run trio or numpy is nobody's promise.
     with multiprocessing.get_context("spawn").Pool(jobs, maxtasksperchild=200) as pool:
-        yield from pool.imap(_outcome, seeds)
-
-
-def _outcome(seed: int) -> tuple[int, Report | str]:
-    try:
-        return seed, run(seed)
-    except SimulationFailed as failure:
-        return seed, str(failure)
+        yield from pool.imap(outcome_of, seeds)
 
 
 if __name__ == "__main__":

@@ -46,6 +46,14 @@ def run(
             raise SimulationFailed(f"seed {seed}, {drawn} members: a bug came up: {error!r}") from error
 
 
+def outcome_of(seed: int) -> tuple[int, Report | str]:
+    """`run(seed)`, or in words what failed: for processes that hand results to each other."""
+    try:
+        return seed, run(seed)
+    except SimulationFailed as failure:
+        return seed, str(failure)
+
+
 def drawn_size(seed: int) -> int:
     """How many members a seed's league has: leagues of four are the least that bear a fault, and the most common."""
     return Random(f"size/{seed}").choice((1, 2, 3, 4, 4, 4, 4, 5, 6, 7))

@@ -90,6 +90,18 @@ def test_more_liars_than_can_be_borne_are_refused() -> None:
         run(1, 4, Faults(lies=(Lie.GARBAGE, Lie.TWINS)))
 
 
+def test_many_seeds_run_in_processes_of_their_own() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "node.simulation", "--seeds", "2", "--first", "7", "--jobs", "2"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=240,
+    )
+    assert done.stdout.startswith("2 of 2 seeds")
+
+
 def test_a_failure_names_its_seed_its_time_and_what_broke(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("node.simulation.referee.supply", lambda state: 0)
     with pytest.raises(SimulationFailed, match=r"^seed 7, 4 members, \d+ ms: S16"):
