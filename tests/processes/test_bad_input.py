@@ -233,19 +233,6 @@ def test_one_balance_is_spent_once(besieged: Besieged) -> None:
 # --- frames
 
 
-def test_a_frame_beyond_every_bound_costs_its_senders_connection_only(
-    besieged: Besieged, hostile: HostileMember
-) -> None:
-    alice = besieged.alice
-    hostile.tell(frame=alice.key.hex(), bytes=32 * 2**20)
-    who = besieged.mallory.org.hex()[:16]
-    wait(besieged.league, lambda: f"the link of {who} ended" in alice.log.read_text(), "alice says why she hung up")
-    assert "bytes, want at most" in alice.log.read_text()
-    besieged.goes_on()
-    # Its other connections stay, and so does what it may ask.
-    assert hostile.tell(ask=alice.multiaddr, kind="league.standing").keys() == {"answer"}
-
-
 def test_bytes_that_are_no_message_are_named(besieged: Besieged, hostile: HostileMember) -> None:
     alice = besieged.alice
     hostile.tell(post=alice.key.hex(), bytes=b"\xc1\xff\x00garbage".hex())
@@ -391,3 +378,27 @@ def test_a_full_disk_stops_its_node_in_plain_words_and_loses_nothing(besieged: B
     wait_agreed(league)
     assert bob.call("account")["balance"] == balance + len(others) - 1
     besieged.goes_on()
+
+
+# --- last, for who does this is refused from then on
+
+
+def test_a_frame_beyond_every_bound_costs_its_sender_and_nobody_else(
+    besieged: Besieged, hostile: HostileMember
+) -> None:
+    """It is never acknowledged, so it comes again with every connection: each time it is garbage."""
+    league, alice, mallory = besieged.league, besieged.alice, besieged.mallory.org.hex()
+
+    def conduct(node: DevNode) -> dict[str, Any]:
+        (shown,) = [peer for peer in node.call("peers")["peers"] if peer["org"] == mallory]
+        found: dict[str, Any] = shown
+        return found
+
+    hostile.tell(frame=alice.key.hex(), bytes=32 * 2**20)
+    wait(league, lambda: f"the link of {mallory[:16]} ended" in alice.log.read_text(), "alice says why she hung up")
+    assert "bytes, want at most" in alice.log.read_text()
+    wait(league, lambda: conduct(alice)["banned_s"] > 0, "alice refuses mallory for a while")
+    besieged.goes_on()
+    assert not conduct(alice)["connected"]
+    assert all(conduct(node)["banned_s"] == 0 for node in league.nodes[1:]), "the others judge for themselves"
+    assert hostile.tell(ask=alice.multiaddr, kind="league.standing").keys() == {"failed"}
