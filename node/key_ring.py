@@ -26,21 +26,32 @@ class KeyRing:
         self._passphrase = passphrase
         self.current = load_key(file, passphrase)
         self.following = load_key(self.next_file, passphrase) if self.next_file.exists() else None
-        self._tries_following = False
+        # The last one, while nobody is known to have heard that it was rotated away.
+        self.previous: KeyPair | None = None
+        self._tries_other = False
+
+    @property
+    def other(self) -> KeyPair | None:
+        """What this node may be known by, if not by the current key."""
+        return self.following or self.previous
 
     @property
     def presented(self) -> KeyPair:
-        """What the node shows itself by: the current key, or for a while the following one, see `try_the_other`."""
-        return self.following if self.following is not None and self._tries_following else self.current
+        """What the node shows itself by: the current key, or for a while the other one, see `try_the_other`."""
+        return self.other if self.other is not None and self._tries_other else self.current
 
     def try_the_other(self) -> None:
-        """Show the following key instead of the current one, or the current one again.
+        """Show the other key instead of the current one, or the current one again.
 
         A rotation may have become final while the node was down: nobody lets it in by the old key any more, and it
-        cannot learn why. By the new key it can, if there was one. It must sign no vote meanwhile: the journal is the
-        current key's.
+        cannot learn why. By the new key it can, if there was one. Or it became final here first, and those who need
+        us to hear of it know the old key only. It must sign no vote meanwhile: the journal is the current key's.
         """
-        self._tries_following = self.following is not None and not self._tries_following
+        self._tries_other = self.other is not None and not self._tries_other
+
+    def confirm(self) -> None:
+        """Somebody knows the current key: whoever does not hears of it from him."""
+        self.previous = None
 
     @property
     def next_file(self) -> Path:
@@ -86,7 +97,8 @@ class KeyRing:
         renew_journal(journal)
         self.next_file.replace(self.file)
         sync_folder(self.file.parent)
-        self.current, self.following, self._tries_following = self.following, None, False
+        self.previous, self.current, self.following = self.current, self.following, None
+        self._tries_other = False
 
 
 def next_file(file: Path) -> Path:

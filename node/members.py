@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 # How an outsider asks whether it was let in: seldom enough for the bootstrap peers' limit on strangers.
 STANDING_EVERY_S = 6.0
-# A node that has a key to follow its own and meets no member for so long looks whether it is known by that one. Longer
+# A node that has another key than its own and meets no member for so long looks whether it is known by that one. Longer
 # than members take to find each other again after a league was switched off; and then it only costs them a moment.
 ALONE_S = 60.0
 
@@ -114,9 +114,15 @@ class Members:
         return self._inside
 
     def _mind_loneliness(self) -> None:
-        """A rotation that became final while we were down is not known here, and the old key opens no door."""
+        """A rotation that became final while we were down is not known here, and the old key opens no door; one that
+        became final here first is not known to the others, and the new key opens none."""
         ring, now = self._services.ring, trio.current_time()
-        if ring.following is None or any(peer.connected for peer in self._transport.peers()):
+        # By the previous key it is shown for so long only, whoever is there: it is to be refused by all.
+        if self._key is not ring.previous and any(peer.connected for peer in self._transport.peers()):
+            self._alone_since = now
+            if self._key is ring.current:
+                ring.confirm()
+        elif ring.other is None:
             self._alone_since = now
         elif now - self._alone_since > ALONE_S:
             self._show_the_other()

@@ -81,7 +81,8 @@ class Member:
         self.key = key
         self.following: KeyPair | None = None
         self.leaving = self.gone = False
-        self._tries_following = False
+        self.previous: KeyPair | None = None
+        self._tries_other = False
         self.name = f"factory {identity.org.hex()[:8]}"
         self.disk = SimDisk(rng)
         self.liar = Liar(key, frozenset(lies), rng) if lies else None
@@ -112,7 +113,8 @@ class Member:
     @property
     def presented(self) -> KeyPair:
         """See `key_ring.KeyRing.presented`."""
-        return self.following if self.following is not None and self._tries_following else self.key
+        other = self.following or self.previous
+        return other if other is not None and self._tries_other else self.key
 
     @property
     def is_inside(self) -> bool:
@@ -240,12 +242,12 @@ class Member:
         files.rename(FRESH, FOLDER / JOURNAL)
         files.sync_folder(FOLDER)
         files.publish(FOLDER / "key", self.following.public)
-        self.key, self.following, self._tries_following = self.following, None, False
+        self.previous, self.key, self.following, self._tries_other = self.key, self.following, None, False
 
     async def _run_parts(self, replica: Replica, journal: JournalFile, transport: Transport) -> None:
         chain, world = replica.chain, self._world
         bootstrap = world.bootstrap()
-        transport.set_members(_addresses(chain) | bootstrap)
+        transport.set_members(_addresses(chain, bootstrap))
         blob_store = self._blob_store()
         blobs = NodeBlobs(blob_store, BlobExchange(transport, blob_store))
         aggregation = Aggregation(chain, blobs, self.presented.public)
@@ -259,7 +261,7 @@ class Member:
                 world.referee.committed(self.presented.public, chain, final, outcome)
             self.acknowledged = final.block.height
             if any(changed.startswith(MEMBERS) for changed in outcome.changes):
-                transport.set_members(_addresses(chain) | bootstrap)
+                transport.set_members(_addresses(chain, bootstrap))
                 if self.following is not None and chain.key_of(self.org) == self.following.public:
                     # The next life begins under the new key.
                     self.down_s = 0.1
@@ -304,10 +306,13 @@ class Member:
         while True:
             await trio.sleep(LOOK_S)
             peers = transport.peers()
-            if not peers or any(peer.connected for peer in peers):
+            met = not peers or any(peer.connected for peer in peers)
+            if met and self.presented is not self.previous:
                 since = trio.current_time()
+                if self.presented is self.key:
+                    self.previous = None
             elif trio.current_time() - since > ALONE_S:
-                self._tries_following = self.following is not None and not self._tries_following
+                self._tries_other = (self.following or self.previous) is not None and not self._tries_other
                 self.down_s = 0.1
                 self._scope.cancel()
 
@@ -337,8 +342,12 @@ class Member:
         return START_MS + 1_000 + self.skew_ms + int(trio.current_time() * 1000)
 
 
-def _addresses(chain: Chain) -> dict[NodeKey, tuple[str, ...]]:
-    return {key: () for org, _ in chain.members() if (key := chain.key_of(org)) is not None}
+def _addresses(chain: Chain, bootstrap: dict[NodeKey, tuple[str, ...]]) -> dict[NodeKey, tuple[str, ...]]:
+    """All members by their present keys, and those of the configuration that the ledger knows nothing of."""
+    members: dict[NodeKey, tuple[str, ...]] = {
+        key: () for org, _ in chain.members() if (key := chain.key_of(org)) is not None
+    }
+    return members | {key: places for key, places in bootstrap.items() if chain.org_of(key) is None}
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

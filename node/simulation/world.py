@@ -35,8 +35,8 @@ from node.simulation.twins import open_twin_transports
 SETTLE_S = 600.0
 # Virtual time between two looks at whether it is over.
 LOOK_S = 0.5
-# A transfer among members that agree, in sight of each other.
-LAST_TRANSFER_S = 60.0
+# A transfer among members that agree; one whose key was just rotated may have to be found first.
+LAST_TRANSFER_S = 180.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,7 @@ def test_a_liar_is_put_out_by_vote() -> None:
     [
         (35, "a node that was down when its rotation became final was let in by nobody"),
         (37, "the same beside a liar"),
+        (1056, "a rotation was final at its owner first, whom the others needed to hear of it and knew by the old key"),
         (1006, "a newcomer whose genesis knows nobody's present key was let in by nobody"),
     ],
 )
