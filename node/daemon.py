@@ -35,11 +35,12 @@ from ledger.genesis import Genesis, genesis_from_json
 from ledger.types import OrgId
 from node.cold_identity import own_org
 from node.config import Config
+from node.data_folder import LEDGER
 from node.events import EventHub
 from node.identity import KeyFileError, peer_id
 from node.journal_file import JournalFile
 from node.key_ring import KeyRing
-from node.ledger_folder import LEDGER, settle_ledger
+from node.ledger_folder import settle_ledger
 from node.leveldb import LevelDbStore
 from node.logs import configure_logs
 from node.metrics import Metrics

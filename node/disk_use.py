@@ -14,7 +14,7 @@ from pathlib import Path
 import trio
 
 from ledger.errors import StoreFull
-from node.ledger_folder import JOINED, JOINING, LEDGER
+from node.data_folder import JOINED, JOINING, LEDGER
 
 log = logging.getLogger(__name__)
 

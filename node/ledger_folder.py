@@ -9,10 +9,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from node.data_folder import JOINED, JOINING, LEDGER
 from node.disk import sync_folder
 from node.leveldb import LevelDbStore
-
-LEDGER, JOINING, JOINED = "ledger", "ledger.joining", "ledger.joined-"
 
 
 def open_ledger(data_dir: Path) -> LevelDbStore:

@@ -82,7 +82,8 @@ def whole_store(config: "Config", create: bool) -> "Iterator[LevelDbStore]":
 
 def _ledger(data_dir: Path, create: bool) -> "LevelDbStore":
     """Raises CliError, StoreLocked."""
-    from node.ledger_folder import JOINED, LEDGER, open_ledger
+    from node.data_folder import JOINED, LEDGER
+    from node.ledger_folder import open_ledger
 
     if not create and not any(data_dir.glob(f"{LEDGER}/CURRENT")) and not any(data_dir.glob(f"{JOINED}*")):
         raise CliError(Exit.NOT_FOUND, f"{data_dir}: there is no ledger yet")

@@ -7,7 +7,8 @@ import pytest
 
 from ledger.errors import StoreLocked
 from ledger.store import WriteBatch
-from node.ledger_folder import JOINED, JOINING, LEDGER, open_joining, open_ledger, put_in_place, settle_ledger
+from node.data_folder import JOINED, JOINING, LEDGER
+from node.ledger_folder import open_joining, open_ledger, put_in_place, settle_ledger
 from node.leveldb import LevelDbStore
 
 
