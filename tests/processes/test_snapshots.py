@@ -10,8 +10,8 @@ from ledger.entries import account_key
 from ledger.light import trust_genesis
 from ledger.proof_check import check_proof
 from ledger.proofs import proof_from_json
-from node.devnet.league import DevLeague, DevNode, NodePlan
 from node.data_folder import JOINED, JOINING, LEDGER
+from node.devnet.league import DevLeague, DevNode, NodePlan
 from node.rpc.errors import RpcError
 from tests.support.processes import FAST, wait, wait_agreed
 
