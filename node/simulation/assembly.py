@@ -123,7 +123,7 @@ class Assembly:
         member = self._rng.choice(able)
         member.following = following = KeyPair.from_seed(member.key.public)
         self._open += 1
-        while member.following is following and not member.gone:
+        while member.following is following and not (member.gone or member.stays_down):
             life = member.alive
             if life is not None:
                 chain = life.chain
@@ -162,7 +162,7 @@ class Assembly:
         member = self._rng.choice(able)
         member.leaving = True
         self._open += 1
-        while self._is_member(member):
+        while self._is_member(member) and not member.stays_down:
             life = member.alive
             if life is not None:
                 _hand_in(life, member.identity, LeaveLeague(member.org))
