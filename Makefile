@@ -36,7 +36,7 @@ demo: $(INSTALLED)  ## Five factories on this machine train one model, pay for i
 # Real daemons come last and alone: they bring their own processes, and two leagues at once would starve each other.
 test: $(INSTALLED)  ## All tests
 	@status=0; \
-	$(BIN)/python -m pytest -q -n logical --maxprocesses $(WORKERS_MAX) --dist loadfile -m 'not processes' || status=$$?; \
+	$(BIN)/python -m pytest -q -n logical --maxprocesses $(WORKERS_MAX) --dist worksteal -m 'not processes' || status=$$?; \
 	$(BIN)/python -m pytest -q -m processes || status=$$?; \
 	exit $$status
 
