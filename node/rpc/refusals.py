@@ -59,6 +59,10 @@ REFUSALS: dict[str, tuple[str, str]] = {
     "size": ("The transaction is longer than a transaction may be.", "Split it."),
     "skipped": ("The sender is not skipped as a leader.", "Nothing to do."),
     "stage": ("The request is at a stage at which this is not possible.", "Ask `request.get` for its stage."),
+    "state": (
+        "It would leave an entry of the ledger larger than its bounds.",
+        "Say less, or wait until the entry has room.",
+    ),
     "supported": ("The sender supports this ballot already.", "Nothing to do; others have to."),
     "terms": ("The terms of the request contradict themselves or are out of bounds.", "Correct what is named."),
     "unreachable": ("No bootstrap peer could be asked to let us in.", "Check `[network] bootstrap` and the network."),
