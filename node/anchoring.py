@@ -129,6 +129,8 @@ class Anchorer:
         for closed in waiting:
             if closed.period in pending or now - self._sent_at.get(closed.period, -RESEND_S) < RESEND_S:
                 continue
+            if closed.period <= self.anchored_through():
+                continue  # sealed while the store was read, or while an earlier period was submitted
             self._sent_at[closed.period] = now
             body = AnchorRecords(closed.period, closed.record_count, closed.root, closed.begins, closed.ends)
             try:
