@@ -112,8 +112,12 @@ def run_round(
     base_q: Ints,
     state: bytes | None,
     progress: Progress | None = None,
+    random: SecureRandom | None = None,
 ) -> RoundOutcome:
     """Train one round from the global model `base_q`, int32 [n]; nothing given is changed.
+
+    `random`: where noise and samples come from; by default from the operating system. A seeded one protects nobody:
+    it is for simulations and tests.
 
     Raises ModelError, StrategyError and PrivacyRefused for a job that cannot be done here, UnusableTable and
     VectorMismatch for inputs that do not fit the model, Diverged and NotEncodable for a result not fit to leave.
@@ -131,7 +135,7 @@ def run_round(
     before_served = evaluate(model, tests, served) if tests is not None and own_share else before
 
     start = rule.begin(global_vector, state, job.round_number)
-    trained = _train(job, mode, rule, model, start, records, progress)
+    trained = _train(job, mode, rule, model, start, records, random or SecureRandom(), progress)
     update_q = encode(rule.upload(start, trained.vector), job.scale_bits, job.limit)
     # From here on the update is what everybody else will see of it: nothing private feeds the next round.
     uploaded = decode(update_q, job.scale_bits)
@@ -178,6 +182,7 @@ def _train(
     model: nn.Module,
     start: Start,
     records: Records,
+    random: SecureRandom,
     progress: Progress | None,
 ) -> TrainResult:
     plan = LocalPlan(
@@ -190,5 +195,5 @@ def _train(
     )
     if mode.name == "paper":
         settings = paper_settings(job.privacy_settings)
-        return paper_train(model, start.vector, records, plan, settings, SecureRandom(), progress)
+        return paper_train(model, start.vector, records, plan, settings, random, progress)
     return local_train(model, start.vector, records, plan, progress)
