@@ -11,6 +11,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import trio
+
+import node.network.libp2p_bare  # noqa: F401 - before anything of libp2p
+
+# isort: split
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.crypto.x25519 import create_new_key_pair as create_noise_key_pair
 from libp2p.custom_types import TProtocol

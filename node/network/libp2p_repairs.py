@@ -9,6 +9,10 @@ import logging
 from typing import Any
 
 import trio
+
+import node.network.libp2p_bare  # noqa: F401 - before anything of libp2p
+
+# isort: split
 from libp2p.io import msgio
 from libp2p.io.exceptions import IncompleteReadError
 from libp2p.stream_muxer.yamux import yamux

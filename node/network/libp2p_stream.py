@@ -6,6 +6,10 @@ A stream is always finished by whoever holds it; what cannot be finished in time
 from typing import Any
 
 import trio
+
+import node.network.libp2p_bare  # noqa: F401 - before anything of libp2p
+
+# isort: split
 from libp2p.stream_muxer.exceptions import MuxedStreamEOF
 
 from ledger.types import NodeKey

@@ -198,3 +198,22 @@ def test_a_node_answers_before_it_loads_what_it_answers_with():
     """The local interface is there within a second; numpy, libp2p and the parts that need them come after it."""
     code = "import sys, node.daemon; sys.exit(any(late in sys.modules for late in ('numpy', 'libp2p', 'node.member')))"
     assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=False).returncode == 0
+
+
+UNUSED_OF_LIBP2P = ("aioquic", "zeroconf", "requests", "httpx", "trio_websocket", "libp2p.host.basic_host")
+
+
+def test_a_node_loads_the_pieces_of_libp2p_that_it_uses_and_no_more():
+    code = (
+        "import sys, node.network.libp2p_host\n"
+        f"found = [each for each in {UNUSED_OF_LIBP2P} if each in sys.modules]\n"
+        "sys.exit(f'{found} of {len(sys.modules)} modules' if found else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_process_that_has_the_whole_of_libp2p_keeps_it():
+    code = "import libp2p, node.network.libp2p_host; libp2p.new_host"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
