@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from functools import cache
 
-from fl.privacy.modes import PrivacyRefused
+from fl.privacy.terms import PrivacyRefused
 
 # Whole orders only: the formula is a finite sum there. All small ones, for they decide at the epsilons in use; the
 # large ones are for small epsilons (at delta 1e-5 an epsilon of 0.03 is decided near order 800).
