@@ -76,15 +76,14 @@ from ledger.aggregation import (
     AggregationResult,
     AggregationTask,
     aggregate_transaction_body,
-    aggregation_task,
-    awaiting_aggregate,
-    awaiting_attestation,
+    aggregates_due,
+    aggregates_foreseen,
 )
 from ledger.blocks import Block, FinalBlock
 from ledger.certificates import Certificate
 from ledger.chain import Chain
 from ledger.codec import encode
-from ledger.entries import ELECTION, Election, Request, Round
+from ledger.entries import ELECTION, Election
 from ledger.errors import InvalidBlock, InvalidTransaction
 from ledger.keys import KeyPair
 from ledger.transactions import Body as TransactionBody
@@ -93,8 +92,8 @@ from ledger.types import Hash32, NodeKey
 
 # Aggregates known at a time; a league works on few rounds at once.
 AGGREGATES_KEPT_MAX = 64
-# An aggregate in a block: 256 scores of 40 bytes, and what is around them.
-AGGREGATE_BYTES_MAX = 12 * 1024
+# An aggregate in a block: 256 rejections of 101 bytes (a score has 40), and what is around them.
+AGGREGATE_BYTES_MAX = 28 * 1024
 # Blocks checked and not ready yet: one a view of the height.
 UNREADY_MAX = 16
 # How often a replica says where it is, and sends again what waits too long.
@@ -345,12 +344,11 @@ class Replica:
         trial = self.chain.trial(self._key.public, max(self.chain.head_time + 1, self._now), nullified)
         worth_making = view > 0 or self._deadline_is_due()
         shown_bytes = sum(len(encode(certificate)) for certificate in nullified)
-        chosen = self.intake.choose(shown_bytes + AGGREGATE_BYTES_MAX * len(awaiting_aggregate(trial.state)))
+        chosen = self.intake.choose(shown_bytes + AGGREGATE_BYTES_MAX * len(aggregates_due(trial.state)))
         refused = trial.apply_all(chosen)
         self.intake.refused(refused)
         worth_making = worth_making or len(chosen) > len(refused)
-        for request_id, request, current in awaiting_aggregate(trial.state):
-            task = aggregation_task(request_id, request, current)
+        for task in aggregates_due(trial.state):
             result = self._aggregate(task)
             if result is not None:
                 body = aggregate_transaction_body(task, result)
@@ -573,18 +571,14 @@ class Replica:
     def _look_at_state(self) -> None:
         """After a new head: what is due, what can be computed ahead, whether there is anything to decide."""
         state = self.chain.state()
-        for request_id, request, current in awaiting_aggregate(state):
-            self._aggregate(aggregation_task(request_id, request, current))
-        for request_id, request, current in awaiting_attestation(state):
-            self._foresee(request_id, request, current)
+        for task in aggregates_due(state):
+            self._aggregate(task)
+        # While the committee still attests: mostly all that is announced will count.
+        for task in aggregates_foreseen(state):
+            if task.contributions:
+                self._aggregate(task)
         self._look_at_deadlines()
         self._wake()
-
-    def _foresee(self, request_id: Hash32, request: Request, current: Round) -> None:
-        """Compute while the committee still attests: mostly all that is announced will count."""
-        task = aggregation_task(request_id, request, current, foreseen=True)
-        if task.contributions:
-            self._aggregate(task)
 
     def _deadline_is_due(self) -> bool:
         due = self.chain.next_deadline()
@@ -603,8 +597,7 @@ class Replica:
         """Rule 5: tell the machine when there is something to decide."""
         if self.halted is not None:
             return
-        waiting = awaiting_aggregate(self.chain.state())
-        computed = [self._aggregates.get(aggregation_task(*each)) is not None for each in waiting]
+        computed = [self._aggregates.get(task) is not None for task in aggregates_due(self.chain.state())]
         if self.intake.has_runnable or self._deadline_is_due() or any(computed):
             self._tell(WorkArrived())
 

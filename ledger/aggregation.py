@@ -1,25 +1,25 @@
 """What a round's aggregate is computed from, for leader and voters alike, and which rounds wait for one."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from ledger.entries import OPEN_REQUESTS, Fate, OpenRequests, Request, Round, Stage, request_key, round_key
+from ledger.protection import Rejection
+from ledger.protection_entries import (
+    IndexedShare,
+    MaskedInputs,
+    MaskedMember,
+    MaskRound,
+    Revealed,
+    masking_key,
+    protection_key,
+    revealed_key,
+)
 from ledger.state import State
-from ledger.transactions import AggregateRound, UpdateScore
+from ledger.transactions import AggregateProtected, AggregateRound, Protection, Settings, UpdateScore
 from ledger.types import Hash32, OrgId
 
-
-def awaiting_aggregate(state: State) -> list[tuple[Hash32, Request, Round]]:
-    """Requests whose round is closed and waits for a leader's aggregate."""
-    return _in_stage(state, Stage.AGGREGATING)
-
-
-def _in_stage(state: State, stage: Stage) -> list[tuple[Hash32, Request, Round]]:
-    found = []
-    for request_id in state.need(OpenRequests, OPEN_REQUESTS).ids:
-        request = state.need(Request, request_key(request_id))
-        if request.stage is stage:
-            found.append((Hash32(request_id), request, state.need(Round, round_key(request_id))))
-    return found
+NO_MODEL = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,11 @@ class Contribution:
 
 @dataclass(frozen=True, slots=True)
 class AggregationTask:
-    """All that a round's aggregate depends on: equal tasks give equal bytes on every machine (DESIGN D4)."""
+    """All that a round's aggregate depends on: equal tasks give equal bytes on every machine (DESIGN D4).
+
+    `protected`: by the request's own settings of the rule, which may reject updates. `sealed`: each update's blob ends
+    in its provider's id. `masking`: the updates are masked, and this unmasks their sum.
+    """
 
     request: Hash32
     round: int
@@ -44,18 +48,35 @@ class AggregationTask:
     parameters: int
     scale_bits: int
     limit: int
+    protected: bool = False
+    aggregation_settings: Settings = ()
+    sealed: bool = False
+    masking: MaskedInputs | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class AggregationResult:
-    """`model`: digest of the aggregate's blob, `model_bytes` its length; `scores` by contribution, in millionths."""
+    """`model`: digest of the aggregate's blob, `model_bytes` its length; `scores` by contribution, in millionths.
 
-    model: Hash32
+    Of a protected request: `rejected`, each with its reason, have no score. A `model` of no bytes, without scores:
+    there is no aggregate, for too few are left, or what is unmasked is no sum of updates.
+    """
+
+    model: Hash32 | Literal[b""]
     model_bytes: int
     scores: tuple[tuple[OrgId, int], ...]
+    rejected: tuple[tuple[OrgId, str], ...] = ()
 
 
-def aggregation_task(request_id: bytes, request: Request, current: Round, *, foreseen: bool = False) -> AggregationTask:
+def aggregation_task(
+    request_id: bytes,
+    request: Request,
+    current: Round,
+    protection: Protection | None = None,
+    masking: MaskedInputs | None = None,
+    *,
+    foreseen: bool = False,
+) -> AggregationTask:
     """What a closed round's aggregate is computed from; `foreseen`: as if all that is announced will count."""
     counted = {Fate.DELIVERED, Fate.ANNOUNCED} if foreseen else {Fate.DELIVERED}
     parts = [part for part in current.participants if part.fate in counted]
@@ -70,14 +91,83 @@ def aggregation_task(request_id: bytes, request: Request, current: Round, *, for
         terms.parameters,
         terms.scale_bits,
         terms.limit,
+        protected=protection is not None,
+        aggregation_settings=protection.aggregation_settings if protection else (),
+        sealed=protection is not None and not protection.masked,
+        masking=masking,
     )
 
 
-def aggregate_transaction_body(task: AggregationTask, result: AggregationResult) -> AggregateRound:
+def aggregate_transaction_body(task: AggregationTask, result: AggregationResult) -> AggregateRound | AggregateProtected:
     scores = tuple(UpdateScore(org, quality) for org, quality in result.scores)
-    return AggregateRound(task.request, task.round, task.attempt, result.model, result.model_bytes, scores)
+    place = (task.request, task.round, task.attempt)
+    if not task.protected:
+        return AggregateRound(*place, result.model, result.model_bytes, scores)
+    rejected = tuple(Rejection(org, reason) for org, reason in result.rejected)
+    return AggregateProtected(*place, result.model, result.model_bytes, scores, rejected)
+
+
+def aggregates_due(state: State) -> list[AggregationTask]:
+    """Of every round that is closed and waits for a leader's aggregate, in order of publication of the requests."""
+    return [_task(state, *each) for each in awaiting_aggregate(state)]
+
+
+def aggregates_foreseen(state: State) -> list[AggregationTask]:
+    """Of rounds that wait for the committee's word: what they will come to if all that is announced is held.
+
+    A masked round is not among them: what unmasks its sum is not known before its set is agreed.
+    """
+    tasks = [_task(state, *each, foreseen=True) for each in awaiting_attestation(state)]
+    return [task for task in tasks if task.sealed or not task.protected]
+
+
+def _task(
+    state: State, request_id: Hash32, request: Request, current: Round, foreseen: bool = False
+) -> AggregationTask:
+    protection = state.get(Protection, protection_key(request_id))
+    masked = protection is not None and protection.masked and not foreseen
+    masking = masked_inputs(state, request_id, current) if masked else None
+    return aggregation_task(request_id, request, current, protection, masking, foreseen=foreseen)
+
+
+def masked_inputs(state: State, request_id: bytes, current: Round) -> MaskedInputs:
+    """What the sum of the masked round in work is unmasked with: of every member of U2 the first shares, by index, that
+    the threshold asks for."""
+    masking = state.need(MaskRound, masking_key(request_id))
+    delivered = {part.org for part in current.participants if part.fate is Fate.DELIVERED}
+    known: dict[bytes, list[IndexedShare]] = {each.org: [] for each in masking.members if each.counted}
+    for index, holder in enumerate(masking.members, start=1):
+        revealed = state.get(Revealed, revealed_key(request_id, holder.org))
+        for each in revealed.shares if revealed else ():
+            known[each.dealer].append(IndexedShare(index, each.share))
+    members = [
+        MaskedMember(
+            each.org,
+            each.mask_key,
+            each.seed_commitment,
+            each.org in delivered,
+            tuple(known[each.org][: masking.threshold]),
+        )
+        for each in masking.members
+        if each.counted
+    ]
+    return MaskedInputs(masking.threshold, tuple(members))
+
+
+def awaiting_aggregate(state: State) -> list[tuple[Hash32, Request, Round]]:
+    """Requests whose round is closed and waits for a leader's aggregate."""
+    return _in_stage(state, Stage.AGGREGATING)
 
 
 def awaiting_attestation(state: State) -> list[tuple[Hash32, Request, Round]]:
     """Requests whose announcements are closed and that wait for the committee's word."""
     return _in_stage(state, Stage.ATTESTING)
+
+
+def _in_stage(state: State, stage: Stage) -> list[tuple[Hash32, Request, Round]]:
+    found = []
+    for request_id in state.need(OpenRequests, OPEN_REQUESTS).ids:
+        request = state.need(Request, request_key(request_id))
+        if request.stage is stage:
+            found.append((Hash32(request_id), request, state.need(Round, round_key(request_id))))
+    return found

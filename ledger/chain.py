@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, TypeVar
 
-from ledger.aggregation import AggregationTask, aggregation_task, awaiting_aggregate
+from ledger.aggregation import AggregationTask, aggregates_due
 from ledger.blocks import (
     Block,
     FinalBlock,
@@ -43,10 +43,12 @@ from ledger.rounds import next_deadline
 from ledger.state import State
 from ledger.state_tree import StateProof, StateTree
 from ledger.store import Store, WriteBatch
-from ledger.transactions import AggregateRound, Transaction
+from ledger.transactions import AggregateProtected, AggregateRound, Transaction
 from ledger.types import AMOUNT_MAX, BLOCK_BYTES_MAX, BLOCK_TRANSACTIONS_MAX, ZERO_HASH, Hash32, NodeKey, OrgId
 
 T = TypeVar("T")
+# An aggregate in a block, and what it must come from.
+Claim = tuple[AggregationTask, AggregateRound | AggregateProtected]
 
 HEAD = b"M"
 # How rows and entries are laid out; one more whenever an older program could not read them, or this one not older rows.
@@ -74,7 +76,7 @@ class Outcome:
 
     state_root: Hash32
     next_committee: Committee
-    claims: tuple[tuple[AggregationTask, AggregateRound], ...]  # aggregates in the block, and what each must come from
+    claims: tuple[Claim, ...]  # aggregates in the block, and what each must come from
     changes: dict[bytes, bytes | None] = field(repr=False)
     new_nodes: dict[bytes, bytes] = field(repr=False)
     stale_nodes: tuple[bytes, ...] = field(repr=False)
@@ -416,7 +418,7 @@ class Trial:
         self._time = time
         self._nullified = nullified
         self._applied: list[Transaction] = []
-        self._claims: list[tuple[AggregationTask, AggregateRound]] = []
+        self._claims: list[Claim] = []
         self.state = chain.state()
         self.context = open_block(self.state, chain.chain_id, chain.height + 1, time, author, nullified)
 
@@ -425,16 +427,16 @@ class Trial:
         if len(self._applied) >= BLOCK_TRANSACTIONS_MAX:
             raise InvalidTransaction("full", f"a block holds {BLOCK_TRANSACTIONS_MAX} transactions")
         body = transaction.body
-        claim = self._claim(body) if isinstance(body, AggregateRound) else None
+        claim = self._claim(body) if isinstance(body, AggregateRound | AggregateProtected) else None
         apply_transaction(self.state, self.context, transaction)
         if claim is not None:
             self._claims.append(claim)
         self._applied.append(transaction)
 
-    def _claim(self, body: AggregateRound) -> tuple[AggregationTask, AggregateRound] | None:
-        for request_id, request, current in awaiting_aggregate(self.state):
-            if request_id == body.request:
-                return aggregation_task(request_id, request, current), body
+    def _claim(self, body: AggregateRound | AggregateProtected) -> Claim | None:
+        for task in aggregates_due(self.state):
+            if task.request == body.request:
+                return task, body
         return None
 
     def apply_all(self, transactions: Sequence[Transaction]) -> list[tuple[Transaction, InvalidTransaction]]:

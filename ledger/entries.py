@@ -141,6 +141,12 @@ class Stage(IntEnum):
     DONE = 4
     FAILED = 5
     CANCELLED = 6
+    # Masked rounds only, `masked_rounds.py`: the first four before TRAINING, the last one after ATTESTING.
+    KEYS = 7
+    SHARES = 8
+    CONTEST = 9
+    ANSWERING = 10
+    UNMASKING = 11
 
 
 FINAL_STAGES = frozenset({Stage.DONE, Stage.FAILED, Stage.CANCELLED})
@@ -199,6 +205,9 @@ class Fate(IntEnum):
     DECLINED = 4  # said itself that it does not train this round
     UNAVAILABLE = 5  # announced, but no quorum could fetch it in time
     REFUSED = 6  # fetched, and not a vector of the agreed kind
+    # Protected requests only.
+    REJECTED = 7  # worth nothing by the rule of the request, or dealt wrong shares: not counted, not paid
+    UNUSED = 8  # did its part, and the round came to nothing all the same: not paid, nothing lost
 
 
 @dataclass(frozen=True, slots=True)

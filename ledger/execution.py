@@ -16,6 +16,7 @@ from ledger.errors import InvalidBytes, InvalidTransaction
 from ledger.governance import enter_height
 from ledger.keyring import account_of, rotate, sender_of
 from ledger.membership import admit_wanted, approve, forget_expired, is_member, register
+from ledger.protection import AcceptShares, OfferMaskKeys, OpenShares, RevealShares, ShareMaskSecrets
 from ledger.protocols import rules_of
 from ledger.punishment import punish
 from ledger.quota import charge
@@ -35,13 +36,16 @@ from ledger.rounds import pass_deadlines
 from ledger.state import BlockContext, State
 from ledger.statements import ApproveMember, LeaveLeague, OpenBallot, RegisterMember, RotateKey, Support
 from ledger.transactions import (
+    AggregateProtected,
     AggregateRound,
     AnchorRecords,
+    AnnounceProtected,
     AnnounceUpdate,
     AttestBlobs,
     CancelRequest,
     DeclineRound,
     JoinRequest,
+    PublishProtected,
     PublishRequest,
     ReportAccuracy,
     ReportEquivocation,
@@ -106,7 +110,7 @@ def apply_transaction(state: State, context: BlockContext, transaction: Transact
             "size", f"{len(transaction.encoded)} bytes, at most {TRANSACTION_BYTES_MAX} are allowed"
         )
     trial = state.fork()
-    if isinstance(transaction.body, AggregateRound):
+    if isinstance(transaction.body, AggregateRound | AggregateProtected):
         _aggregate(trial, context, transaction, transaction.body)
         _absorb(state, trial)
         return
@@ -138,11 +142,15 @@ def next_nonce(state: State, key: bytes) -> int:
     return account.nonce if account else 0
 
 
-def _aggregate(state: State, context: BlockContext, transaction: Transaction, body: AggregateRound) -> None:
+def _aggregate(
+    state: State, context: BlockContext, transaction: Transaction, body: AggregateRound | AggregateProtected
+) -> None:
     if transaction.sender != context.author:
         raise InvalidTransaction("author", "only the author of a block aggregates in it")
     if transaction.nonce != context.height:
         raise InvalidTransaction("nonce", f"nonce {transaction.nonce}, want the height {context.height}")
+    if isinstance(body, AggregateProtected):
+        raise InvalidTransaction("protocol", "not yet")
     aggregate(state, context, body)
 
 
@@ -195,7 +203,11 @@ def _apply_body(state: State, context: BlockContext, sender: OrgId, transaction:
                 raise InvalidTransaction("skipped", "the sender is not skipped")
         case SkipNonce():
             pass
-        case AggregateRound():
+        case PublishProtected() | AnnounceProtected() | OfferMaskKeys() | ShareMaskSecrets():
+            raise InvalidTransaction("protocol", "not yet")
+        case AcceptShares() | OpenShares() | RevealShares():
+            raise InvalidTransaction("protocol", "not yet")
+        case AggregateRound() | AggregateProtected():
             raise AssertionError("aggregates are applied by themselves")
 
 

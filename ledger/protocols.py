@@ -11,14 +11,21 @@ from ledger.errors import UnknownProtocol
 
 @dataclass(frozen=True, slots=True)
 class ProtocolRules:
-    """`storage_quota`: an organisation puts so many bytes a day on the ledger, see `quota.py`."""
+    """`storage_quota`: an organisation puts so many bytes a day on the ledger, see `quota.py`. `protection`: requests
+    may be protected, see `protection.py`."""
 
     version: int
     storage_quota: bool
+    protection: bool
 
 
 _RULES = {
-    rules.version: rules for rules in (ProtocolRules(1, storage_quota=False), ProtocolRules(2, storage_quota=True))
+    rules.version: rules
+    for rules in (
+        ProtocolRules(1, storage_quota=False, protection=False),
+        ProtocolRules(2, storage_quota=True, protection=False),
+        ProtocolRules(3, storage_quota=True, protection=True),
+    )
 }
 VERSIONS = tuple(sorted(_RULES))
 NEWEST = max(_RULES)

@@ -14,6 +14,17 @@ from ledger.codec import Range, Size, decode, digest, encode
 from ledger.errors import InvalidTransaction
 from ledger.fields import Amount, Digest, Duration, Key, Millionths, Name, Org, Positive, Text
 from ledger.keys import KeyPair, verify
+from ledger.protection import (
+    AcceptShares,
+    Attempt,
+    Charge,
+    OfferMaskKeys,
+    OpenShares,
+    Rejection,
+    RevealShares,
+    RoundNumber,
+    ShareMaskSecrets,
+)
 from ledger.statements import ApproveMember, LeaveLeague, OpenBallot, RegisterMember, RotateKey, Support
 from ledger.types import (
     AMOUNT_MAX,
@@ -240,6 +251,59 @@ class SkipNonce:
     KIND: ClassVar[int] = 15
 
 
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """How the updates of a request are protected, beside its terms.
+
+    `aggregation_settings`: of the rule that the terms name. `masked`: no single update is ever seen, only their sum;
+    `exchange_window`: ms of block time for each step of the exchange of keys and shares, 1 when it is not masked.
+    """
+
+    aggregation_settings: Settings
+    masked: bool
+    exchange_window: Duration
+
+
+@dataclass(frozen=True, slots=True)
+class PublishProtected:
+    """A data request whose updates are sealed or masked, and what they were charged is announced with them."""
+
+    KIND: ClassVar[int] = 20
+    terms: RequestTerms
+    protection: Protection
+
+
+@dataclass(frozen=True, slots=True)
+class AnnounceProtected:
+    """A provider's update of a protected request is ready, and what its data was charged when the mode charges it.
+
+    The blob of an update that is not masked ends in the 32 bytes of its provider's id: a copy under another name is
+    malformed. That of a masked one is what `fl` makes of it.
+    """
+
+    KIND: ClassVar[int] = 21
+    update: AnnounceUpdate
+    charge: Annotated[tuple[Charge, ...], Size(0, 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class AggregateProtected:
+    """The leader's aggregate of a protected request's round; like `AggregateRound`, recomputed by everybody.
+
+    `rejected`, ascending: whose part is worth nothing by the request's rule, or who dealt wrong shares. `model` is
+    empty, `model_bytes` 0 and `scores` empty when there is no aggregate: the round is void and tried again.
+    """
+
+    KIND: ClassVar[int] = 27
+    request: Digest
+    round: RoundNumber
+    attempt: Attempt
+    model: Annotated[bytes, Size(0, 32)]
+    model_bytes: Annotated[int, Range(0, BLOB_BYTES_MAX)]
+    scores: Annotated[tuple[UpdateScore, ...], Size(0, MEMBERS_MAX)]
+    rejected: Annotated[tuple[Rejection, ...], Size(0, MEMBERS_MAX)]
+
+
 Body = (
     RegisterMember
     | ApproveMember
@@ -260,6 +324,14 @@ Body = (
     | LeaveLeague
     | OpenBallot
     | Support
+    | PublishProtected
+    | AnnounceProtected
+    | OfferMaskKeys
+    | ShareMaskSecrets
+    | AcceptShares
+    | OpenShares
+    | RevealShares
+    | AggregateProtected
 )
 
 

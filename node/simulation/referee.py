@@ -19,7 +19,7 @@ from ledger.chain import Chain, Outcome
 from ledger.codec import decode
 from ledger.entries import FINAL_STAGES, REQUESTS, Request, Stage
 from ledger.rewards import supply, tokens_in_circulation
-from ledger.transactions import AggregateRound, ReportEquivocation
+from ledger.transactions import AggregateProtected, AggregateRound, ReportEquivocation
 from ledger.types import Hash32, NodeKey
 from node.network.blob_store import blob_digest
 
@@ -42,7 +42,7 @@ class Referee:
         self._trace = hashlib.sha256()
         self.archive: dict[bytes, bytes] = {}
         self.final: dict[Hash32, int] = {}
-        self.aggregates: dict[AggregationTask, AggregateRound] = {}
+        self.aggregates: dict[AggregationTask, AggregateRound | AggregateProtected] = {}
         self.now_ms = 0
         self.failure: SimulationFailed | None = None
 
@@ -143,7 +143,7 @@ class Referee:
             if self.final.setdefault(transaction.id, block.height) != block.height:
                 self.fail(f"a transaction is final twice, at {self.final[transaction.id]} and {block.height}")
 
-    def _check_aggregate(self, task: AggregationTask, body: AggregateRound) -> None:
+    def _check_aggregate(self, task: AggregationTask, body: AggregateRound | AggregateProtected) -> None:
         """S17: from the blobs themselves, as anybody could who has them."""
         missing = [
             each for each in (task.base_model, *(part.blob for part in task.contributions)) if each not in self.archive

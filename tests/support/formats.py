@@ -17,12 +17,20 @@ from typing import Any, NewType, Union, get_args, get_origin, get_type_hints
 
 from ledger import codec
 from ledger.codec import INT_MAX, INT_MIN, Range, Size
+from ledger.entries import Fate, Stage
 from ledger.records import SensorRecord, ValueType
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("ledger", "consensus", "node")
 # Their types are read by whoever knows the key, through a function that is told the type.
-READ_BY_NAME = ("ledger.entries", "ledger.league_entries", "ledger.chain_rows", "ledger.snapshots", "ledger.genesis")
+READ_BY_NAME = (
+    "ledger.entries",
+    "ledger.league_entries",
+    "ledger.protection_entries",
+    "ledger.chain_rows",
+    "ledger.snapshots",
+    "ledger.genesis",
+)
 # Functions that are told which type to read: (module, its name there).
 TOLD_WHICH = {
     ("ledger.state", "kind"),
@@ -36,6 +44,9 @@ TOLD_WHICH = {
 MADE_BY_HAND: dict[type, Any] = {
     SensorRecord: SensorRecord(9, 3, 1_700_000_000_000, ValueType.FLOAT32, (2,), bytes.fromhex("0000803f000000c0"), 1)
 }
+
+# The last of an enum, when these bytes were first written down.
+ENUMS_AS_THEY_WERE: dict[type, IntEnum] = {Stage: Stage.CANCELLED, Fate: Fate.REFUSED}
 
 
 def modules() -> Iterator[tuple[ModuleType, ast.Module]]:
@@ -139,7 +150,7 @@ def example(kind: Any, name: str = "") -> Any:
         hints = get_type_hints(plain, include_extras=True)
         return plain(*[example(hints[each.name], each.name) for each in fields(plain)])
     if isinstance(plain, type) and issubclass(plain, IntEnum):
-        return list(plain)[-1]
+        return ENUMS_AS_THEY_WERE.get(plain, list(plain)[-1])
     if plain is int:
         least, most = _bounds([each for each in limits if isinstance(each, Range)], INT_MIN, INT_MAX)
         return min(most, max(least, 0) + 1 + sum(name.encode()))

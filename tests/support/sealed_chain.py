@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import trio
 
-from ledger.aggregation import AggregationResult, aggregate_transaction_body, aggregation_task, awaiting_aggregate
+from ledger.aggregation import AggregationResult, aggregate_transaction_body, aggregates_due
 from ledger.blocks import Block, FinalBlock
 from ledger.certificates import Subject, VoteKind, cast, certify
 from ledger.chain import Chain
@@ -63,10 +63,10 @@ class SealedChain:
         chain = self.chain
         author = chain.leaders()[0]
         trial = chain.trial(author, chain.head_time + after_ms)
-        for request_id, request, current in awaiting_aggregate(trial.state):
-            result = (aggregates or {}).get(request_id)
+        for task in aggregates_due(trial.state):
+            result = (aggregates or {}).get(task.request)
             if result is not None:
-                body = aggregate_transaction_body(aggregation_task(request_id, request, current), result)
+                body = aggregate_transaction_body(task, result)
                 trial.apply(sign_transaction(self.keys[author], chain.chain_id, chain.height + 1, body))
         for transaction, error in trial.apply_all(self.pending):
             self.refused[transaction.id] = error
