@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from fl.shamir import SHARE_BYTES, WrongShare, check_share
 
 KEY_BYTES = 32
-SALT_BYTES = 32
+SALT_BYTES = 16
 # Every key seals one message, so the nonce may be fixed.
 NONCE = bytes(12)
 TAG_BYTES = 16
