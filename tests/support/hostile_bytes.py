@@ -3,6 +3,7 @@
 No structure is known here of what is damaged, but msgpack's and JSON's own dangerous words are among what is put in.
 """
 
+import copy
 import json
 import random
 from typing import Any
@@ -113,4 +114,6 @@ def _damage(plain: Any, rng: random.Random) -> Any:
         return mutated(plain.encode(errors="replace"), rng).decode(errors="replace")
     if type(plain) is int and rng.random() < 0.5:
         return plain + rng.choice((-1, 1, 2**32, -(2**32)))
-    return rng.choice((rng.choice(NUMBERS), rng.choice(_OTHERS), str(plain), [plain], {"value": plain}))
+    # A copy: what is put in here may be damaged in turn, and must not grow from one input to the next.
+    other = copy.deepcopy(rng.choice(_OTHERS))
+    return rng.choice((rng.choice(NUMBERS), other, str(plain), [plain], {"value": plain}))
