@@ -1,98 +1,126 @@
 """Exact aggregation: many integer vectors into one, the same bits on every machine (DESIGN D4). numpy, no float.
 
-`aggregate_blobs` is what the leader computes and every committee member recomputes. A rule is a row in `RULES`.
-Vectors may be views of memory-mapped files: they are read in chunks, and a few megabytes are all that is needed
-beyond the inputs and the result. Who may deliver, and how many records count for whom, is decided elsewhere.
+`aggregate_blobs` is what the leader computes and every committee member recomputes. A rule is a row in `RULES`; those
+that bear bad updates are in `fl.robust`, and what is no honest work is found in `fl.inspection`. Vectors may be views
+of memory-mapped files: they are read in chunks, and a few megabytes are all that is needed beyond the inputs and the
+result. Who may deliver, and how many records count for whom, is decided elsewhere.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isqrt
-from typing import TypeAlias
+from typing import Annotated, Any
 
 import numpy as np
 
+from fl.exact_sums import (
+    CHUNK,
+    INT64_MAX,
+    WIDEST,
+    AggregateError,
+    exact_dot,
+    total_weight_max,
+    weighted_mean,
+)
 from fl.fixed_point import Bytes, Ints, pack, unpack
+from fl.inspection import inspect
+from fl.robust import (
+    NormBoundSettings,
+    NoSettings,
+    ShareSettings,
+    Updates,
+    median,
+    multi_krum,
+    norm_bound,
+    trimmed_mean,
+)
+from fl.settings import Choice, SettingNote, parse_settings, setting_notes
+
+__all__ = [
+    "CHUNK",
+    "INT64_MAX",
+    "RULES",
+    "WIDEST",
+    "AggregateError",
+    "Aggregated",
+    "Rule",
+    "Updates",
+    "aggregate_blobs",
+    "check_rule",
+    "quality",
+    "rule_notes",
+    "total_weight_max",
+    "weighted_mean",
+]
 
 MICRO = 1_000_000
-
-# 64 Ki coordinates: the int64 sums and products of a chunk (512 KiB each) stay in the processor's cache.
-CHUNK = 1 << 16
-
-INT64_MAX = 2**63 - 1
-# The widest coordinate an int32 can hold, -2^31 included.
-WIDEST = 2**31
-
-
-class AggregateError(ValueError):
-    """These updates cannot be aggregated as asked: the text says what came and what was wanted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Aggregated:
-    """The blob of the new global model, and the quality of each update in the order they were given (millionths)."""
+    """The blob of the new global model, and the quality of each update in the order they were given (millionths).
+
+    rejected: (place, reason) of the updates that were found to be no honest work: they count for nothing and have
+    quality 0. When nothing else was given, the blob is empty.
+    """
 
     blob: bytes
     qualities: tuple[int, ...]
+    rejected: tuple[tuple[int, str], ...] = ()
 
 
-Rule: TypeAlias = Callable[[Mapping[str, str], Ints, Sequence[Ints], Sequence[int], int], Ints]
-"""(settings, base, updates, weights, limit_q) -> the new vector, every |coordinate| at most limit_q."""
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """`run` makes the new vector, every |coordinate| at most limit_q, of parsed settings and of what was delivered.
 
-
-def total_weight_max(limit_q: int) -> int:
-    """The largest sum of weights for which no step of `weighted_mean` can leave an int64.
-
-    Largest number formed: 2*|sum n_k q_k| + W <= W * (2 * limit_q + 1).
+    `robust`: it looks at single updates and bears a minority of bad ones, so it is not for updates that are masked.
     """
-    return INT64_MAX // (2 * limit_q + 1)
+
+    summary: str
+    settings: type
+    run: Callable[[Any, Updates], Ints]
+    robust: bool = False
 
 
-def weighted_mean(vectors: Sequence[Ints], weights: Sequence[int], limit_q: int = WIDEST) -> Ints:
-    """floor((2 * sum n_k q_k + W) / (2 W)) for every coordinate, W = sum n_k: [DLMU] Algorithm 1, line 7.
-
-    `vectors` are int32 of one shape [n] with every |q| <= limit_q, `weights` integers of at least 1. Integer
-    sums do not depend on their order, so neither does the result. Raises AggregateError for anything else, and
-    when the weights could overflow.
-    """
-    _check(vectors, weights)
-    total = sum(weights)
-    if total > total_weight_max(limit_q):
-        raise AggregateError(
-            f"weights sum to {total}, want at most {total_weight_max(limit_q)} with coordinates up to {limit_q}"
-        )
-    count = len(vectors[0])
-    mean = np.empty(count, np.int32)
-    sums = np.empty(min(count, CHUNK), np.int64)
-    terms = np.empty_like(sums)
-    for start in range(0, count, CHUNK):
-        stop = min(start + CHUNK, count)
-        chunk, term = sums[: stop - start], terms[: stop - start]
-        chunk.fill(0)
-        for vector, weight in zip(vectors, weights, strict=True):
-            # Named as int64 so that numpy widens before it multiplies.
-            np.multiply(vector[start:stop], np.int64(weight), out=term, dtype=np.int64)
-            chunk += term
-        chunk *= 2
-        chunk += total
-        chunk //= 2 * total
-        # A mean lies between the least and the greatest of its parts, so it fits where they did.
-        mean[start:stop] = chunk
-    return mean
+def _mean(settings: NoSettings, updates: Updates) -> Ints:
+    return weighted_mean(updates.vectors, updates.weights, updates.limit_q)
 
 
-def _check(vectors: Sequence[Ints], weights: Sequence[int]) -> None:
-    if not vectors:
-        raise AggregateError("no updates, want at least one")
-    if len(vectors) != len(weights):
-        raise AggregateError(f"{len(vectors)} updates with {len(weights)} weights, want one weight each")
-    for at, (vector, weight) in enumerate(zip(vectors, weights, strict=True)):
-        if vector.ndim != 1 or vector.dtype != np.int32 or len(vector) != len(vectors[0]):
-            raise AggregateError(
-                f"update {at} is {vector.dtype} of shape {vector.shape}, want int32 of shape [{len(vectors[0])}]"
-            )
-        if weight < 1:
-            raise AggregateError(f"update {at} has weight {weight}, want at least 1")
+RULES: dict[str, Rule] = {
+    "mean": Rule("the mean, weighted by records", NoSettings, _mean),
+    "norm-bound": Rule("the weighted mean of steps that are bounded in length", NormBoundSettings, norm_bound, True),
+    "trimmed-mean": Rule("by coordinate the mean without the extremes", ShareSettings, trimmed_mean, True),
+    "median": Rule("by coordinate the middle", NoSettings, median, True),
+    "multi-krum": Rule("the mean of the updates that lie nearest to one another", ShareSettings, multi_krum, True),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class InspectionSettings:
+    """What every rule can be told beside its own settings."""
+
+    inspect: Annotated[str, Choice(("true", "false"), "reject copies, free riders and noise: unpaid")] = "true"
+
+
+def check_rule(name: str, settings: Mapping[str, str]) -> None:
+    """Raises AggregateError for a rule that does not exist, or a setting that it does not have or allow."""
+    _parsed(name, settings)
+
+
+def rule_notes(name: str) -> tuple[SettingNote, ...]:
+    """The settings of a rule for people to read."""
+    return (*setting_notes(RULES[name].settings), *setting_notes(InspectionSettings))
+
+
+def _parsed(name: str, settings: Mapping[str, str]) -> tuple[Rule, Any, bool]:
+    """The rule, its own settings, and whether updates are inspected before it."""
+    rule = RULES.get(name)
+    if rule is None:
+        raise AggregateError(f"unknown rule {name[:80]!r}, want one of {', '.join(sorted(RULES))}")
+    common = {key: value for key, value in settings.items() if key == "inspect"}
+    own = {key: value for key, value in settings.items() if key != "inspect"}
+    inspected = parse_settings(InspectionSettings, f"rule {name}", common, AggregateError).inspect == "true"
+    return rule, parse_settings(rule.settings, f"rule {name}", own, AggregateError), inspected
 
 
 def quality(base: Ints, updates: Sequence[Ints], aggregate: Ints) -> list[int]:
@@ -109,11 +137,11 @@ def quality(base: Ints, updates: Sequence[Ints], aggregate: Ints) -> list[int]:
     for start in range(0, len(base), CHUNK):
         origin = base[start : start + CHUNK].astype(np.int64)
         whole = aggregate[start : start + CHUNK] - origin
-        whole_length += _dot(whole, whole)
+        whole_length += exact_dot(whole, whole)
         for at, update in enumerate(updates):
             step = update[start : start + CHUNK] - origin
-            agreements[at] += _dot(step, whole)
-            lengths[at] += _dot(step, step)
+            agreements[at] += exact_dot(step, whole)
+            lengths[at] += exact_dot(step, step)
     return [_cosine_micro(dot, length * whole_length) for dot, length in zip(agreements, lengths, strict=True)]
 
 
@@ -124,35 +152,6 @@ def _cosine_micro(dot: int, squared_lengths: int) -> int:
     return isqrt(MICRO * MICRO * dot * dot // squared_lengths)
 
 
-def _dot(left: np.ndarray[tuple[int], np.dtype[np.int64]], right: np.ndarray[tuple[int], np.dtype[np.int64]]) -> int:
-    """The exact dot product of two int64 vectors of at most CHUNK coordinates, each within +-2^32."""
-    if not len(left):
-        return 0
-    bound = int(np.abs(left).max()) * int(np.abs(right).max()) * len(left)
-    if bound <= INT64_MAX:
-        return int(np.dot(left, right))
-    # High and low halves: every product is at most 2^32 and CHUNK = 2^16 of them at most 2^48.
-    left_high, left_low = left >> 16, left & 0xFFFF
-    right_high, right_low = right >> 16, right & 0xFFFF
-    high = int(np.dot(left_high, right_high))
-    middle = int(np.dot(left_high, right_low)) + int(np.dot(left_low, right_high))
-    low = int(np.dot(left_low, right_low))
-    return (high << 32) + (middle << 16) + low
-
-
-def _mean(
-    settings: Mapping[str, str], base: Ints, updates: Sequence[Ints], weights: Sequence[int], limit_q: int
-) -> Ints:
-    if settings:
-        raise AggregateError(f"rule mean has no setting {', '.join(sorted(settings))}")
-    return weighted_mean(updates, weights, limit_q)
-
-
-RULES: dict[str, Rule] = {
-    "mean": _mean,
-}
-
-
 def aggregate_blobs(
     rule: str,
     settings: Mapping[str, str],
@@ -161,16 +160,29 @@ def aggregate_blobs(
     count: int,
     scale_bits: int,
     limit_q: int,
+    *,
+    inspected: bool = False,
+    previous: Bytes | None = None,
 ) -> Aggregated:
     """The new global model from the blobs of the old one and of the (update, weight) pairs.
 
-    Raises InvalidVector for a blob that is no vector of `count` coordinates at `scale_bits` within limit_q,
-    AggregateError for an unknown rule or setting, for no updates, and for weights that could overflow.
+    `inspected`: updates that are no honest work are rejected first, unless the settings say otherwise; `previous` is
+    then the blob of the global model before the old one, None where there is none. Raises InvalidVector for a blob that
+    is no vector of `count` coordinates at `scale_bits` within limit_q, AggregateError for an unknown rule or setting,
+    for no updates, and for weights that could overflow.
     """
-    known = RULES.get(rule)
-    if known is None:
-        raise AggregateError(f"unknown rule {rule!r}, want one of {', '.join(sorted(RULES))}")
+    known, parsed, wanted = _parsed(rule, settings)
     origin = unpack(base, count, scale_bits, limit_q)
     vectors = [unpack(blob, count, scale_bits, limit_q) for blob, _ in updates]
-    whole = known(settings, origin, vectors, [weight for _, weight in updates], limit_q)
-    return Aggregated(pack(whole, scale_bits), tuple(quality(origin, vectors, whole)))
+    rejected: dict[int, str] = {}
+    if inspected and wanted:
+        before = unpack(previous, count, scale_bits, limit_q) if previous is not None else None
+        rejected = {at: reason.value for at, reason in inspect(origin, vectors, before)}
+    kept = [at for at in range(len(updates)) if at not in rejected]
+    if rejected and not kept:
+        return Aggregated(b"", (0,) * len(updates), tuple(rejected.items()))
+    chosen = [vectors[at] for at in kept]
+    whole = known.run(parsed, Updates(origin, chosen, [updates[at][1] for at in kept], scale_bits, limit_q))
+    qualities = dict(zip(kept, quality(origin, chosen, whole), strict=True))
+    blob = pack(whole, scale_bits)
+    return Aggregated(blob, tuple(qualities.get(at, 0) for at in range(len(updates))), tuple(rejected.items()))
