@@ -8,8 +8,8 @@ second lock, for a node that is shown another ledger than before.
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from enum import IntEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +18,7 @@ import structlog
 from ledger.codec import Size, decode, encode
 from ledger.errors import InvalidBytes
 from ledger.fields import Count, Digest, Org
-from ledger.types import MEMBERS_MAX
+from ledger.protection import MASKED_PROVIDERS_MAX, SEALED_BYTES_MAX, Salt, SecretKind, Share
 from node.files import Files, OsFiles
 from node.rounds import RoundId
 
@@ -27,9 +27,6 @@ log = structlog.get_logger(__name__)
 MAGIC = b"HQK1"
 SUFFIX = ".masking"
 _DIGEST_BYTES = 32
-# A share is a number below 2^256 + 297, its salt as long as what hides it.
-Share = Annotated[bytes, Size(33, 33)]
-Salt = Annotated[bytes, Size(32, 32)]
 Secret = Annotated[bytes, Size(0, 32)]
 
 
@@ -37,27 +34,20 @@ class BothSecrets(Exception):
     """Somebody asks for the second secret of a provider whose first one this node has revealed."""
 
 
-class Kind(IntEnum):
-    """Which of a provider's two secrets a share is of: the seed of its own mask, or the key of the pairwise ones."""
-
-    SEED = 0
-    KEY = 1
-
-
 @dataclass(frozen=True, slots=True)
-class DealtShare:
-    """What we dealt to one holder, in the clear, and as it went to the ledger."""
+class Dealt:
+    """What we dealt to one holder, in the clear, and as it goes to the ledger."""
 
     holder: Org
     seed_share: Share
     seed_salt: Salt
     key_share: Share
     key_salt: Salt
-    sealed: Annotated[bytes, Size(1, 1024)]
+    sealed: Annotated[bytes, Size(1, SEALED_BYTES_MAX)]
 
 
 @dataclass(frozen=True, slots=True)
-class HeldShare:
+class Held:
     """What another dealt to us, opened and found to be what it committed to."""
 
     dealer: Org
@@ -68,19 +58,20 @@ class HeldShare:
 
 
 @dataclass(frozen=True, slots=True)
-class Revealed:
+class Told:
     """Which share of a dealer's we have said aloud."""
 
     dealer: Org
-    kind: Kind
+    kind: SecretKind
 
 
 @dataclass(frozen=True, slots=True)
-class MaskSecrets:
+class RoundSecrets:
     """Of one attempt at one round. `mask_key`, `exchange_key`: private X25519 keys; `seed`: of our own mask. The three
     are empty, and so is `dealt`, once our update is masked: from then on only the others' shares can tell them.
 
-    `checked`: whether what was dealt to us has been looked at; `held` is what was good of it.
+    `checked`: whether what was dealt to us has been looked at; `held` is what was good of it, ascending by dealer.
+    `told`: of whom we have revealed which secret's share.
     """
 
     request: Digest
@@ -89,11 +80,10 @@ class MaskSecrets:
     mask_key: Secret
     exchange_key: Secret
     seed: Secret
-    seed_salt: Secret
-    dealt: Annotated[tuple[DealtShare, ...], Size(0, MEMBERS_MAX)] = ()
+    dealt: Annotated[tuple[Dealt, ...], Size(0, MASKED_PROVIDERS_MAX)] = ()
     checked: bool = False
-    held: Annotated[tuple[HeldShare, ...], Size(0, MEMBERS_MAX)] = ()
-    revealed: Annotated[tuple[Revealed, ...], Size(0, MEMBERS_MAX)] = ()
+    held: Annotated[tuple[Held, ...], Size(0, MASKED_PROVIDERS_MAX)] = ()
+    told: Annotated[tuple[Told, ...], Size(0, MASKED_PROVIDERS_MAX)] = ()
 
     @property
     def id(self) -> RoundId:
@@ -104,17 +94,17 @@ class MaskSecrets:
         """Whether our own secrets are gone: our update is masked, once and for all."""
         return not self.mask_key
 
-    def spent(self) -> "MaskSecrets":
-        return replace(self, mask_key=b"", exchange_key=b"", seed=b"", seed_salt=b"", dealt=())
+    def spent(self) -> "RoundSecrets":
+        return replace(self, mask_key=b"", exchange_key=b"", seed=b"", dealt=())
 
-    def with_revealed(self, wanted: dict[bytes, Kind]) -> "MaskSecrets":
-        """The note of what is about to be said. Raises BothSecrets."""
-        said = {each.dealer: each.kind for each in self.revealed}
+    def with_told(self, wanted: Mapping[bytes, SecretKind]) -> "RoundSecrets":
+        """With a note of what is about to be said. Raises BothSecrets."""
+        said = {each.dealer: each.kind for each in self.told}
         both = sorted(dealer for dealer, kind in wanted.items() if said.get(dealer, kind) is not kind)
         if both:
             raise BothSecrets(f"the other secret of {both[0].hex()[:16]} was revealed in this round already")
-        merged = {**said, **wanted}
-        return replace(self, revealed=tuple(Revealed(dealer, merged[dealer]) for dealer in sorted(merged)))
+        said.update(wanted)
+        return replace(self, told=tuple(Told(dealer, said[dealer]) for dealer in sorted(said)))
 
 
 class MaskingMemory:
@@ -133,7 +123,7 @@ class MaskingMemory:
         """Requests of which secrets are kept."""
         return [bytes.fromhex(path.stem) for path in self.folder.glob(f"*{SUFFIX}") if len(path.stem) == 64]
 
-    def load(self, round_id: RoundId) -> MaskSecrets | None:
+    def load(self, round_id: RoundId) -> RoundSecrets | None:
         """None when nothing is kept of this very attempt. A damaged file counts as lost, with a warning: its node
         sits the round out, and the others recover from their shares what it can no longer say."""
         path = self._path(round_id.request)
@@ -147,7 +137,7 @@ class MaskingMemory:
             return None
         return secrets if secrets.id == round_id else None
 
-    def save(self, secrets: MaskSecrets) -> None:
+    def save(self, secrets: RoundSecrets) -> None:
         """On the disk when this returns; what an older attempt left is gone. Raises OSError: what was there stays."""
         body = encode(secrets)
         content = MAGIC + hashlib.sha256(body).digest() + body
@@ -162,12 +152,12 @@ class MaskingMemory:
         return self.folder / f"{request.hex()}{SUFFIX}"
 
 
-def _parse(data: bytes, request: bytes) -> MaskSecrets:
+def _parse(data: bytes, request: bytes) -> RoundSecrets:
     head = len(MAGIC) + _DIGEST_BYTES
     body = data[head:]
     if data[: len(MAGIC)] != MAGIC or hashlib.sha256(body).digest() != data[len(MAGIC) : head]:
         raise InvalidBytes(f"{len(data)} bytes that are not what was written")
-    secrets = decode(MaskSecrets, body)
+    secrets = decode(RoundSecrets, body)
     if secrets.request != request:
         raise InvalidBytes(f"they are of request {secrets.request.hex()[:16]}")
     return secrets

@@ -3,9 +3,7 @@
 What must outlive a crash is in `training_memory.py`; the gradient work happens in `training_process.py`.
 """
 
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import TypeVar
 
 import structlog
 import trio
@@ -13,17 +11,15 @@ import trio
 from ledger.entries import Fate, Round, Stage, round_key
 from ledger.errors import CorruptStore
 from ledger.transactions import AnnounceUpdate, DeclineRound
-from node.network.blob_exchange import BlobUnavailable
-from node.network.blob_store import NoSpaceForBlob, blob_digest
+from node.disk_patience import kept
+from node.network.blob_store import blob_digest
 from node.record_errors import RecordStoreError
 from node.rounds import RoundId, RoundInWork, participant
 from node.training_memory import TrainingRecord
 from node.training_process import JobRefused, WorkerCrashed
 from node.training_terms import TermsRefused, check_terms, round_name, short_reason, training_terms
 from node.worker_protocol import Progress, RoundTrained, TrainRound
-from node.workshop import RESEND_S, RETRY_FIRST_S, RoundTask, Workshop
-
-T = TypeVar("T")
+from node.workshop import RESEND_S, RoundTask, Workshop
 
 log = structlog.get_logger(__name__)
 
@@ -41,32 +37,18 @@ async def take_part(shop: Workshop, task: RoundTask, current: RoundInWork) -> No
 
 async def _settled_answer(shop: Workshop, task: RoundTask, current: RoundInWork) -> TrainingRecord:
     """The answer as it lies on the disk, made now unless it was made before."""
-    known = await _kept(shop, task.id, lambda: trio.to_thread.run_sync(shop.memory.load, task.id.request))
+    known = await kept(shop, task.id, lambda: trio.to_thread.run_sync(shop.memory.load, task.id.request))
     if known is not None and known.id == task.id and known.answer is not None:
-        return await _kept(shop, task.id, lambda: _still_held(shop, known))
+        return await kept(shop, task.id, lambda: _still_held(shop, known))
     if current.request.stage is not Stage.TRAINING:
         # Too late to begin: what is not delivered by now is written down as missing.
         await trio.sleep_forever()
     record, update = await _answer(shop, task, current, known)
     # First the bytes, then the word that they are there; only what is on the disk is announced.
     if update is not None:
-        await _kept(shop, task.id, lambda: shop.blobs.put(update))
-    await _kept(shop, task.id, lambda: trio.to_thread.run_sync(shop.memory.save, record))
+        await kept(shop, task.id, lambda: shop.blobs.put(update))
+    await kept(shop, task.id, lambda: trio.to_thread.run_sync(shop.memory.save, record))
     return record
-
-
-async def _kept(shop: Workshop, round_id: RoundId, work: Callable[[], Awaitable[T]]) -> T:
-    """Something done on our own disk, again and again while that is full or failing: there may be room in a moment."""
-    told = ""
-    while True:
-        try:
-            return await work()
-        except (OSError, NoSpaceForBlob, BlobUnavailable) as error:
-            if str(error) != told:
-                told = str(error)
-                log.error("round_not_kept", round=round_name(round_id), reason=told)
-                shop.tell(round_id, "failed", reason=told)
-            await trio.sleep(RETRY_FIRST_S)
 
 
 async def _still_held(shop: Workshop, known: TrainingRecord) -> TrainingRecord:
@@ -117,7 +99,7 @@ async def _train(
     periods = await trio.to_thread.run_sync(shop.anchored_periods)
     if shop.records is None or not periods:
         raise TermsRefused("no anchored records here")
-    base = await _kept(shop, round_id, lambda: _base_model(shop, current))
+    base = await kept(shop, round_id, lambda: _base_model(shop, current))
     allow = shop.settings.allow_no_guarantee
     job = TrainRound(
         training_terms(current.request.terms, round_id.number, shop.ledger.key, round_id.request, allow),

@@ -6,26 +6,19 @@ from random import Random
 
 import pytest
 
-from node.masking_memory import (
-    BothSecrets,
-    DealtShare,
-    HeldShare,
-    Kind,
-    MaskingMemory,
-    MaskSecrets,
-    Revealed,
-)
+from ledger.protection import SecretKind
+from node.masking_memory import BothSecrets, Dealt, Held, MaskingMemory, RoundSecrets, Told
 from node.rounds import RoundId
 from node.simulation.disk import DiskFaults, PowerCut, SimDisk
 
 REQUEST, ALICE, BOB = bytes([5]) * 32, bytes([1]) * 32, bytes([2]) * 32
 ROUND = RoundId(REQUEST, 2, 1)
-SHARE, SALT = bytes([7]) * 33, bytes([8]) * 32
-FRESH = MaskSecrets(*ROUND, b"k" * 32, b"x" * 32, b"s" * 32, b"c" * 32)
-DEALT = replace(FRESH, dealt=(DealtShare(ALICE, SHARE, SALT, SHARE, SALT, b"sealed"),))
-CHECKED = replace(DEALT, checked=True, held=(HeldShare(BOB, SHARE, SALT, SHARE, SALT),))
+SHARE, SALT = bytes([7]) * 33, bytes([8]) * 16
+FRESH = RoundSecrets(*ROUND, b"k" * 32, b"x" * 32, b"s" * 32)
+DEALT = replace(FRESH, dealt=(Dealt(ALICE, SHARE, SALT, SHARE, SALT, b"sealed"),))
+CHECKED = replace(DEALT, checked=True, held=(Held(BOB, SHARE, SALT, SHARE, SALT),))
 SPENT = CHECKED.spent()
-TOLD = SPENT.with_revealed({BOB: Kind.SEED})
+TOLD = SPENT.with_told({BOB: SecretKind.SEED})
 LIFE = (FRESH, DEALT, CHECKED, SPENT, TOLD)
 
 
@@ -74,13 +67,13 @@ def test_a_damaged_file_is_lost_and_gone(memory: MaskingMemory) -> None:
 
 
 def test_never_both_secrets_of_one_provider() -> None:
-    assert TOLD.revealed == (Revealed(BOB, Kind.SEED),)
-    assert TOLD.with_revealed({BOB: Kind.SEED, ALICE: Kind.KEY}).revealed == (
-        Revealed(ALICE, Kind.KEY),
-        Revealed(BOB, Kind.SEED),
+    assert TOLD.told == (Told(BOB, SecretKind.SEED),)
+    assert TOLD.with_told({BOB: SecretKind.SEED, ALICE: SecretKind.MASK_KEY}).told == (
+        Told(ALICE, SecretKind.MASK_KEY),
+        Told(BOB, SecretKind.SEED),
     )
     with pytest.raises(BothSecrets, match="0202"):
-        TOLD.with_revealed({ALICE: Kind.KEY, BOB: Kind.KEY})
+        TOLD.with_told({ALICE: SecretKind.MASK_KEY, BOB: SecretKind.MASK_KEY})
 
 
 def test_a_spent_record_holds_no_secret_of_our_own() -> None:
