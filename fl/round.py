@@ -17,9 +17,12 @@ from fl.dlmu import distance
 from fl.evaluate import Evaluation, evaluate
 from fl.fixed_point import LIMIT, SCALE_BITS, Floats, Ints, decode, encode, limit_in_steps
 from fl.models.registry import build
-from fl.privacy.modes import Mode, PrivacyReport, paper_settings, privacy_mode
+from fl.privacy.modes import Mode, PrivacyRefused, PrivacyReport, paper_settings, privacy_mode, sound_settings
 from fl.privacy.paper import paper_train
+from fl.privacy.quantile import pack_clips, unpack_clips
+from fl.privacy.sampling import sampling
 from fl.privacy.secure_random import SecureRandom
+from fl.privacy.sound import SoundPlan, sound_train
 from fl.strategies.base import Start, Strategy
 from fl.strategies.registry import strategy
 from fl.train import LocalPlan, Progress, TrainResult, local_train
@@ -34,6 +37,8 @@ class RoundJob:
     """A round as plain values: what the request says, and what the provider allows.
 
     `round_number` counts from 0. `seed` is the factory's own and orders its mini-batches together with the round.
+    `noise`: the noise multiplier that the factory was charged for, in the modes that are accounted; 0 leaves it to the
+    request, when that names one.
     """
 
     model: str
@@ -49,6 +54,7 @@ class RoundJob:
     strategy_settings: Mapping[str, str] = field(default_factory=dict)
     privacy_settings: Mapping[str, str] = field(default_factory=dict)
     allow_no_guarantee: bool = False
+    noise: float = 0.0
     scale_bits: int = SCALE_BITS
     limit: float = LIMIT
 
@@ -113,8 +119,11 @@ def run_round(
     state: bytes | None,
     progress: Progress | None = None,
     random: SecureRandom | None = None,
+    groups: NDArray[np.int64] | None = None,
 ) -> RoundOutcome:
     """Train one round from the global model `base_q`, int32 [n]; nothing given is changed.
+
+    `groups`, int64 [train records]: which records are one unit of privacy, where the terms' unit is not the record.
 
     `random`: where noise and samples come from; by default from the operating system. A seeded one protects nobody:
     it is for simulations and tests.
@@ -129,21 +138,24 @@ def run_round(
     tests = as_records(*test) if test is not None else None
     model = build(job.model, job.arguments, seed=0)
     global_vector = _global_vector(job, model, base_q)
+    clips, state = _unpacked(job, state)
     served, own_share = rule.serve(global_vector, state)
     before = evaluate(model, tests, global_vector) if tests is not None else None
     # Without a share of its own the factory serves the global model itself: tested once is enough.
     before_served = evaluate(model, tests, served) if tests is not None and own_share else before
 
     start = rule.begin(global_vector, state, job.round_number)
-    trained = _train(job, mode, rule, model, start, records, random or SecureRandom(), progress)
+    by = _Training(records, groups, clips, random or SecureRandom(), progress)
+    trained = _train(job, mode, rule, model, start, by)
     update_q = encode(rule.upload(start, trained.vector), job.scale_bits, job.limit)
     # From here on the update is what everybody else will see of it: nothing private feeds the next round.
     uploaded = decode(update_q, job.scale_bits)
     after = evaluate(model, tests, uploaded) if tests is not None else None
+    kept = rule.finish(global_vector, start, uploaded, state, job.round_number)
     return RoundOutcome(
         update_q,
         rule.weight(len(records)),
-        rule.finish(global_vector, start, uploaded, state, job.round_number),
+        pack_clips(trained.clips, kept) if _keeps_clips(job) else kept,
         Metrics(trained.steps, trained.losses, trained.gradient_norms, before, before_served, after),
         Diagnostics(start.beta, start.beta_asked, start.alpha, distance(start.vector, uploaded), start.warnings),
         mode.report,
@@ -153,7 +165,8 @@ def run_round(
 
 def served_model(job: RoundJob, global_q: Ints, state: bytes | None) -> tuple[Floats, float]:
     """The model the factory itself uses, float32 [n], given the newest global one; and its own share in it."""
-    return strategy(job.strategy, job.strategy_settings).serve(decode(global_q, job.scale_bits), state)
+    _, own_state = _unpacked(job, state)
+    return strategy(job.strategy, job.strategy_settings).serve(decode(global_q, job.scale_bits), own_state)
 
 
 def batch_seed(seed: int, round_number: int) -> int:
@@ -175,25 +188,63 @@ def _global_vector(job: RoundJob, model: nn.Module, base_q: Ints) -> Floats:
     return decode(base_q, job.scale_bits)
 
 
-def _train(
-    job: RoundJob,
-    mode: Mode,
-    rule: Strategy,
-    model: nn.Module,
-    start: Start,
-    records: Records,
-    random: SecureRandom,
-    progress: Progress | None,
-) -> TrainResult:
-    plan = LocalPlan(
-        job.epochs,
-        job.batch,
-        job.lr,
-        job.momentum,
-        batch_seed(job.seed, job.round_number),
-        rule.objective.proximal,
-    )
+@dataclass(frozen=True, slots=True)
+class _Training:
+    """What a round trains on and with, whatever the mode."""
+
+    records: Records
+    groups: NDArray[np.int64] | None
+    past_clips: tuple[float, ...]
+    random: SecureRandom
+    progress: Progress | None
+
+
+def _train(job: RoundJob, mode: Mode, rule: Strategy, model: nn.Module, start: Start, by: _Training) -> TrainResult:
+    if mode.name == "sound":
+        plan, groups = _sound_plan(job, rule, by)
+        return sound_train(model, start.vector, by.records, plan, by.random, groups, by.progress)
+    order = batch_seed(job.seed, job.round_number)
+    plain = LocalPlan(job.epochs, job.batch, job.lr, job.momentum, order, rule.objective.proximal)
     if mode.name == "paper":
         settings = paper_settings(job.privacy_settings)
-        return paper_train(model, start.vector, records, plan, settings, random, progress)
-    return local_train(model, start.vector, records, plan, progress)
+        return paper_train(model, start.vector, by.records, plain, settings, by.random, by.progress)
+    return local_train(model, start.vector, by.records, plain, by.progress)
+
+
+def _sound_plan(job: RoundJob, rule: Strategy, by: _Training) -> tuple[SoundPlan, NDArray[np.int64] | None]:
+    """The plan that was charged for, and the groups that are its units."""
+    settings = sound_settings(job.privacy_settings)
+    groups = None if settings.unit == "record" else by.groups
+    units = units_of(settings.unit, len(by.records), groups)
+    sigma = job.noise or settings.sigma
+    if not sigma:
+        raise PrivacyRefused("privacy mode sound without a noise multiplier: the node decides it before it is charged")
+    plan = SoundPlan(
+        settings,
+        sigma,
+        sampling(units, job.batch, job.epochs),
+        job.epochs,
+        job.lr,
+        job.momentum,
+        rule.objective.proximal,
+        by.past_clips,
+    )
+    return plan, groups
+
+
+def units_of(unit: str, records: int, groups: NDArray[np.int64] | None) -> int:
+    """How many units of privacy the records are. Raises PrivacyRefused when they bear no groups and should."""
+    if unit == "record":
+        return records
+    if groups is None:
+        raise PrivacyRefused(f"the unit of privacy is {unit}, but the records here bear no groups")
+    return len(np.unique(groups))
+
+
+def _keeps_clips(job: RoundJob) -> bool:
+    return job.privacy == "sound" and sound_settings(job.privacy_settings).clip_rule != "fixed"
+
+
+def _unpacked(job: RoundJob, state: bytes | None) -> tuple[tuple[float, ...], bytes | None]:
+    """What private clipping and the strategy each kept of the last round."""
+    return unpack_clips(state) if _keeps_clips(job) else ((), state)

@@ -54,12 +54,16 @@ class LocalPlan:
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """The trained vector float32 [n]; per epoch the mean loss and the L2 norm of its last mini-batch's gradient."""
+    """The trained vector float32 [n]; per epoch the mean loss and the L2 norm of its last mini-batch's gradient.
+
+    `clips`: what private clipping goes on from in the next round, empty elsewhere.
+    """
 
     vector: Floats
     steps: int
     losses: tuple[float, ...]
     gradient_norms: tuple[float, ...]
+    clips: tuple[float, ...] = ()
 
 
 class Steps(Protocol):

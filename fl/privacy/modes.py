@@ -1,22 +1,49 @@
 """The privacy modes by name, what each one promises, and who must allow it. Decides; trains nothing.
 
-A mode that gives no guarantee says so wherever it is shown: its epsilon is null, never a number.
+A mode that gives no guarantee says so wherever it is shown: its epsilon is null, never a number. What a request may
+set: terms.py.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Annotated
 
-from fl.settings import Number, SettingNote, parse_settings, setting_notes
+from fl.privacy.terms import (
+    DistributedSettings,
+    NoSettings,
+    PaperSettings,
+    PrivacyRefused,
+    SoundSettings,
+    distributed_settings,
+    group_column,
+    paper_settings,
+    sound_settings,
+)
+from fl.settings import SettingNote, parse_settings, setting_notes
 
-
-class PrivacyRefused(Exception):
-    """These privacy terms are not carried out here: unknown, not available, or not allowed by this provider."""
+__all__ = [
+    "MODES",
+    "DistributedSettings",
+    "Mode",
+    "PaperSettings",
+    "PrivacyRefused",
+    "PrivacyReport",
+    "SoundSettings",
+    "check_privacy",
+    "distributed_settings",
+    "group_column",
+    "notes",
+    "paper_settings",
+    "privacy_mode",
+    "sound_settings",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class PrivacyReport:
-    """What may be said about a round's update. Never thresholds, losses or norms: they are raw data statistics."""
+    """What may be said about a round's update. Never thresholds, losses or norms: they are raw data statistics.
+
+    `epsilon`: of this one round, at the delta of the terms; None where no number holds.
+    """
 
     mode: str
     guarantee: str
@@ -25,27 +52,20 @@ class PrivacyReport:
 
 
 @dataclass(frozen=True, slots=True)
-class NoSettings:
-    pass
-
-
-@dataclass(frozen=True, slots=True)
-class PaperSettings:
-    """[DLMU] 4.2. `clip_floor` is needed: the published threshold is zero or less when norms fall 2.618-fold."""
-
-    sigma: Annotated[float, Number(0.0, 1000.0, "noise multiplier of the last epoch")] = 1.0
-    clip_floor: Annotated[float, Number(1e-12, 1e6, "least clipping threshold C_r")] = 1e-6
-
-
-@dataclass(frozen=True, slots=True)
 class Mode:
-    """`needs_permission`: a provider must allow it in its own configuration, whatever a request says."""
+    """`needs_permission`: a provider must allow it in its own configuration, whatever a request says.
+
+    `accounted`: every round is charged to the provider's budget before it is trained. `masked_only`: the update is no
+    private one by itself, only the sum of all is.
+    """
 
     name: str
     settings: type
     report: PrivacyReport
     available: bool
     needs_permission: bool
+    accounted: bool = False
+    masked_only: bool = False
 
     def check(self, settings: Mapping[str, str]) -> None:
         """Raises PrivacyRefused for a setting that the mode does not have or allow."""
@@ -69,17 +89,40 @@ MODES = {
                 "paper",
                 "none",
                 None,
-                "DDP-SGD as published: un-noised epochs reach the released weights, so no guarantee holds",
+                "DDP-SGD as published: un-noised epochs reach the released weights, so no guarantee holds; a "
+                "reproduction, with the threshold read as the mean norm of two clean epochs and kept above a floor",
             ),
             available=True,
             needs_permission=True,
         ),
         Mode(
             "sound",
-            NoSettings,
-            PrivacyReport("sound", "record-level (eps, delta)", None, "every step clipped and noised, accounted for"),
-            available=False,
+            SoundSettings,
+            PrivacyReport(
+                "sound",
+                "(epsilon, delta) for every unit of every provider, under zeroing it out, its number of units public",
+                None,
+                "Poisson batches, every step clipped and noised, every round charged before it is trained; it holds "
+                "against everybody outside the provider, who sees every update",
+            ),
+            available=True,
             needs_permission=False,
+            accounted=True,
+        ),
+        Mode(
+            "distributed",
+            DistributedSettings,
+            PrivacyReport(
+                "distributed",
+                "(epsilon, delta) for every unit of every provider, in the sum of all updates only",
+                None,
+                "one clipped step a round, noised by all providers together and summed under masks; it holds against "
+                "whoever sees the sum, as long as at most a third of the providers collude or add no noise",
+            ),
+            available=True,
+            needs_permission=False,
+            accounted=True,
+            masked_only=True,
         ),
     )
 }
@@ -106,11 +149,6 @@ def check_privacy(name: str, settings: Mapping[str, str]) -> None:
     For a request's publisher and for the ledger's edge; whether a provider allows the mode is its own affair.
     """
     privacy_mode(name, allow_no_guarantee=True).check(settings)
-
-
-def paper_settings(settings: Mapping[str, str]) -> PaperSettings:
-    """The settings of `paper`. Raises PrivacyRefused for one it does not have or allow."""
-    return parse_settings(PaperSettings, "privacy mode paper", settings, PrivacyRefused)
 
 
 def notes(name: str) -> tuple[SettingNote, ...]:

@@ -16,24 +16,13 @@ from fl.batches import Records, as_input
 from fl.fixed_point import Floats
 from fl.privacy.modes import PaperSettings, PrivacyRefused
 from fl.privacy.per_example import batch_gradient
+from fl.privacy.quantile import clipping_threshold
 from fl.privacy.secure_random import SecureRandom
 from fl.train import Diverged, LocalPlan, Progress, Steps, TrainResult, run_epoch, steps_for
 from fl.vectors import FlatModel, flatten_in_place
 
 # Two clean epochs for the two norms, and the noised one.
 EPOCHS_LEAST = 3
-
-
-def clipping_threshold(last: float, before: float, floor: float) -> float:
-    """C_r = gamma * last + (1 - gamma) * before with gamma = |last - before| / last, at least `floor`.
-
-    `last` and `before` are C_{E-1} and C_{E-2}. With before >= 2.618 * last the formula is zero or negative, with
-    last = 0 it has no value: both give the floor.
-    """
-    if not (math.isfinite(last) and math.isfinite(before)) or last <= 0.0:
-        return floor
-    gamma = abs(last - before) / last
-    return max(gamma * last + (1.0 - gamma) * before, floor)
 
 
 class MeasuredSteps:

@@ -27,7 +27,8 @@ class BatchGradient:
 def batch_gradient(flat: FlatModel, inputs: Tensor, labels: Tensor, clip: float | None = None) -> BatchGradient:
     """Sum of the records' gradients, each first divided by max(1, norm / clip) when there is a `clip`.
 
-    An empty batch gives zeros: under Poisson sampling it happens, and its step is taken all the same.
+    An empty batch gives zeros: under Poisson sampling it happens, and its step is taken all the same. With a `clip` a
+    gradient that is not finite counts for nothing, and its norm is infinite.
     """
     total = torch.zeros_like(flat.values)
     norms: list[Tensor] = []
@@ -37,6 +38,10 @@ def batch_gradient(flat: FlatModel, inputs: Tensor, labels: Tensor, clip: float 
         if clip is None:
             total += gradients.sum(0)
         else:
+            finite = sizes.isfinite()
+            if not bool(finite.all()):
+                gradients = torch.where(finite[:, None], gradients, 0.0)
+                sizes = torch.where(finite, sizes, torch.inf)
             total.addmv_(gradients.t(), 1.0 / (sizes / clip).clamp_(min=1.0))
         norms.append(sizes)
         loss_sum += float(losses.sum())

@@ -7,6 +7,7 @@ its output (research behind DESIGN D11).
 import hashlib
 import math
 import os
+from fractions import Fraction
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
@@ -29,13 +30,24 @@ class SecureRandom:
         """Uniform 64-bit words, uint64 [count]."""
         return np.frombuffer(self._stream.update(bytes(8 * count)), "<u8")
 
-    def chosen(self, probability: float, count: int) -> NDArray[np.intp]:
-        """The indices below `count` that a coin of that probability, tossed once for each, picks: Poisson sampling."""
-        if not 0.0 <= probability <= 1.0:
+    def chosen(self, probability: float | Fraction, count: int) -> NDArray[np.intp]:
+        """The indices below `count` that a coin of that probability, tossed once for each, picks: Poisson sampling.
+
+        A coin is a 64-bit word below floor(probability * 2^64). Its first 16 bits nearly always decide, so the other 48
+        are drawn only where they must.
+        """
+        if not 0 <= probability <= 1:
             raise ValueError(f"probability {probability}, want 0 to 1")
-        if probability == 1.0:
+        if probability == 1:
             return np.arange(count)
-        return np.flatnonzero(self.words(count) < np.uint64(int(probability * 2**64)))
+        head, tail = divmod(int(probability * 2**64), 1 << 48)
+        tossed = np.frombuffer(self._stream.update(bytes(2 * count)), "<u2")
+        chosen = np.flatnonzero(tossed <= head)
+        tied = np.flatnonzero(tossed[chosen] == head)
+        if not len(tied):
+            return chosen
+        lost = tied[(self.words(len(tied)) >> np.uint64(16)) >= np.uint64(tail)]
+        return np.delete(chosen, lost)
 
     def normal(self, count: int) -> NDArray[np.float64]:
         """Independent standard normal numbers, float64 [count] (Box and Muller 1958)."""

@@ -8,8 +8,9 @@ from torch.nn.functional import cross_entropy
 from fl.batches import as_records
 from fl.models.registry import build
 from fl.privacy.modes import PaperSettings, PrivacyRefused, check_privacy, notes, privacy_mode
-from fl.privacy.paper import MeasuredSteps, clipping_threshold, paper_train
+from fl.privacy.paper import MeasuredSteps, paper_train
 from fl.privacy.per_example import batch_gradient
+from fl.privacy.quantile import clipping_threshold
 from fl.privacy.secure_random import SecureRandom
 from fl.round import RoundJob, initial_model, run_round
 from fl.train import LocalPlan, local_train, run_epoch, steps_for
@@ -157,8 +158,7 @@ def test_a_paper_round_runs_when_allowed_and_reports_no_guarantee():
     ("name", "allowed", "told"),
     [
         ("paper", False, "does not allow it"),
-        ("sound", True, "sound is not available in this version"),
-        ("dp", True, "want one of none, paper, sound"),
+        ("dp", True, "want one of none, paper, sound, distributed"),
     ],
 )
 def test_modes_that_are_not_to_be_had_are_refused(name, allowed, told):

@@ -1,0 +1,133 @@
+"""The sum of clipped gradients of a batch, by the fastest way that is exact for a model; and which models are refused.
+
+The ways: by hand for a plain perceptron and by book-keeping for networks of known layers (book_keeping.py), one record
+at a time under vmap for every other model (per_example.py): there no record can see another, whatever a plug-in does.
+A group of records is clipped as a whole: its gradient comes from a backward pass of its own.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from fl.batches import Records, UnusableTable, as_input
+from fl.privacy.per_example import batch_gradient
+from fl.privacy.terms import PrivacyRefused
+from fl.vectors import FlatModel
+
+# Norms and sums are float32: what rounding adds must not carry a unit past C. A ten-thousandth is a hundred times it.
+CLIP_MARGIN = 1.0 - 1e-4
+# A pass holds the activations of so many records at most.
+PASS_RECORDS_MAX = 256
+
+
+@dataclass(frozen=True, slots=True)
+class ClippedSum:
+    """`total`: float32 [n], the sum over units of gradients no longer than C. `norms`: before clipping, float [units],
+    infinite for one that is not finite and counts for nothing. `loss_sum`: over the `records` that were seen."""
+
+    total: Tensor
+    norms: Tensor
+    loss_sum: float
+    records: int
+
+
+class Clipper(Protocol):
+    """Clipped sums of one model's gradients at its present weights. An empty batch gives zeros."""
+
+    def of_records(self, inputs: Tensor, labels: Tensor, clip: float) -> ClippedSum: ...
+
+    def of_groups(self, records: Records, rows: Sequence[Tensor], clip: float) -> ClippedSum: ...
+
+
+def clip_factors(norms: Tensor, clip: float) -> Tensor:
+    """What each gradient is multiplied by, so that none stays longer than `clip`; 0 for one that is not finite."""
+    factors = (clip * CLIP_MARGIN / norms).clamp_(max=1.0)
+    return torch.where(norms.isfinite(), factors, 0.0)
+
+
+class GroupClipping:
+    """The part that every way shares: groups, one backward pass each."""
+
+    def __init__(self, flat: FlatModel) -> None:
+        self.flat = flat
+
+    def of_groups(self, records: Records, rows: Sequence[Tensor], clip: float) -> ClippedSum:
+        """`rows`: the records of each group, int64. Raises UnusableTable."""
+        flat = self.flat
+        total = torch.zeros_like(flat.values)
+        norms = torch.empty(len(rows))
+        loss_sum, seen = 0.0, 0
+        for at, group in enumerate(rows):
+            flat.gradients.zero_()
+            for part in torch.split(group, PASS_RECORDS_MAX):
+                inputs = as_input(records.features.index_select(0, part))
+                losses = record_losses(flat.model, inputs, records.labels.index_select(0, part)).sum()
+                losses.backward()  # type: ignore[no-untyped-call]
+                loss_sum += float(losses.detach())
+            norm = flat.gradients.norm()
+            seen += len(group)
+            if not bool(norm.isfinite()):
+                # A unit that breaks the arithmetic must not break the round, which would show that it is there.
+                norms[at] = torch.inf
+                continue
+            norms[at] = norm
+            total.add_(flat.gradients, alpha=float(clip_factors(norm, clip)))
+        return ClippedSum(total, norms, loss_sum, seen)
+
+
+class EachAlone(GroupClipping):
+    """Every record goes through the model by itself: exact for any model at all."""
+
+    def of_records(self, inputs: Tensor, labels: Tensor, clip: float) -> ClippedSum:
+        try:
+            found = batch_gradient(self.flat, inputs, labels, clip * CLIP_MARGIN)
+        except (IndexError, RuntimeError) as error:
+            raise unusable(inputs, labels, error) from error
+        return ClippedSum(found.total, found.norms, found.loss_sum, len(inputs))
+
+
+def record_losses(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+    """float [records]: each record's own loss, the mean over its positions when it has several.
+
+    Raises UnusableTable when the model cannot take the records.
+    """
+    try:
+        losses = cross_entropy(model(inputs), labels, reduction="none")
+    except (IndexError, RuntimeError) as error:
+        raise unusable(inputs, labels, error) from error
+    return losses.flatten(1).mean(1) if losses.ndim > 1 else losses
+
+
+def unusable(inputs: Tensor, labels: Tensor, error: Exception) -> UnusableTable:
+    most = int(labels.max()) if labels.numel() else 0
+    return UnusableTable(f"the model cannot take features {tuple(inputs.shape[1:])} with labels up to {most}: {error}")
+
+
+def refuse_mixing_layers(model: nn.Module) -> None:
+    """Raises PrivacyRefused naming the first layer through which one record changes what another one's gradient is."""
+    for name, layer in model.named_modules():
+        reason = _mixing(layer)
+        if reason is not None:
+            raise PrivacyRefused(f"layer {name or 'model'} is {type(layer).__name__}: {reason}")
+
+
+def _mixing(layer: nn.Module) -> str | None:
+    if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+        return "it mixes the records of a batch, so no record's share can be bounded; GroupNorm or LayerNorm do not"
+    if isinstance(layer, nn.modules.instancenorm._InstanceNorm) and layer.track_running_stats:
+        return "it keeps statistics of all records, which no noise covers; track_running_stats=False does not"
+    if isinstance(layer, nn.Embedding | nn.EmbeddingBag) and layer.scale_grad_by_freq:
+        return "scale_grad_by_freq divides by how often a code occurs among all records of a batch"
+    if isinstance(layer, nn.Embedding | nn.EmbeddingBag) and layer.max_norm is not None:
+        return "max_norm changes weights by the records that are looked at, which no noise covers"
+    return None
+
+
+def clipper_for(flat: FlatModel) -> Clipper:
+    """The fastest exact way for this model. Raises PrivacyRefused for a layer that mixes records."""
+    refuse_mixing_layers(flat.model)
+    return EachAlone(flat)
