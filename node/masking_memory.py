@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Lock
 from typing import Annotated
 
 import structlog
@@ -108,45 +109,62 @@ class RoundSecrets:
 
 
 class MaskingMemory:
-    """The folder with those files. Every call may block on the disk."""
+    """The folder with those files. Every call but `rounds` may block on the disk; made for threads."""
 
     def __init__(self, folder: Path, files: Files | None = None) -> None:
         self.folder = folder
         self._files = files or OsFiles()
+        self._kept: dict[bytes, RoundId] = {}
+        # A round's secrets are saved in one thread while those of the one before are forgotten in another.
+        self._turn = Lock()
         if files is None:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             # What a crash left half written holds secrets too.
             for torn in folder.glob(".*.tmp"):
                 torn.unlink(missing_ok=True)
+            for path in folder.glob(f"*{SUFFIX}"):
+                if len(path.stem) == 64:
+                    self._read(bytes.fromhex(path.stem))
 
-    def requests(self) -> list[bytes]:
-        """Requests of which secrets are kept."""
-        return [bytes.fromhex(path.stem) for path in self.folder.glob(f"*{SUFFIX}") if len(path.stem) == 64]
+    def rounds(self) -> list[RoundId]:
+        """Of which rounds secrets are kept."""
+        return list(self._kept.values())
 
     def load(self, round_id: RoundId) -> RoundSecrets | None:
         """None when nothing is kept of this very attempt. A damaged file counts as lost, with a warning: its node
         sits the round out, and the others recover from their shares what it can no longer say."""
-        path = self._path(round_id.request)
-        if not self._files.exists(path):
-            return None
-        try:
-            secrets = _parse(self._files.read(path), round_id.request)
-        except InvalidBytes as error:
-            log.warning("masking_secrets_damaged", file=str(path), reason=str(error))
-            self._files.remove(path)
-            return None
-        return secrets if secrets.id == round_id else None
+        with self._turn:
+            secrets = self._read(round_id.request)
+        return secrets if secrets is not None and secrets.id == round_id else None
 
     def save(self, secrets: RoundSecrets) -> None:
         """On the disk when this returns; what an older attempt left is gone. Raises OSError: what was there stays."""
         body = encode(secrets)
         content = MAGIC + hashlib.sha256(body).digest() + body
-        self._files.publish(self._path(secrets.request), content, mode=0o600)
+        with self._turn:
+            self._files.publish(self._path(secrets.request), content, mode=0o600)
+            self._kept[secrets.request] = secrets.id
 
-    def forget(self, request: bytes) -> None:
-        """Gone for good when this returns, as far as a file system can say so."""
-        self._files.remove(self._path(request))
-        self._files.sync_folder(self.folder)
+    def forget(self, round_id: RoundId) -> None:
+        """Gone for good when this returns, as far as a file system can say so; what is of another attempt stays."""
+        with self._turn:
+            if self._kept.get(round_id.request) == round_id:
+                self._files.remove(self._path(round_id.request))
+                self._files.sync_folder(self.folder)
+                del self._kept[round_id.request]
+
+    def _read(self, request: bytes) -> RoundSecrets | None:
+        path = self._path(request)
+        if not self._files.exists(path):
+            return None
+        try:
+            secrets = _parse(self._files.read(path), request)
+        except InvalidBytes as error:
+            log.warning("masking_secrets_damaged", file=str(path), reason=str(error))
+            self._files.remove(path)
+            return None
+        self._kept[request] = secrets.id
+        return secrets
 
     def _path(self, request: bytes) -> Path:
         return self.folder / f"{request.hex()}{SUFFIX}"

@@ -1,10 +1,11 @@
 """Follows the ledger for a provider and a requester: what is to be done at every new head, and what is over.
 
-Joining is in `offers.py`, a provider's round in `provider_rounds.py`, a requester's test in `requester_reports.py`, the
-end of a request in `final_models.py`. A task whose round is over is cancelled, its training with it.
+Joining is in `offers.py`, a provider's round in `provider_rounds.py`, what comes before and after a masked one in
+`masked_rounds.py`, a requester's test in `requester_reports.py`, the end of a request in `final_models.py`. A task whose
+round is over is cancelled, its training with it.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 
 import trio
@@ -13,6 +14,8 @@ from fl.fixed_point import HEAD
 from ledger.entries import FINAL_STAGES, REQUESTS, Fate, Request, Stage, request_key
 from ledger.types import Hash32
 from node.final_models import keep_final_model
+from node.masked_rounds import EXCHANGING, exchange, rounds_unmasked, should_exchange
+from node.masking_memory import MaskingMemory
 from node.model_export import ModelShelf
 from node.offers import Offers
 from node.ports import Blobs, Ledger
@@ -46,11 +49,13 @@ class Trainer:
         data_dir: Path,
         notify: Notify,
     ) -> None:
-        memory, self.shelf = TrainingMemory(data_dir / "strategies"), ModelShelf(data_dir / "models")
-        self._shop = Workshop(settings, ledger, blobs, records, process, memory, self.shelf, notify)
+        memory, masking = TrainingMemory(data_dir / "strategies"), MaskingMemory(data_dir / "masking")
+        self.shelf = ModelShelf(data_dir / "models")
+        self._shop = Workshop(settings, ledger, blobs, records, process, memory, masking, self.shelf, notify)
         self._offers = Offers(self._shop)
         self._wakeup = Wakeup()
         self._trainings: dict[bytes, RoundTask] = {}
+        self._exchanges: dict[bytes, RoundTask] = {}
         self._reports: dict[bytes, RoundTask] = {}
         # Requests of ours, or that we offered data to, whose final model is not on the shelf yet.
         self._concerned: set[bytes] = set()
@@ -102,8 +107,14 @@ class Trainer:
                 nursery.start_soon(self._offers.join, request_id, request)
         in_work = {current.id.request: current for current in rounds_in_work(shop.ledger.chain)}
         for task in [*self._trainings.values(), *self._reports.values()]:
-            _follow(task, in_work.get(task.id.request))
+            _follow(task, in_work.get(task.id.request), TAKING_UPDATES)
+        for task in self._exchanges.values():
+            _follow(task, in_work.get(task.id.request), EXCHANGING)
+        for over in rounds_unmasked(shop):
+            nursery.start_soon(trio.to_thread.run_sync, shop.masking.forget, over)
         for current in in_work.values():
+            if should_exchange(shop, current):
+                self._begin(nursery, self._exchanges, exchange, current)
             if current.request.stage not in TAKING_UPDATES:
                 continue
             part = participant(current.round, shop.me)
@@ -147,8 +158,8 @@ class Trainer:
         self._finishing.discard(request_id)
 
 
-def _follow(task: RoundTask, current: RoundInWork | None) -> None:
-    """Cancel what is over, tell the rest that there is news."""
-    if current is None or current.id != task.id or current.request.stage not in TAKING_UPDATES:
+def _follow(task: RoundTask, current: RoundInWork | None, stages: Collection[Stage]) -> None:
+    """Cancel what is over, tell the rest that there is news. `stages`: in which there is something to do for it."""
+    if current is None or current.id != task.id or current.request.stage not in stages:
         task.scope.cancel()
     task.bell.ring()

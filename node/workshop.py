@@ -15,6 +15,7 @@ from ledger.entries import Anchor, AnchorTotals, Request, anchor_key, anchor_tot
 from ledger.errors import InvalidTransaction
 from ledger.transactions import PERIODS_PER_UPDATE_MAX, Body, Setting
 from ledger.types import NodeKey, OrgId
+from node.masking_memory import MaskingMemory
 from node.model_export import ModelShelf
 from node.network.blob_exchange import BlobUnavailable
 from node.ports import Blobs, Ledger
@@ -66,6 +67,7 @@ class Workshop:
     records: RecordStore | None
     process: TrainingProcess
     memory: TrainingMemory
+    masking: MaskingMemory
     shelf: ModelShelf
     notify: Notify
 

@@ -34,11 +34,13 @@ def test_what_is_saved_is_there_for_that_attempt_only(memory: MaskingMemory) -> 
         assert MaskingMemory(memory.folder).load(ROUND) == stage
     assert memory.load(ROUND._replace(attempt=2)) is None
     assert memory.load(ROUND._replace(number=3)) is None
-    assert memory.requests() == [REQUEST]
-    memory.forget(REQUEST)
+    assert memory.rounds() == MaskingMemory(memory.folder).rounds() == [ROUND]
+    memory.forget(ROUND._replace(attempt=0))
+    assert memory.load(ROUND) == LIFE[-1]
+    memory.forget(ROUND)
     assert memory.load(ROUND) is None
-    assert list(memory.folder.iterdir()) == []
-    memory.forget(REQUEST)
+    assert (list(memory.folder.iterdir()), memory.rounds()) == ([], [])
+    memory.forget(ROUND)
 
 
 def test_only_the_owner_of_the_node_can_read_it(memory: MaskingMemory) -> None:
@@ -112,7 +114,7 @@ def test_what_was_forgotten_does_not_come_back_with_the_power() -> None:
         disk = SimDisk(Random(seed))
         memory = MaskingMemory(folder, disk.files())
         memory.save(FRESH)
-        memory.forget(REQUEST)
+        memory.forget(ROUND)
         disk.cut_power()
         assert MaskingMemory(folder, disk.files()).load(ROUND) is None, seed
 
