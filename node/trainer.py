@@ -1,8 +1,8 @@
 """Follows the ledger for a provider and a requester: what is to be done at every new head, and what is over.
 
 Joining is in `offers.py`, a provider's round in `provider_rounds.py`, what comes before and after a masked one in
-`masked_rounds.py`, a requester's test in `requester_reports.py`, the end of a request in `final_models.py`. A task whose
-round is over is cancelled, its training with it.
+`masked_rounds.py`, a requester's test in `requester_reports.py`, the end of a request in `final_models.py`. A task
+whose round is over is cancelled, its training with it.
 """
 
 from collections.abc import Awaitable, Callable, Collection
