@@ -36,7 +36,8 @@ class AggregationTask:
     """All that a round's aggregate depends on: equal tasks give equal bytes on every machine (DESIGN D4).
 
     `protected`: by the request's own settings of the rule, which may reject updates. `sealed`: each update's blob ends
-    in its provider's id. `masking`: the updates are masked, and this unmasks their sum.
+    in its provider's id. `masking`: the updates are masked, and this unmasks their sum. `previous_model`: of a sealed
+    round after the first, the global model before `base_model`: who only repeats the last movement is rejected.
     """
 
     request: Hash32
@@ -52,6 +53,7 @@ class AggregationTask:
     aggregation_settings: Settings = ()
     sealed: bool = False
     masking: MaskedInputs | None = None
+    previous_model: Hash32 | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,7 @@ def aggregation_task(
     counted = {Fate.DELIVERED, Fate.ANNOUNCED} if foreseen else {Fate.DELIVERED}
     parts = [part for part in current.participants if part.fate in counted]
     terms = request.terms
+    sealed = protection is not None and not protection.masked
     return AggregationTask(
         Hash32(request_id),
         current.number,
@@ -93,8 +96,10 @@ def aggregation_task(
         terms.limit,
         protected=protection is not None,
         aggregation_settings=protection.aggregation_settings if protection else (),
-        sealed=protection is not None and not protection.masked,
+        sealed=sealed,
         masking=masking,
+        # The model that the last round began with is the one that it judged.
+        previous_model=Hash32(request.judged_model) if sealed and request.model_round else None,
     )
 
 

@@ -6,20 +6,22 @@ node keeps answering. What a task is, and who may propose its result, is `ledger
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Literal
 
 import structlog
 import trio
 
 from fl.aggregate import Aggregated, AggregateError, aggregate_blobs
-from fl.fixed_point import InvalidVector, limit_in_steps
+from fl.fixed_point import Bytes, InvalidVector, limit_in_steps
 from ledger.aggregation import AggregationResult, AggregationTask
 from ledger.entries import Request, Round, request_key, round_key
 from ledger.requests import BLOB_OVERHEAD_BYTES_MAX
-from ledger.types import BLOB_BYTES_MAX, NodeKey
+from ledger.types import BLOB_BYTES_MAX, Hash32, NodeKey
 from node.network.blob_exchange import BlobUnavailable
 from node.network.blob_store import NoSpaceForBlob
 from node.ports import Blobs, ChainView
-from node.rounds import keys_of, model_holders
+from node.rounds import keys_of, model_holders, settings_dict
+from node.sealed import unsealed
 
 log = structlog.get_logger(__name__)
 
@@ -98,18 +100,15 @@ class Aggregation:
         await self._fetch_inputs(task)
         base = self._blobs.view(task.base_model)
         updates = [(self._blobs.view(each.blob), each.weight) for each in task.contributions]
+        previous = self._blobs.view(task.previous_model) if task.previous_model is not None else None
 
         def work() -> Aggregated:
-            try:
-                limit_q = limit_in_steps(task.limit, task.scale_bits)
-            except ValueError as error:
-                raise AggregateError(f"terms that no vector fits: {error}") from None
-            return aggregate_blobs(task.aggregation, {}, base, updates, task.parameters, task.scale_bits, limit_q)
+            return recomputed(task, base, updates, previous)
 
         aggregated = await trio.to_thread.run_sync(work, limiter=self._threads)
-        model = await self._blobs.put(aggregated.blob)
-        orgs = [each.org for each in task.contributions]
-        return AggregationResult(model, len(aggregated.blob), tuple(zip(orgs, aggregated.qualities, strict=True)))
+        if not aggregated.blob:
+            return result_of(task, aggregated, b"")
+        return result_of(task, aggregated, await self._blobs.put(aggregated.blob))
 
     async def _fetch_inputs(self, task: AggregationTask) -> None:
         """One after the other: a committee member has them already from attesting, only a late one has to fetch."""
@@ -119,9 +118,46 @@ class Aggregation:
         holders = committee if request is None else model_holders(self._chain, request, self._me)
         wanted: list[tuple[bytes, Sequence[NodeKey]]] = [
             (task.base_model, holders),
+            *([(task.previous_model, holders)] if task.previous_model is not None else []),
             *((each.blob, [*keys_of(self._chain, [each.org]), *committee]) for each in task.contributions),
         ]
         for blob, sources in wanted:
             if not self._blobs.has(blob):
                 others = [key for key in dict.fromkeys(sources) if key != self._me]
                 await self._blobs.fetch(blob, bytes_max, others)
+
+
+def recomputed(
+    task: AggregationTask, base: Bytes, updates: Sequence[tuple[Bytes, int]], previous: Bytes | None
+) -> Aggregated:
+    """The arithmetic of a task that is not masked, of the bytes that it names. Blocks: call it in a thread.
+
+    `updates`: blob and weight of each contribution; `previous`: the bytes of `task.previous_model`. Raises
+    InvalidVector and AggregateError.
+    """
+    try:
+        limit_q = limit_in_steps(task.limit, task.scale_bits)
+    except ValueError as error:
+        raise AggregateError(f"terms that no vector fits: {error}") from None
+    if task.sealed:
+        pairs = zip(task.contributions, updates, strict=True)
+        updates = [(unsealed(blob, each.org), weight) for each, (blob, weight) in pairs]
+    return aggregate_blobs(
+        task.aggregation,
+        settings_dict(task.aggregation_settings),
+        base,
+        updates,
+        task.parameters,
+        task.scale_bits,
+        limit_q,
+        inspected=task.sealed,
+        previous=previous,
+    )
+
+
+def result_of(task: AggregationTask, aggregated: Aggregated, model: Hash32 | Literal[b""]) -> AggregationResult:
+    """What the ledger is told of an aggregate: the rejected have a reason, all others a score."""
+    rejected = {task.contributions[at].org: reason for at, reason in aggregated.rejected}
+    pairs = zip(task.contributions, aggregated.qualities, strict=True)
+    scores = tuple((each.org, quality) for each, quality in pairs if each.org not in rejected)
+    return AggregationResult(model, len(aggregated.blob), scores, tuple(sorted(rejected.items())))

@@ -1,7 +1,8 @@
 """A committee member's duty in a round: fetch every announced update, check it, say on the ledger what is held.
 
 Blobs are fetched as soon as an announcement is seen, in a block or still pending, so that the ledger waits for nobody
-when the round closes. What an attestation brings about is `ledger/requests.py`'s business.
+when the round closes; sealed ones once it is closed, for their providers keep them until then. What an attestation
+brings about is `ledger/requests.py`'s business.
 """
 
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from node.network.blob_exchange import BlobUnavailable
 from node.network.blob_store import NoSpaceForBlob
 from node.ports import Blobs, Ledger
 from node.rounds import RoundId, RoundInWork, blob_bytes_max, keys_of, participant, rounds_in_work
+from node.sealed import is_sealed, unsealed
 from node.wakeup import Wakeup
 
 log = structlog.get_logger(__name__)
@@ -87,6 +89,8 @@ class Attester:
         again_s = RESEND_S
         for work in works:
             watch = self._watches[work.id]
+            if work.request.stage is Stage.TRAINING and is_sealed(self._ledger.chain, work.id.request):
+                continue
             for announced, bytes_max in self._announced(work, watch):
                 if announced not in watch.verdicts and announced not in watch.fetching:
                     watch.fetching.add(announced)
@@ -124,13 +128,14 @@ class Attester:
         chain = self._ledger.chain
         sources = [*keys_of(chain, [announced.provider]), *map(NodeKey, chain.committee().members)]
         sources = [key for key in dict.fromkeys(sources) if key != self._key]
+        sealed_by = announced.provider if is_sealed(chain, announced.round.request) else None
         try:
             while self._watches.get(announced.round) is watch:
                 try:
                     async with self._fetches:
                         await self._blobs.fetch(announced.blob, bytes_max, sources)
                         watch.verdicts[announced] = await trio.to_thread.run_sync(
-                            judge, self._blobs.view(announced.blob), work.request.terms
+                            judge, self._blobs.view(announced.blob), work.request.terms, sealed_by
                         )
                     self.wake()
                     return
@@ -198,15 +203,19 @@ class Attester:
         return Announced(round_id, part.org, part.blob)
 
 
-def judge(data: Bytes, terms: RequestTerms) -> Verdict:
-    """Whether these bytes are a vector of the kind that the request asks for. Reads them all: call it in a thread."""
+def judge(data: Bytes, terms: RequestTerms, sealed_by: bytes | None = None) -> Verdict:
+    """Whether these bytes are a vector of the kind that the request asks for. Reads them all: call it in a thread.
+
+    `sealed_by`: where updates are sealed, whose name this one has to bear; a copy of another's is malformed.
+    """
     try:
         limit_q = limit_in_steps(terms.limit, terms.scale_bits)
     except ValueError:
         # Terms whose limit and scale fit no int32 together: no bytes can be a vector of that kind.
         return Verdict.MALFORMED
     try:
-        unpack(data, terms.parameters, terms.scale_bits, limit_q)
+        vector = data if sealed_by is None else unsealed(data, sealed_by)
+        unpack(vector, terms.parameters, terms.scale_bits, limit_q)
     except InvalidVector as error:
         return Verdict.OUT_OF_RANGE if error.code == "limit" else Verdict.MALFORMED
     return Verdict.HELD

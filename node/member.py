@@ -40,6 +40,7 @@ from node.network.libp2p_transport import open_transport
 from node.network.transport import Transport, TransportConfig
 from node.record_store import RecordStore
 from node.replica import ReplicaDriver
+from node.sealed import Withheld
 from node.services import NodeServices, TrainerDesk
 from node.start_errors import BadStart
 from node.trainer import Trainer
@@ -69,7 +70,8 @@ async def _run_parts(services: NodeServices, transport: Transport, journal: Jour
     config, key, chain = services.config, services.key, services.chain
     data_dir = config.node.data_dir
     blob_store = BlobStore(data_dir / "blobs", config.storage.blob_bytes_max)
-    services.blobs = blobs = NodeBlobs(blob_store, BlobExchange(transport, blob_store))
+    withheld = Withheld(lambda: services.chain, lambda: services.org, blob_store)
+    services.blobs = blobs = NodeBlobs(blob_store, BlobExchange(transport, blob_store, withheld))
     book = AddressBook(data_dir / "addresses", chain.chain_id, [each for each, _ in member_nodes(chain)])
     addresses = AddressExchange(transport, book)
     services.announced = addresses_to_announce(config.network.announce, transport.listening)

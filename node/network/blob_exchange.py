@@ -1,9 +1,9 @@
 """Blobs from node to node: asked for by digest and offset, streamed in pieces, checked before anybody sees them.
 
 Protocol of a `blob.get` channel: the asker sends Wanted; the holder answers with the blob's size (or a refusal:
-"missing", "busy", "offset"), then the bytes from the offset on in pieces of PIECE_BYTES, a frame each, deflated where
-that helps (`blob_pieces.py`; of a large blob on a slow link only); the asker ends with one frame, b"whole" or b"wrong",
-so that the holder knows. A broken transfer goes on where it stopped, with any holder.
+"missing", "withheld", "busy", "offset"), then the bytes from the offset on in pieces of PIECE_BYTES, a frame each,
+deflated where that helps (`blob_pieces.py`; of a large blob on a slow link only); the asker ends with one frame,
+b"whole" or b"wrong", so that the holder knows. A broken transfer goes on where it stopped, with any holder.
 """
 
 import logging
@@ -46,6 +46,8 @@ _PAUSE_S = 0.5
 
 Progress = Callable[[Hash32, int, int], None]
 """(digest, bytes that have arrived, bytes in all), about once a piece."""
+Withholds = Callable[[Hash32], bool]
+"""Whether a blob that is here is given to nobody yet."""
 
 
 class BlobUnavailable(Exception):
@@ -72,9 +74,10 @@ class Offered:
 class BlobExchange:
     """Serves the store's blobs to members and fetches what others have into it."""
 
-    def __init__(self, transport: Transport, store: BlobStore) -> None:
+    def __init__(self, transport: Transport, store: BlobStore, withholds: Withholds = lambda _: False) -> None:
         self._transport = transport
         self._store = store
+        self._withholds = withholds
         self._slots = trio.CapacityLimiter(FETCHES_MAX)
         self._under_way: dict[Hash32, trio.Lock] = {}
         # One a peer that ever fetched: members only, so a few hundred at most.
@@ -173,6 +176,8 @@ class BlobExchange:
             size = self._store.size(wanted.digest)
         except MissingBlob:
             raise RequestRefused("missing", f"no blob {wanted.digest.hex()[:16]} here") from None
+        if self._withholds(wanted.digest):
+            raise RequestRefused("withheld", f"blob {wanted.digest.hex()[:16]} is not given out yet")
         if wanted.offset > size:
             raise RequestRefused("offset", f"offset {wanted.offset} in a blob of {size} bytes")
         await channel.send(encode(Offered(size)))
