@@ -169,6 +169,17 @@ def unmask(context: MaskContext, members: Sequence[MaskMember]) -> Unmasked:
     return Unmasked(words[: context.count].view(np.int64), int(words[context.count]))
 
 
+def wrong_dealers(context: MaskContext, members: Sequence[MaskMember]) -> tuple[bytes, ...]:
+    """All whose shares `unmask` would refuse, ascending: each found at once, not one an attempt."""
+    found = []
+    for member in sorted(members, key=lambda each: each.org):
+        try:
+            _secret(context, member)
+        except WrongShares as error:
+            found.append(error.dealer)
+    return tuple(found)
+
+
 def _secret(context: MaskContext, member: MaskMember) -> bytes:
     """The seed of who delivered, the mask key of who did not."""
     shares = dict(member.shares)

@@ -6,6 +6,7 @@ node keeps answering. What a task is, and who may propose its result, is `ledger
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 import structlog
@@ -13,6 +14,7 @@ import trio
 
 from fl.aggregate import Aggregated, AggregateError, aggregate_blobs
 from fl.fixed_point import Bytes, InvalidVector, limit_in_steps
+from fl.masked_blob import masked_bytes
 from ledger.aggregation import AggregationResult, AggregationTask
 from ledger.entries import Request, Round, request_key, round_key
 from ledger.requests import BLOB_OVERHEAD_BYTES_MAX
@@ -21,7 +23,8 @@ from node.network.blob_exchange import BlobUnavailable
 from node.network.blob_store import NoSpaceForBlob
 from node.ports import Blobs, ChainView
 from node.rounds import keys_of, model_holders, settings_dict
-from node.sealed import unsealed
+from node.sealed import SEAL_BYTES, unsealed
+from node.unmasking import unmasked
 
 log = structlog.get_logger(__name__)
 
@@ -98,6 +101,8 @@ class Aggregation:
 
     async def _compute(self, task: AggregationTask) -> AggregationResult:
         await self._fetch_inputs(task)
+        if task.masking is not None:
+            return await self._unmask(task)
         base = self._blobs.view(task.base_model)
         updates = [(self._blobs.view(each.blob), each.weight) for each in task.contributions]
         previous = self._blobs.view(task.previous_model) if task.previous_model is not None else None
@@ -110,18 +115,28 @@ class Aggregation:
             return result_of(task, aggregated, b"")
         return result_of(task, aggregated, await self._blobs.put(aggregated.blob))
 
+    async def _unmask(self, task: AggregationTask) -> AggregationResult:
+        work = partial(unmasked, task, self._chain.chain_id, self._blobs.view)
+        result, blob, reason = await trio.to_thread.run_sync(work, limiter=self._threads)
+        if blob:
+            await self._blobs.put(blob)
+        else:
+            log.error("sum_not_unmasked", request=task.request.hex()[:16], round=task.round, reason=reason)
+        return result
+
     async def _fetch_inputs(self, task: AggregationTask) -> None:
         """One after the other: a committee member has them already from attesting, only a late one has to fetch."""
-        bytes_max = min(BLOB_BYTES_MAX, 4 * task.parameters + BLOB_OVERHEAD_BYTES_MAX)
+        model_max = min(BLOB_BYTES_MAX, 4 * task.parameters + BLOB_OVERHEAD_BYTES_MAX)
+        update_max = masked_bytes(task.parameters) if task.masking is not None else model_max + SEAL_BYTES
         committee = [NodeKey(key) for key in self._chain.committee().members]
         request = self._chain.read(Request, request_key(task.request))
         holders = committee if request is None else model_holders(self._chain, request, self._me)
-        wanted: list[tuple[bytes, Sequence[NodeKey]]] = [
-            (task.base_model, holders),
-            *([(task.previous_model, holders)] if task.previous_model is not None else []),
-            *((each.blob, [*keys_of(self._chain, [each.org]), *committee]) for each in task.contributions),
+        wanted: list[tuple[bytes, int, Sequence[NodeKey]]] = [
+            (task.base_model, model_max, holders),
+            *([(task.previous_model, model_max, holders)] if task.previous_model is not None else []),
+            *((each.blob, update_max, [*keys_of(self._chain, [each.org]), *committee]) for each in task.contributions),
         ]
-        for blob, sources in wanted:
+        for blob, bytes_max, sources in wanted:
             if not self._blobs.has(blob):
                 others = [key for key in dict.fromkeys(sources) if key != self._me]
                 await self._blobs.fetch(blob, bytes_max, others)

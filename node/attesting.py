@@ -13,14 +13,24 @@ import structlog
 import trio
 
 from fl.fixed_point import Bytes, InvalidVector, limit_in_steps, unpack
+from fl.masked_blob import check_masked
 from ledger.entries import Fate, Participant, Stage
 from ledger.errors import InvalidTransaction
-from ledger.transactions import AnnounceUpdate, Attestation, AttestBlobs, RequestTerms, Verdict
+from ledger.request_terms import update_bytes_max
+from ledger.transactions import Attestation, AttestBlobs, Protection, RequestTerms, Verdict
 from ledger.types import NodeKey
 from node.network.blob_exchange import BlobUnavailable
 from node.network.blob_store import NoSpaceForBlob
 from node.ports import Blobs, Ledger
-from node.rounds import RoundId, RoundInWork, blob_bytes_max, keys_of, participant, rounds_in_work
+from node.rounds import (
+    RoundId,
+    RoundInWork,
+    announced_update,
+    keys_of,
+    participant,
+    protection_of,
+    rounds_in_work,
+)
 from node.sealed import is_sealed, unsealed
 from node.wakeup import Wakeup
 
@@ -108,9 +118,11 @@ class Attester:
         for part in work.round.participants:
             if part.fate in JUDGED:
                 yield Announced(work.id, part.org, part.blob), part.blob_bytes
+        protection = protection_of(self._ledger.chain, work.id.request)
+        bytes_max = update_bytes_max(work.request.terms.parameters, protection)
         for transaction in self._ledger.pending_transactions():
-            body = transaction.body
-            if not isinstance(body, AnnounceUpdate) or (body.request, body.round, body.attempt) != work.id:
+            body = announced_update(transaction.body)
+            if body is None or (body.request, body.round, body.attempt) != work.id:
                 continue
             org = self._ledger.chain.org_of(transaction.sender)
             part_of = participant(work.round, org) if org is not None else None
@@ -118,7 +130,7 @@ class Attester:
             if (
                 part_of is not None
                 and part_of.fate is Fate.MISSING
-                and body.blob_bytes <= blob_bytes_max(work.request.terms)
+                and body.blob_bytes <= bytes_max
                 and watch.foreseen.setdefault(part_of.org, body.blob) == body.blob
             ):
                 yield Announced(work.id, part_of.org, body.blob), body.blob_bytes
@@ -128,14 +140,14 @@ class Attester:
         chain = self._ledger.chain
         sources = [*keys_of(chain, [announced.provider]), *map(NodeKey, chain.committee().members)]
         sources = [key for key in dict.fromkeys(sources) if key != self._key]
-        sealed_by = announced.provider if is_sealed(chain, announced.round.request) else None
+        protection = protection_of(chain, announced.round.request)
         try:
             while self._watches.get(announced.round) is watch:
                 try:
                     async with self._fetches:
                         await self._blobs.fetch(announced.blob, bytes_max, sources)
                         watch.verdicts[announced] = await trio.to_thread.run_sync(
-                            judge, self._blobs.view(announced.blob), work.request.terms, sealed_by
+                            judge, self._blobs.view(announced.blob), work.request.terms, protection, announced.provider
                         )
                     self.wake()
                     return
@@ -203,10 +215,13 @@ class Attester:
         return Announced(round_id, part.org, part.blob)
 
 
-def judge(data: Bytes, terms: RequestTerms, sealed_by: bytes | None = None) -> Verdict:
-    """Whether these bytes are a vector of the kind that the request asks for. Reads them all: call it in a thread.
+def judge(
+    data: Bytes, terms: RequestTerms, protection: Protection | None = None, provider: bytes | None = None
+) -> Verdict:
+    """Whether these bytes are of the kind that the request asks for. Reads them all: call it in a thread.
 
-    `sealed_by`: where updates are sealed, whose name this one has to bear; a copy of another's is malformed.
+    Of a masked update no more can be said than that it has the right form. A sealed one has to bear the name of its
+    `provider`: a copy of another's is malformed. Without `protection` it is a plain vector, as models are.
     """
     try:
         limit_q = limit_in_steps(terms.limit, terms.scale_bits)
@@ -214,7 +229,10 @@ def judge(data: Bytes, terms: RequestTerms, sealed_by: bytes | None = None) -> V
         # Terms whose limit and scale fit no int32 together: no bytes can be a vector of that kind.
         return Verdict.MALFORMED
     try:
-        vector = data if sealed_by is None else unsealed(data, sealed_by)
+        if protection is not None and protection.masked:
+            check_masked(data, terms.parameters)
+            return Verdict.HELD
+        vector = data if protection is None or provider is None else unsealed(data, provider)
         unpack(vector, terms.parameters, terms.scale_bits, limit_q)
     except InvalidVector as error:
         return Verdict.OUT_OF_RANGE if error.code == "limit" else Verdict.MALFORMED

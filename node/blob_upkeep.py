@@ -12,12 +12,12 @@ import structlog
 import trio
 
 from ledger.entries import FINAL_STAGES, REQUESTS, Request
-from ledger.transactions import AnnounceUpdate, PublishRequest
+from ledger.transactions import PublishProtected, PublishRequest
 from ledger.types import Hash32
 from node.disk_use import Room
 from node.network.blob_store import BlobStore
 from node.ports import Ledger
-from node.rounds import open_requests, rounds_in_work
+from node.rounds import announced_update, open_requests, rounds_in_work
 from node.wakeup import Wakeup
 
 log = structlog.get_logger(__name__)
@@ -91,9 +91,10 @@ class BlobUpkeep:
             yield work.round.base_model
             yield from (part.blob for part in work.round.participants)
         for transaction in self._ledger.pending_transactions():
-            if isinstance(transaction.body, AnnounceUpdate):
-                yield transaction.body.blob
-            elif isinstance(transaction.body, PublishRequest):
+            announced = announced_update(transaction.body)
+            if announced is not None:
+                yield announced.blob
+            elif isinstance(transaction.body, PublishRequest | PublishProtected):
                 yield transaction.body.terms.initial_model
 
     def _final_models(self) -> Iterator[bytes]:

@@ -6,7 +6,7 @@ of models, never sees a key, and what it trained is on no disk and leaves this p
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import structlog
 import trio
@@ -15,9 +15,10 @@ from fl.fixed_point import limit_in_steps, unpack
 from fl.mask_keys import MaskContext, public_key
 from fl.masked_aggregate import factor
 from fl.masking import MaskSecrets, mask_update
-from ledger.entries import FINAL_STAGES, Fate, Request, Round, Stage, request_key, round_key
+from ledger.entries import FINAL_STAGES, Anchor, Fate, Request, Round, Stage, anchor_key, request_key, round_key
 from ledger.protection_entries import Dealing, MaskRound, dealing_key, masking_key
-from ledger.transactions import Body, DeclineRound, RequestTerms
+from ledger.requests import weight_counted
+from ledger.transactions import Body, DeclineRound, Protection, RequestTerms
 from ledger.types import OrgId
 from node.disk_patience import kept
 from node.masking_memory import BothSecrets, MaskingMemory
@@ -33,6 +34,9 @@ BEFORE_TRAINING = frozenset({Stage.KEYS, Stage.SHARES, Stage.CONTEST, Stage.ANSW
 EXCHANGING = BEFORE_TRAINING | {Stage.UNMASKING}
 # Where the exchange is done with whatever came of it: what is still to be told, the ledger has been told.
 SECRETS_NEEDED = EXCHANGING | {Stage.TRAINING, Stage.ATTESTING}
+
+# Whose updates say little of any one record: nothing else that was trained here may find its way out beside them.
+PRIVATE_MODES = frozenset({"sound", "distributed"})
 
 
 def mask_context(chain_id: bytes, round_id: RoundId, terms: RequestTerms) -> MaskContext:
@@ -155,6 +159,32 @@ async def _refusal(shop: Workshop, current: RoundInWork) -> str | None:
 
 
 # --- the update
+
+
+def starts_from_released(terms: RequestTerms, protection: Protection | None) -> bool:
+    """Whether a round here may start from nothing but the global model, whatever the strategy would remember.
+
+    A masked update is never released, only its sum is: in a private mode what this factory trained must not come back
+    in its next update by another way than through that sum (DESIGN D11).
+    """
+    return protection is not None and protection.masked and terms.privacy in PRIVATE_MODES
+
+
+def counted_weight(shop: Workshop, round_id: RoundId, record_count: int, periods: Sequence[int]) -> int:
+    """How many records the ledger will count the update for: under a mask its weight is to be the same.
+
+    Raises TermsRefused when the round is over, or nothing of it would count.
+    """
+    chain = shop.ledger.chain
+    current = chain.read(Round, round_key(round_id.request))
+    part = participant(current, shop.me) if current is not None else None
+    if part is None:
+        raise TermsRefused("the round is over")
+    anchors = (chain.read(Anchor, anchor_key(shop.me, period)) for period in periods)
+    weight = weight_counted(record_count, sum(each.record_count for each in anchors if each is not None), part.payable)
+    if weight < 1:
+        raise TermsRefused("none of the records would count")
+    return weight
 
 
 async def masked_update(shop: Workshop, round_id: RoundId, update: bytes, weight: int) -> bytes:

@@ -3,6 +3,7 @@
 What must outlive a crash is in `training_memory.py`; the gradient work happens in `training_process.py`.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import structlog
@@ -10,11 +11,14 @@ import trio
 
 from ledger.entries import Fate, Round, Stage, round_key
 from ledger.errors import CorruptStore
-from ledger.transactions import AnnounceUpdate, DeclineRound
+from ledger.protection_entries import protection_key
+from ledger.transactions import AnnounceProtected, AnnounceUpdate, DeclineRound, Protection
 from node.disk_patience import kept
+from node.masked_rounds import counted_weight, masked_update, spend_secrets, starts_from_released
 from node.network.blob_store import blob_digest
 from node.record_errors import RecordStoreError
 from node.rounds import RoundId, RoundInWork, participant
+from node.sealed import seal
 from node.training_memory import TrainingRecord
 from node.training_process import JobRefused, WorkerCrashed
 from node.training_terms import TermsRefused, check_terms, round_name, short_reason, training_terms
@@ -36,7 +40,13 @@ async def take_part(shop: Workshop, task: RoundTask, current: RoundInWork) -> No
 
 
 async def _settled_answer(shop: Workshop, task: RoundTask, current: RoundInWork) -> TrainingRecord:
-    """The answer as it lies on the disk, made now unless it was made before."""
+    """The answer as it lies on the disk, made now unless it was made before; what could take off its mask is gone."""
+    record = await _written_answer(shop, task, current)
+    await kept(shop, task.id, lambda: spend_secrets(shop, task.id))
+    return record
+
+
+async def _written_answer(shop: Workshop, task: RoundTask, current: RoundInWork) -> TrainingRecord:
     known = await kept(shop, task.id, lambda: trio.to_thread.run_sync(shop.memory.load, task.id.request))
     if known is not None and known.id == task.id and known.answer is not None:
         return await kept(shop, task.id, lambda: _still_held(shop, known))
@@ -53,9 +63,10 @@ async def _settled_answer(shop: Workshop, task: RoundTask, current: RoundInWork)
 
 async def _still_held(shop: Workshop, known: TrainingRecord) -> TrainingRecord:
     """An update whose bytes somebody deleted cannot be served: announcing it would only hold the round up."""
-    if not isinstance(known.answer, AnnounceUpdate) or shop.blobs.has(known.answer.blob):
+    update = known.answer.update if isinstance(known.answer, AnnounceProtected) else known.answer
+    if not isinstance(update, AnnounceUpdate) or shop.blobs.has(update.blob):
         return known
-    log.error("update_lost", round=round_name(known.id), blob=known.answer.blob.hex()[:16])
+    log.error("update_lost", round=round_name(known.id), blob=update.blob.hex()[:16])
     lost = replace(known, answer=DeclineRound(*known.id, "the update was lost before it was announced"))
     await trio.to_thread.run_sync(shop.memory.save, lost)
     return lost
@@ -65,10 +76,13 @@ async def _answer(
     shop: Workshop, task: RoundTask, current: RoundInWork, known: TrainingRecord | None
 ) -> tuple[TrainingRecord, bytes | None]:
     """Train, or find out why not. With an update come its bytes, not kept anywhere yet."""
-    before = known.state_for(task.id.number) if known is not None else None
+    protection = shop.ledger.chain.read(Protection, protection_key(task.id.request))
+    released_only = starts_from_released(current.request.terms, protection)
+    before = known.state_for(task.id.number) if known is not None and not released_only else None
     try:
         check_terms(current.request.terms, shop.settings.allow_no_guarantee)
         trained, periods, seconds = await _train(shop, task.id, current, before)
+        blob = await _as_it_leaves(shop, task.id, protection, trained, periods)
     except (TermsRefused, JobRefused, WorkerCrashed, RecordStoreError, CorruptStore) as error:
         # Damaged records end this node's training, not its part in the league.
         log.warning("round_declined", round=round_name(task.id), reason=str(error))
@@ -77,8 +91,8 @@ async def _answer(
         return TrainingRecord(*task.id, before, before, decline, None), None
     update = AnnounceUpdate(
         *task.id,
-        blob=blob_digest(trained.update),
-        blob_bytes=len(trained.update),
+        blob=blob_digest(blob),
+        blob_bytes=len(blob),
         record_count=trained.weight,
         periods=periods,
         accuracy=trained.start.accuracy if trained.start is not None else 0,
@@ -86,7 +100,24 @@ async def _answer(
     )
     _tell_trained(shop, task.id, trained, seconds)
     own = trained.trained.accuracy if trained.trained is not None else None
-    return TrainingRecord(*task.id, before, trained.state, update, own), trained.update
+    answer = AnnounceProtected(update, ()) if protection is not None else update
+    return TrainingRecord(*task.id, before, None if released_only else trained.state, answer, own), blob
+
+
+async def _as_it_leaves(
+    shop: Workshop,
+    round_id: RoundId,
+    protection: Protection | None,
+    trained: RoundTrained,
+    periods: Sequence[int],
+) -> bytes:
+    """The blob of the update: as it was trained, with our name at its end, or masked. Raises TermsRefused."""
+    if protection is None:
+        return trained.update
+    if not protection.masked:
+        return seal(trained.update, shop.me)
+    weight = counted_weight(shop, round_id, trained.weight, periods)
+    return await masked_update(shop, round_id, trained.update, weight)
 
 
 async def _train(
@@ -140,7 +171,7 @@ async def _base_model(shop: Workshop, current: RoundInWork) -> bytes:
     return bytes(shop.blobs.view(current.round.base_model))
 
 
-async def _announce(shop: Workshop, task: RoundTask, body: AnnounceUpdate | DeclineRound) -> None:
+async def _announce(shop: Workshop, task: RoundTask, body: AnnounceUpdate | AnnounceProtected | DeclineRound) -> None:
     """Say it until the ledger shows it; the round's end cancels this."""
     said_at = trio.current_time() - RESEND_S
     while True:

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from ledger.entries import OPEN_REQUESTS, OpenRequests, Participant, Request, Round, request_key, round_key
-from ledger.requests import BLOB_OVERHEAD_BYTES_MAX
-from ledger.transactions import RequestTerms, Setting
+from ledger.protection_entries import protection_key
+from ledger.request_terms import BLOB_OVERHEAD_BYTES_MAX
+from ledger.transactions import AnnounceProtected, AnnounceUpdate, Protection, RequestTerms, Setting
 from ledger.types import Hash32, NodeKey, OrgId
 from node.ports import ChainView
 
@@ -47,6 +48,18 @@ def participant(current: Round, org: OrgId | bytes) -> Participant | None:
 def blob_bytes_max(terms: RequestTerms) -> int:
     """The longest blob that a vector of the request can be."""
     return 4 * terms.parameters + BLOB_OVERHEAD_BYTES_MAX
+
+
+def announced_update(body: object) -> AnnounceUpdate | None:
+    """The update that a statement announces, of a plain or a protected request; None for any other statement."""
+    if isinstance(body, AnnounceProtected):
+        return body.update
+    return body if isinstance(body, AnnounceUpdate) else None
+
+
+def protection_of(chain: ChainView, request: bytes) -> Protection | None:
+    """How the updates of a request are protected; None for a plain one."""
+    return chain.read(Protection, protection_key(request))
 
 
 def settings_dict(settings: Sequence[Setting]) -> dict[str, str]:

@@ -15,7 +15,15 @@ from ledger.chain import Chain
 from ledger.errors import InvalidTransaction
 from ledger.keys import KeyPair
 from ledger.statements import LeaveLeague, RegisterMember, RotateKey, prove_key
-from ledger.transactions import Body, JoinRequest, PublishRequest, Setting, Transaction, sign_transaction
+from ledger.transactions import (
+    Body,
+    JoinRequest,
+    PublishProtected,
+    PublishRequest,
+    Setting,
+    Transaction,
+    sign_transaction,
+)
 from ledger.types import Hash32, NodeKey, OrgId
 from node.admission import NotAdmitted, Standing, ask_standing, hand_in
 from node.cold_identity import keep_identity
@@ -42,7 +50,7 @@ OUTSIDERS_WORDS = (RegisterMember, RotateKey, LeaveLeague)
 # Members of our own ledger that are asked how we stand, when none of the configuration answers.
 DOORS_MAX = 4
 # What makes this node keep more on its disk: models and updates of requests.
-NEW_WORK = (PublishRequest, JoinRequest)
+NEW_WORK = (PublishRequest, PublishProtected, JoinRequest)
 
 
 @dataclass(frozen=True, slots=True)

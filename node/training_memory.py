@@ -13,7 +13,7 @@ import structlog
 from ledger.codec import decode, encode
 from ledger.errors import InvalidBytes
 from ledger.fields import Count, Digest, Millionths
-from ledger.transactions import AnnounceUpdate, DeclineRound
+from ledger.transactions import AnnounceProtected, AnnounceUpdate, DeclineRound
 from node.disk import publish_file
 from node.rounds import RoundId
 
@@ -35,7 +35,7 @@ class TrainingRecord:
     attempt: Count
     before: bytes | None
     after: bytes | None
-    answer: AnnounceUpdate | DeclineRound | None
+    answer: AnnounceUpdate | AnnounceProtected | DeclineRound | None
     own_accuracy: Millionths | None
 
     @property
