@@ -38,7 +38,8 @@ class RoundJob:
 
     `round_number` counts from 0. `seed` is the factory's own and orders its mini-batches together with the round.
     `noise`: the noise multiplier that the factory was charged for, in the modes that are accounted; 0 leaves it to the
-    request, when that names one.
+    request, when that names one. `units`: how many units of privacy it was charged with, public even where some are not
+    there any more; 0: as many as there are.
     """
 
     model: str
@@ -55,6 +56,7 @@ class RoundJob:
     privacy_settings: Mapping[str, str] = field(default_factory=dict)
     allow_no_guarantee: bool = False
     noise: float = 0.0
+    units: int = 0
     scale_bits: int = SCALE_BITS
     limit: float = LIMIT
 
@@ -222,7 +224,7 @@ def _sound_plan(job: RoundJob, rule: Strategy, by: _Training) -> tuple[SoundPlan
     plan = SoundPlan(
         settings,
         sigma,
-        sampling(units, job.batch, job.epochs),
+        sampling(job.units or units, job.batch, job.epochs),
         job.epochs,
         job.lr,
         job.momentum,

@@ -101,7 +101,7 @@ def sound_train(
     flat.load(vector)
     model.train()
     units = Units(len(records), groups)
-    if units.count != plan.sampling.units:
+    if units.count > plan.sampling.units:
         raise UnusableTable(f"{units.count} units of privacy, charged for were {plan.sampling.units}")
     clipping = clipping_of(plan.settings, plan.sigma, plan.sampling.batch, plan.past_clips)
     steps = _NoisySteps(flat, plan)
@@ -129,7 +129,9 @@ def _epoch(
     """One pass; the mean loss over the records drawn."""
     loss_sum, drawn = 0.0, 0
     for _ in range(steps.per_epoch):
-        chosen = random.chosen(steps.rate, units.count)
+        chosen = random.chosen(steps.rate, steps.units)
+        # Units that were counted and are not there are drawn as well, and add nothing: what zeroing them out means.
+        chosen = chosen[chosen < units.count]
         clip = clipping.threshold
         summed = units.clipped_sum(clipper, records, chosen, clip)
         steps.take(summed.total, clip, clipping.sigma, random)
@@ -147,6 +149,7 @@ class _NoisySteps:
         self._velocity = torch.zeros_like(flat.values)
         self._origin = flat.values.clone() if plan.proximal else None
         self.rate = plan.sampling.rate
+        self.units = plan.sampling.units
         self.per_epoch = plan.sampling.steps // plan.epochs
         self.gradient_norm = 0.0
 
