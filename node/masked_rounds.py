@@ -12,9 +12,7 @@ import structlog
 import trio
 
 from fl.fixed_point import limit_in_steps, unpack
-from fl.mask_keys import MaskContext, public_key
-from fl.masked_aggregate import factor
-from fl.masking import MaskSecrets, mask_update
+from fl.mask_keys import MaskContext
 from ledger.entries import FINAL_STAGES, Anchor, Fate, Request, Round, Stage, anchor_key, request_key, round_key
 from ledger.protection_entries import Dealing, MaskRound, dealing_key, masking_key
 from ledger.requests import weight_counted
@@ -22,7 +20,7 @@ from ledger.transactions import Body, DeclineRound, Protection, RequestTerms
 from ledger.types import OrgId
 from node.disk_patience import kept
 from node.masking_memory import BothSecrets, MaskingMemory
-from node.masking_steps import MaskView, SecretsLost, Step, next_step
+from node.masking_steps import MaskView, SecretsLost, Step, masked, next_step
 from node.ports import ChainView
 from node.rounds import RoundId, RoundInWork, participant
 from node.training_terms import TermsRefused, check_terms, round_name, short_reason
@@ -48,10 +46,13 @@ def should_exchange(shop: Workshop, work: RoundInWork) -> bool:
     if work.request.stage in BEFORE_TRAINING:
         part = participant(work.round, shop.me)
         return part is not None and part.fate is Fate.MISSING
-    if work.request.stage is not Stage.UNMASKING:
-        return False
+    return work.request.stage is Stage.UNMASKING and masks_count(shop, work)
+
+
+def masks_count(shop: Workshop, work: RoundInWork) -> bool:
+    """Whether an update of ours is waited for: in a masked round only theirs are whose masks count."""
     masks = shop.ledger.chain.read(MaskRound, masking_key(work.id.request))
-    return masks is not None and any(each.org == shop.me and each.counted for each in masks.members)
+    return masks is None or any(each.org == shop.me and each.counted for each in masks.members)
 
 
 def rounds_unmasked(shop: Workshop) -> list[RoundId]:
@@ -197,17 +198,16 @@ async def masked_update(shop: Workshop, round_id: RoundId, update: bytes, weight
     view = mask_view(chain, round_id, shop.me)
     if request is None or view is None:
         raise TermsRefused("the round is over")
-    terms, keys = request.terms, {each.org: each.mask_key for each in view.members if each.counted}
+    terms = request.terms
 
     def work() -> bytes:
-        secrets = shop.masking.load(round_id)
-        if secrets is None or secrets.is_spent or keys.get(shop.me) != public_key(secrets.mask_key):
-            raise TermsRefused("the secrets that mask this update are not here any more")
         values = unpack(update, terms.parameters, terms.scale_bits, limit_in_steps(terms.limit, terms.scale_bits))
-        own = MaskSecrets(shop.me, secrets.mask_key, secrets.seed)
-        return mask_update(view.context, own, keys, values, weight, factor(terms.aggregation, weight))
+        return masked(view, shop.masking.load(round_id), terms.aggregation, values, weight)
 
-    return await trio.to_thread.run_sync(work)
+    try:
+        return await trio.to_thread.run_sync(work)
+    except SecretsLost as error:
+        raise TermsRefused(str(error)) from None
 
 
 async def spend_secrets(shop: Workshop, round_id: RoundId) -> None:

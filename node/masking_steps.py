@@ -8,7 +8,10 @@ are the ledger's (`ledger/masked_rounds.py`), the arithmetic `fl`'s; who drives 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from fl.fixed_point import Ints
 from fl.mask_keys import DealtShare, MaskContext, open_share, public_key, seal_share, seed_commitment
+from fl.masked_aggregate import factor
+from fl.masking import MaskSecrets, mask_update
 from fl.shamir import SECRET_BYTES, WrongShare, split
 from ledger.entries import Stage
 from ledger.protection import (
@@ -181,7 +184,7 @@ def _open(view: MaskView, secrets: RoundSecrets, mine: MaskMember) -> Step:
     return Step(None, OpenShares(*view.id, opened))
 
 
-def _reveal(view: MaskView, secrets: RoundSecrets) -> Step | None:
+def _reveal(view: MaskView, secrets: RoundSecrets) -> Step:
     """Of every dealer whose masks count the share of one secret: the ledger's final word says of which."""
     held = {each.dealer: each for each in secrets.held}
     # What a complaint of ours brought to light serves as well as what we were dealt.
@@ -192,10 +195,10 @@ def _reveal(view: MaskView, secrets: RoundSecrets) -> Step | None:
     due = {
         member.org: SecretKind.SEED if member.org in view.delivered else SecretKind.MASK_KEY
         for member in view.members
-        if member.counted
+        if member.counted and member.org in held
     }
-    if not due.keys() <= held.keys():
-        raise SecretsLost("shares of this round are not here any more")
+    if not due:
+        raise SecretsLost("the shares of this round are not here any more")
     shares = tuple(
         RevealedShare(dealer, held[dealer].seed_share, held[dealer].seed_salt)
         if due[dealer] is SecretKind.SEED
@@ -204,6 +207,18 @@ def _reveal(view: MaskView, secrets: RoundSecrets) -> Step | None:
     )
     told = secrets.with_told(due)
     return Step(told if told != secrets else None, RevealShares(*view.id, shares))
+
+
+def masked(view: MaskView, secrets: RoundSecrets | None, rule: str, values: Ints, weight: int) -> bytes:
+    """The blob of our update under the masks of everybody who counts. Raises SecretsLost.
+
+    `rule`: of aggregation, which says how often a value is in the sum; `weight`: records that the ledger counts.
+    """
+    keys = {member.org: member.mask_key for member in view.members if member.counted}
+    if secrets is None or secrets.is_spent or keys.get(view.me) != public_key(secrets.mask_key):
+        raise SecretsLost("the secrets that mask this update are not here any more")
+    own = MaskSecrets(view.me, secrets.mask_key, secrets.seed)
+    return mask_update(view.context, own, keys, values, weight, factor(rule, weight))
 
 
 def _need_own(secrets: RoundSecrets) -> None:

@@ -14,7 +14,7 @@ from fl.fixed_point import HEAD
 from ledger.entries import FINAL_STAGES, REQUESTS, Fate, Request, Stage, request_key
 from ledger.types import Hash32
 from node.final_models import keep_final_model
-from node.masked_rounds import EXCHANGING, exchange, rounds_unmasked, should_exchange
+from node.masked_rounds import EXCHANGING, exchange, masks_count, rounds_unmasked, should_exchange
 from node.masking_memory import MaskingMemory
 from node.model_export import ModelShelf
 from node.offers import Offers
@@ -118,7 +118,7 @@ class Trainer:
             if current.request.stage not in TAKING_UPDATES:
                 continue
             part = participant(current.round, shop.me)
-            if part is not None and part.fate is Fate.MISSING:
+            if part is not None and part.fate is Fate.MISSING and masks_count(shop, current):
                 self._begin(nursery, self._trainings, take_part, current)
             if should_report(shop, current):
                 self._begin(nursery, self._reports, report, current)
