@@ -1,7 +1,5 @@
-"""The sum of clipped gradients of a batch, by the fastest way that is exact for a model; and which models are refused.
+"""What a clipped sum of gradients is, and what all ways to one share. Which way is taken: clipper_choice.py.
 
-The ways: by hand for a plain perceptron and by book-keeping for networks of known layers (book_keeping.py), one record
-at a time under vmap for every other model (per_example.py): there no record can see another, whatever a plug-in does.
 A group of records is clipped as a whole: its gradient comes from a backward pass of its own.
 """
 
@@ -15,7 +13,6 @@ from torch.nn.functional import cross_entropy
 
 from fl.batches import Records, UnusableTable, as_input
 from fl.privacy.per_example import batch_gradient
-from fl.privacy.terms import PrivacyRefused
 from fl.vectors import FlatModel
 
 # Norms and sums are float32: what rounding adds must not carry a unit past C. A ten-thousandth is a hundred times it.
@@ -105,29 +102,3 @@ def record_losses(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
 def unusable(inputs: Tensor, labels: Tensor, error: Exception) -> UnusableTable:
     most = int(labels.max()) if labels.numel() else 0
     return UnusableTable(f"the model cannot take features {tuple(inputs.shape[1:])} with labels up to {most}: {error}")
-
-
-def refuse_mixing_layers(model: nn.Module) -> None:
-    """Raises PrivacyRefused naming the first layer through which one record changes what another one's gradient is."""
-    for name, layer in model.named_modules():
-        reason = _mixing(layer)
-        if reason is not None:
-            raise PrivacyRefused(f"layer {name or 'model'} is {type(layer).__name__}: {reason}")
-
-
-def _mixing(layer: nn.Module) -> str | None:
-    if isinstance(layer, nn.modules.batchnorm._BatchNorm):
-        return "it mixes the records of a batch, so no record's share can be bounded; GroupNorm or LayerNorm do not"
-    if isinstance(layer, nn.modules.instancenorm._InstanceNorm) and layer.track_running_stats:
-        return "it keeps statistics of all records, which no noise covers; track_running_stats=False does not"
-    if isinstance(layer, nn.Embedding | nn.EmbeddingBag) and layer.scale_grad_by_freq:
-        return "scale_grad_by_freq divides by how often a code occurs among all records of a batch"
-    if isinstance(layer, nn.Embedding | nn.EmbeddingBag) and layer.max_norm is not None:
-        return "max_norm changes weights by the records that are looked at, which no noise covers"
-    return None
-
-
-def clipper_for(flat: FlatModel) -> Clipper:
-    """The fastest exact way for this model. Raises PrivacyRefused for a layer that mixes records."""
-    refuse_mixing_layers(flat.model)
-    return EachAlone(flat)

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from fl.batches import Records, UnusableTable, as_input
 from fl.fixed_point import Floats
-from fl.privacy.clipping import ClippedSum, Clipper, clipper_for
+from fl.privacy.clipper_choice import clipper_for
+from fl.privacy.clipping import ClippedSum, Clipper
 from fl.privacy.quantile import Clipping, clipping_of
 from fl.privacy.sampling import Sampling
 from fl.privacy.secure_random import SecureRandom

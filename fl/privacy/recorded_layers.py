@@ -1,0 +1,203 @@
+"""What a layer's part of every record's gradient is, told from what went in and what came back: its norm, and its
+weighted sum over records. The exact formulas of book-keeping, one class a kind of layer; no model, no clipping here.
+
+Of an affine layer with inputs a [records, times, in] and output gradients d [records, times, out] the gradient of one
+record is d^T a [out, in], and the sum of d over time for the bias. Its norm needs no such matrix: it is the sum over
+pairs of times of (a_t . a_s)(d_t . d_s) (Goodfellow 2015, arXiv 1510.01799; Li et al. 2022, arXiv 2110.05679). The
+weighted sum is one product for all records (Bu et al. 2023, arXiv 2210.00038). Whichever is less work is done.
+"""
+
+from collections.abc import Sequence
+from math import prod
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import group_norm, layer_norm, pad, unfold
+
+# A matrix for every record is held only when all of them are no more than this.
+MATRICES_BYTES_MAX = 64 * 1024 * 1024
+
+
+class LayerPart(Protocol):
+    """One layer's part of every record's gradient."""
+
+    def squared_norms(self) -> Tensor:
+        """float [records]"""
+
+    def add_weighted(self, factors: Tensor, into: Sequence[Tensor]) -> None:
+        """Add the sum over records of factor times gradient to a tensor for each of the layer's parameters."""
+
+
+class AffinePart:
+    """inputs [records, times, in] and output gradients [records, times, out]; `bias` when the layer has one."""
+
+    def __init__(self, inputs: Tensor, back: Tensor, bias: bool, bias_count: int = 1) -> None:
+        self._inputs, self._back, self._bias, self._bias_count = inputs, back, bias, bias_count
+        self._matrices: Tensor | None = None
+
+    def squared_norms(self) -> Tensor:
+        inputs, back = self._inputs, self._back
+        times, width, out = inputs.shape[1], inputs.shape[2], back.shape[2]
+        if times == 1:
+            squared = inputs.square().sum((1, 2)) * back.square().sum((1, 2))
+        elif times * (width + out) <= width * out:
+            squared = (torch.bmm(inputs, inputs.mT) * torch.bmm(back, back.mT)).sum((1, 2))
+        else:
+            squared = self._by_matrices()
+        if self._bias:
+            squared = squared + self._bias_count * back.sum(1).square().sum(1)
+        return squared
+
+    def _by_matrices(self) -> Tensor:
+        inputs, back = self._inputs, self._back
+        rows = max(1, MATRICES_BYTES_MAX // (4 * inputs.shape[2] * back.shape[2]))
+        if rows >= len(inputs):
+            self._matrices = torch.bmm(back.mT, inputs).flatten(1)
+            return self._matrices.square().sum(1)
+        parts = zip(torch.split(inputs, rows), torch.split(back, rows), strict=True)
+        return torch.cat([torch.bmm(d.mT, a).square().sum((1, 2)) for a, d in parts])
+
+    def add_weighted(self, factors: Tensor, into: Sequence[Tensor]) -> None:
+        weight = into[0].view(len(into[0]), -1)
+        if self._matrices is not None:
+            weight.view(-1).addmv_(self._matrices.t(), factors)
+            if self._bias:
+                into[1].addmv_(self._back.sum(1).t(), factors)
+            return
+        weighted = (self._back * factors[:, None, None]).flatten(0, 1)
+        weight.addmm_(weighted.t(), self._inputs.flatten(0, 1))
+        if self._bias:
+            into[1].add_(weighted.sum(0))
+
+
+class LstmPart:
+    """One layer of an LSTM: its two products share what came back, and its two biases have the same gradient.
+
+    inputs [records, times, in], states before [records, times, hidden], gradients of the gates [records, times,
+    4 hidden].
+    """
+
+    def __init__(self, inputs: Tensor, before: Tensor, back: Tensor, bias: bool) -> None:
+        self._width = inputs.shape[2]
+        self._affine = AffinePart(torch.cat((inputs, before), 2), back, bias, bias_count=2)
+        self._bias = bias
+
+    def squared_norms(self) -> Tensor:
+        return self._affine.squared_norms()
+
+    def add_weighted(self, factors: Tensor, into: Sequence[Tensor]) -> None:
+        joined = into[0].new_zeros(len(into[0]), self._width + into[1].shape[1])
+        bias = into[2].new_zeros(len(into[2])) if self._bias else None
+        self._affine.add_weighted(factors, (joined,) if bias is None else (joined, bias))
+        into[0].add_(joined[:, : self._width])
+        into[1].add_(joined[:, self._width :])
+        if bias is not None:
+            into[2].add_(bias)
+            into[3].add_(bias)
+
+
+class EmbeddingPart:
+    """codes int64 [records, times], output gradients [records, times, n]; `padding` is a code without gradient."""
+
+    def __init__(self, codes: Tensor, back: Tensor, padding: int | None) -> None:
+        self._codes = codes
+        self._back = back if padding is None else back * (codes != padding)[:, :, None]
+
+    def squared_norms(self) -> Tensor:
+        same = self._codes[:, :, None] == self._codes[:, None, :]
+        return (torch.bmm(self._back, self._back.mT) * same).sum((1, 2))
+
+    def add_weighted(self, factors: Tensor, into: Sequence[Tensor]) -> None:
+        weighted = (self._back * factors[:, None, None]).flatten(0, 1)
+        into[0].index_add_(0, self._codes.flatten(), weighted)
+
+
+class ScalePart:
+    """The scale and shift of a normalisation: gradients float [records, numbers] of each, made out in full."""
+
+    def __init__(self, gradients: Sequence[Tensor]) -> None:
+        self._gradients = gradients
+
+    def squared_norms(self) -> Tensor:
+        return torch.stack([each.square().sum(1) for each in self._gradients]).sum(0)
+
+    def add_weighted(self, factors: Tensor, into: Sequence[Tensor]) -> None:
+        for each, place in zip(self._gradients, into, strict=True):
+            place.view(-1).addmv_(each.t(), factors)
+
+
+def layer_part(layer: nn.Module, calls: Sequence[tuple[Tensor, Tensor]]) -> LayerPart:
+    """The part of a layer that was used as `calls` say, (input, output gradient) each; used twice, they add up."""
+    if isinstance(layer, nn.Linear):
+        given, back = _joined([(_as_times(a), _as_times(d)) for a, d in calls])
+        return AffinePart(given, back, layer.bias is not None)
+    if isinstance(layer, nn.Conv1d | nn.Conv2d):
+        given, back = _joined([(patches(layer, a), d.flatten(2).mT) for a, d in calls])
+        return AffinePart(given, back, layer.bias is not None)
+    if isinstance(layer, nn.Embedding):
+        given, back = _joined([(a.reshape(len(a), -1), d.reshape(len(a), -1, d.shape[-1])) for a, d in calls])
+        return EmbeddingPart(given, back, layer.padding_idx)
+    assert isinstance(layer, nn.LayerNorm | nn.GroupNorm), f"{type(layer).__name__} is no layer that is known here"
+    return ScalePart(_scale_gradients(layer, calls))
+
+
+def _joined(calls: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Calls one after the other in time."""
+    if len(calls) == 1:
+        return calls[0]
+    return torch.cat([given for given, _ in calls], 1), torch.cat([back for _, back in calls], 1)
+
+
+def _as_times(values: Tensor) -> Tensor:
+    """[records, ..., n] -> [records, times, n]"""
+    return values.unsqueeze(1) if values.ndim == 2 else values.flatten(1, -2)
+
+
+def patches(layer: nn.Conv1d | nn.Conv2d, given: Tensor) -> Tensor:
+    """What each place of a convolution sees: [records, places, in * kernel], in the order of its weight.
+
+    Padding is by zeros and there is one group of channels, or the layer is not taken here.
+    """
+    if isinstance(layer, nn.Conv1d):
+        before, after = _padding(layer.padding, layer.kernel_size, layer.dilation, 0)
+        # [records, in, places, kernel]; a dilated kernel sees every so many of its wider window.
+        wide = layer.dilation[0] * (layer.kernel_size[0] - 1) + 1
+        seen = pad(given, (before, after)).unfold(2, wide, layer.stride[0])[..., :: layer.dilation[0]]
+        return seen.transpose(1, 2).flatten(2)
+    top, bottom = _padding(layer.padding, layer.kernel_size, layer.dilation, 0)
+    left, right = _padding(layer.padding, layer.kernel_size, layer.dilation, 1)
+    padding = (top, left)
+    if (top, left) != (bottom, right):
+        given, padding = pad(given, (left, right, top, bottom)), (0, 0)
+    return unfold(given, layer.kernel_size, layer.dilation, padding, layer.stride).mT
+
+
+def _padding(
+    padding: str | tuple[int, ...], kernel: tuple[int, ...], dilation: tuple[int, ...], side: int
+) -> tuple[int, int]:
+    """Zeros before and after; "same" puts the odd one after, as torch does."""
+    if not isinstance(padding, str):
+        return padding[side], padding[side]
+    total = dilation[side] * (kernel[side] - 1) if padding == "same" else 0
+    return total // 2, total - total // 2
+
+
+def _scale_gradients(layer: nn.LayerNorm | nn.GroupNorm, calls: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
+    """float [records, numbers] for the scale and, where there is one, the shift; calls are added up."""
+    scales: list[Tensor] = []
+    shifts: list[Tensor] = []
+    for given, back in calls:
+        if isinstance(layer, nn.LayerNorm):
+            normal = layer_norm(given, layer.normalized_shape, eps=layer.eps)
+            shape = (len(given), -1, prod(layer.normalized_shape))
+            scales.append((normal * back).reshape(shape).sum(1))
+            shifts.append(back.reshape(shape).sum(1))
+        else:
+            normal = group_norm(given, layer.num_groups, eps=layer.eps)
+            scales.append((normal * back).flatten(2).sum(2) if given.ndim > 2 else normal * back)
+            shifts.append(back.flatten(2).sum(2) if given.ndim > 2 else back)
+    gradients = [torch.stack(scales).sum(0)]
+    if layer.bias is not None:
+        gradients.append(torch.stack(shifts).sum(0))
+    return gradients
