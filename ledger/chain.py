@@ -22,6 +22,7 @@ from ledger.blocks import (
 from ledger.certificates import Certificate, Committee, VoteKind, check_certificate
 from ledger.chain_rows import COMMITTEE, ChainRows, Held, drop_blocks, height_key, put_block
 from ledger.codec import Range, Size, decode, encode
+from ledger.deadlines import next_deadline
 from ledger.election import committee_of, leader_order
 from ledger.entries import ELECTION, MEMBERS, Election, Member
 from ledger.errors import (
@@ -39,7 +40,6 @@ from ledger.keyring import key_of, org_of
 from ledger.league_entries import SCHEDULE, Protocol, Schedule
 from ledger.parameters import LeagueParameters
 from ledger.protocols import rules_of
-from ledger.rounds import next_deadline
 from ledger.state import State
 from ledger.state_tree import StateProof, StateTree
 from ledger.store import Store, WriteBatch

@@ -9,19 +9,21 @@ from dataclasses import replace
 from ledger.anchors import anchor_records
 from ledger.ballots import decide_carried, forget_expired_ballots, open_ballot, support
 from ledger.certificates import Certificate
+from ledger.closing import aggregate, aggregate_protected
+from ledger.deadlines import pass_deadlines
 from ledger.departures import leave
 from ledger.election import charge_failed_views, close_height, committee_of, redeem, seated_org
 from ledger.entries import ELECTION, LEAGUE, Account, Election, League, Member, account_key, member_key
 from ledger.errors import InvalidBytes, InvalidTransaction
 from ledger.governance import enter_height
 from ledger.keyring import account_of, rotate, sender_of
+from ledger.masked_rounds import accept_shares, offer_keys, open_shares, reveal_shares, share_secrets
 from ledger.membership import admit_wanted, approve, forget_expired, is_member, register
 from ledger.protection import AcceptShares, OfferMaskKeys, OpenShares, RevealShares, ShareMaskSecrets
 from ledger.protocols import rules_of
 from ledger.punishment import punish
 from ledger.quota import charge
 from ledger.requests import (
-    aggregate,
     announce,
     attest,
     cancel,
@@ -32,7 +34,6 @@ from ledger.requests import (
 )
 from ledger.rewards import deposit, withdraw
 from ledger.roles import Role, role_names
-from ledger.rounds import pass_deadlines
 from ledger.state import BlockContext, State
 from ledger.statements import ApproveMember, LeaveLeague, OpenBallot, RegisterMember, RotateKey, Support
 from ledger.transactions import (
@@ -59,12 +60,24 @@ from ledger.types import TRANSACTION_BYTES_MAX, Hash32, NodeKey, OrgId
 # Which role a member needs to say it; what is not here any member says. Who vote are those with a role at all.
 ROLES_ALLOWED: dict[type, Role] = {
     PublishRequest: Role.REQUESTER,
+    PublishProtected: Role.REQUESTER,
     JoinRequest: Role.PROVIDER,
     AnchorRecords: Role.PROVIDER,
     ApproveMember: Role.REQUESTER | Role.PROVIDER,
     OpenBallot: Role.REQUESTER | Role.PROVIDER,
     Support: Role.REQUESTER | Role.PROVIDER,
 }
+# What there is from protocol 3 on.
+PROTECTION_KINDS = (
+    PublishProtected,
+    AnnounceProtected,
+    OfferMaskKeys,
+    ShareMaskSecrets,
+    AcceptShares,
+    OpenShares,
+    RevealShares,
+    AggregateProtected,
+)
 
 
 def open_block(
@@ -109,6 +122,7 @@ def apply_transaction(state: State, context: BlockContext, transaction: Transact
         raise InvalidTransaction(
             "size", f"{len(transaction.encoded)} bytes, at most {TRANSACTION_BYTES_MAX} are allowed"
         )
+    _check_protocol(context, transaction.body)
     trial = state.fork()
     if isinstance(transaction.body, AggregateRound | AggregateProtected):
         _aggregate(trial, context, transaction, transaction.body)
@@ -125,6 +139,13 @@ def apply_transaction(state: State, context: BlockContext, transaction: Transact
     trial.put(account_key(sender), replace(account, nonce=expected + 1))
     redeem(trial, sender)
     _absorb(state, trial)
+
+
+def _check_protocol(context: BlockContext, body: object) -> None:
+    if isinstance(body, PROTECTION_KINDS) and not context.rules.protection:
+        raise InvalidTransaction(
+            "protocol", f"{type(body).__name__} wants protocol 3, the league runs {context.rules.version}"
+        )
 
 
 def _absorb(state: State, trial: State) -> None:
@@ -150,8 +171,9 @@ def _aggregate(
     if transaction.nonce != context.height:
         raise InvalidTransaction("nonce", f"nonce {transaction.nonce}, want the height {context.height}")
     if isinstance(body, AggregateProtected):
-        raise InvalidTransaction("protocol", "not yet")
-    aggregate(state, context, body)
+        aggregate_protected(state, context, body)
+    else:
+        aggregate(state, context, body)
 
 
 def _check_role(state: State, sender: OrgId, body: object) -> None:
@@ -170,7 +192,7 @@ def _apply_body(state: State, context: BlockContext, sender: OrgId, transaction:
             _transfer(state, sender, body)
         case AnchorRecords() as body:
             anchor_records(state, context, sender, body)
-        case AnnounceUpdate() as body:
+        case AnnounceUpdate() | AnnounceProtected() as body:
             announce(state, context, sender, body)
         case AttestBlobs() as body:
             attest(state, context, sender, body)
@@ -181,7 +203,9 @@ def _apply_body(state: State, context: BlockContext, sender: OrgId, transaction:
         case JoinRequest() as body:
             join(state, context, sender, body)
         case PublishRequest() as body:
-            publish(state, context, sender, transaction.id, body)
+            publish(state, context, sender, transaction.id, body.terms)
+        case PublishProtected() as body:
+            publish(state, context, sender, transaction.id, body.terms, body.protection)
         case CancelRequest() as body:
             cancel(state, context, sender, body)
         case RegisterMember() as body:
@@ -203,10 +227,16 @@ def _apply_body(state: State, context: BlockContext, sender: OrgId, transaction:
                 raise InvalidTransaction("skipped", "the sender is not skipped")
         case SkipNonce():
             pass
-        case PublishProtected() | AnnounceProtected() | OfferMaskKeys() | ShareMaskSecrets():
-            raise InvalidTransaction("protocol", "not yet")
-        case AcceptShares() | OpenShares() | RevealShares():
-            raise InvalidTransaction("protocol", "not yet")
+        case OfferMaskKeys() as body:
+            offer_keys(state, context, sender, body)
+        case ShareMaskSecrets() as body:
+            share_secrets(state, context, sender, body)
+        case AcceptShares() as body:
+            accept_shares(state, context, sender, body)
+        case OpenShares() as body:
+            open_shares(state, context, sender, body)
+        case RevealShares() as body:
+            reveal_shares(state, context, sender, body)
         case AggregateRound() | AggregateProtected():
             raise AssertionError("aggregates are applied by themselves")
 

@@ -6,9 +6,11 @@ Every block lies on every member's disk, so none may fill them. The rule of prot
 from ledger.errors import InvalidTransaction
 from ledger.league_entries import Usage, usage_key
 from ledger.parameters import DAY_MS
+from ledger.protection import AcceptShares, OpenShares, RevealShares
 from ledger.state import BlockContext, State
 from ledger.statements import LeaveLeague, RegisterMember, RotateKey
 from ledger.transactions import (
+    AggregateProtected,
     AggregateRound,
     AttestBlobs,
     DeclineRound,
@@ -22,9 +24,19 @@ from ledger.types import OrgId
 OVERHEAD_BYTES = 512
 # What the league needs done, and what must be possible when a thief of the node's key has used up the rest, has a
 # quarter of the quota to itself. None of it can be said at will: each is refused unless the state asks for it.
-RESERVED_FOR = (AttestBlobs, DeclineRound, ReportEquivocation, ReportForDuty, RotateKey, LeaveLeague)
+RESERVED_FOR = (
+    AttestBlobs,
+    DeclineRound,
+    AcceptShares,
+    OpenShares,
+    RevealShares,
+    ReportEquivocation,
+    ReportForDuty,
+    RotateKey,
+    LeaveLeague,
+)
 # An aggregate is the leader's work for others.
-NOT_CHARGED = (AggregateRound,)
+NOT_CHARGED = (AggregateRound, AggregateProtected)
 # A registration has no member behind it and leaves an account for ever: all of them together have one quota, and what a
 # league is flooded with is pushed out the slower for it (`membership.py`).
 STRANGERS = OrgId(bytes(32))

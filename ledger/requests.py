@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ledger.anchors import anchor_totals, records_under
+from ledger.charges import put_charge
 from ledger.entries import (
     OPEN_REQUESTS,
     Fate,
@@ -22,44 +23,50 @@ from ledger.entries import (
     round_key,
 )
 from ledger.errors import InvalidTransaction
-from ledger.parameters import LeagueParameters
+from ledger.masked_rounds import settle_masked
+from ledger.protection_entries import Exclusion, exclusion_key, protection_key
+from ledger.request_lookup import (
+    mask_round_of,
+    participant_of,
+    protection_of,
+    put_participant,
+    request_in_stage,
+    round_in_work,
+    with_participant,
+)
+from ledger.request_terms import check_protection, check_terms, update_bytes_max
 from ledger.rewards import withdraw
-from ledger.rounds import cancel_now, finish, open_round, put_participant, settle, with_participant
-from ledger.settlement import judge, move_reputations, pay, put_receipt
+from ledger.rounds import cancel_now, open_round, settle
+from ledger.settlement import judge, put_receipt
 from ledger.state import BlockContext, State
 from ledger.transactions import (
-    AggregateRound,
+    AnnounceProtected,
     AnnounceUpdate,
     AttestBlobs,
     CancelRequest,
     DeclineRound,
     JoinRequest,
-    PublishRequest,
+    Protection,
     ReportAccuracy,
     RequestTerms,
     Verdict,
 )
-from ledger.types import BLOB_BYTES_MAX, MEMBERS_MAX, Hash32, OrgId
-
-# The header of an update's blob beside four bytes a parameter.
-BLOB_OVERHEAD_BYTES_MAX = 64
-
-# What each transaction may meet. Deadlines, not transactions, do the rest.
-STAGES_ALLOWED: dict[type, frozenset[Stage]] = {
-    JoinRequest: frozenset({Stage.OPEN, Stage.TRAINING, Stage.ATTESTING, Stage.AGGREGATING}),
-    AnnounceUpdate: frozenset({Stage.TRAINING, Stage.ATTESTING}),
-    DeclineRound: frozenset({Stage.TRAINING}),
-    ReportAccuracy: frozenset({Stage.TRAINING, Stage.ATTESTING}),
-    AttestBlobs: frozenset({Stage.TRAINING, Stage.ATTESTING}),
-    AggregateRound: frozenset({Stage.AGGREGATING}),
-    CancelRequest: frozenset({Stage.OPEN, Stage.TRAINING, Stage.ATTESTING, Stage.AGGREGATING}),
-}
+from ledger.types import MEMBERS_MAX, Hash32, OrgId
 
 
-def publish(state: State, context: BlockContext, sender: OrgId, request_id: Hash32, body: PublishRequest) -> None:
+def publish(
+    state: State,
+    context: BlockContext,
+    sender: OrgId,
+    request_id: Hash32,
+    terms: RequestTerms,
+    protection: Protection | None = None,
+) -> None:
     """Escrow the budget and take offers until the join window ends or all places are taken."""
-    terms, limits = body.terms, context.parameters
-    _check_terms(terms, limits)
+    limits = context.parameters
+    check_terms(terms, limits)
+    if protection is not None:
+        check_protection(terms, protection, limits)
     open_requests = state.need(OpenRequests, OPEN_REQUESTS)
     if len(open_requests.ids) >= limits.requests_open_max:
         raise InvalidTransaction("full", f"{len(open_requests.ids)} requests are open already")
@@ -91,39 +98,23 @@ def publish(state: State, context: BlockContext, sender: OrgId, request_id: Hash
         void_rounds_max=limits.void_rounds_max,
     )
     state.put(request_key(request_id), request)
+    if protection is not None:
+        state.put(protection_key(request_id), protection)
     state.put(OPEN_REQUESTS, OpenRequests((*open_requests.ids, request_id)))
-
-
-def _check_terms(terms: RequestTerms, limits: LeagueParameters) -> None:
-    """Raises InvalidTransaction ("terms") for terms that contradict themselves or the league's parameters."""
-    if terms.providers_min > terms.providers_max:
-        raise InvalidTransaction("terms", f"{terms.providers_min} providers at least, {terms.providers_max} at most")
-    if terms.limit << terms.scale_bits >= 2**31:
-        # Parameters travel as int32: terms that no vector fits would only cost the providers a round.
-        raise InvalidTransaction("terms", f"limit {terms.limit} with {terms.scale_bits} binary places exceeds 32 bits")
-    if 4 * terms.parameters > BLOB_BYTES_MAX - BLOB_OVERHEAD_BYTES_MAX:
-        raise InvalidTransaction("terms", f"{terms.parameters} parameters fit no blob of {BLOB_BYTES_MAX} bytes")
-    for settings in (terms.model_arguments, terms.strategy_settings, terms.privacy_settings, terms.training_settings):
-        names = [setting.name for setting in settings]
-        if names != sorted(set(names)):
-            raise InvalidTransaction("terms", f"settings are not ascending and distinct: {', '.join(names)}")
-    if terms.price < limits.reward_min:
-        raise InvalidTransaction("terms", f"price {terms.price}, the league pays {limits.reward_min} a record at least")
-    for name in ("join_window", "round_deadline", "attest_window"):
-        asked, least = getattr(terms, name), getattr(limits, f"{name}_min")
-        if not least <= asked <= limits.duration_max:
-            raise InvalidTransaction("terms", f"{name} {asked} ms, want {least} to {limits.duration_max}")
 
 
 def join(state: State, context: BlockContext, sender: OrgId, body: JoinRequest) -> None:
     """Record a provider's offer; who comes while a round runs takes part from the next."""
-    request = _request_in_stage(state, body.request, JoinRequest)
+    request = request_in_stage(state, body.request, JoinRequest)
     if sender == request.requester:
         raise InvalidTransaction("requester", "the requester cannot pay itself for training")
     if any(provider.org == sender for provider in request.providers):
         raise InvalidTransaction("joined", "the sender has joined this request already")
     if body.data_type != request.terms.data_type:
         raise InvalidTransaction("data_type", f"data type {body.data_type!r}, want {request.terms.data_type!r}")
+    excluded = state.get(Exclusion, exclusion_key(body.request, sender))
+    if excluded is not None:
+        raise InvalidTransaction("excluded", f"the sender was put out of this request: {excluded.reason}")
     if len(request.providers) >= request.terms.providers_max:
         raise InvalidTransaction("full", f"all {request.terms.providers_max} places are taken")
     provider = Provider(sender, body.data_type, body.record_count, body.attributes, context.height)
@@ -133,47 +124,71 @@ def join(state: State, context: BlockContext, sender: OrgId, body: JoinRequest) 
         open_round(state, context, body.request, request, 1)
 
 
-def announce(state: State, context: BlockContext, sender: OrgId, body: AnnounceUpdate) -> None:
-    """A provider's update. In time it waits for the committee; after the deadline it is noted as late, unpaid."""
-    request = _request_in_stage(state, body.request, AnnounceUpdate)
-    current = _round_in_work(state, body.request, body.round, body.attempt)
-    part = _participant(current, sender)
+def weight_counted(record_count: int, anchored: int, payable: int) -> int:
+    """For how many records an update counts: of those it was trained on, no more than the anchors of its periods hold,
+    and no more than its provider is paid for. A provider weighs its own update by it before it masks it."""
+    return min(record_count, anchored, payable)
+
+
+def announce(
+    state: State,
+    context: BlockContext,
+    sender: OrgId,
+    body: AnnounceUpdate | AnnounceProtected,
+) -> None:
+    """A provider's update. In time it waits for the committee; after the deadline it is noted as late, unpaid.
+
+    Of a protected request with what it was charged, late or not: its records were used.
+    """
+    update = body.update if isinstance(body, AnnounceProtected) else body
+    request = request_in_stage(state, update.request, type(body))
+    current = round_in_work(state, update.request, update.round, update.attempt)
+    part = participant_of(current, sender)
     if part.fate is not Fate.MISSING:
         raise InvalidTransaction("announced", f"the sender's part of this round is {part.fate.name}")
-    if body.blob_bytes > 4 * request.terms.parameters + BLOB_OVERHEAD_BYTES_MAX:
-        raise InvalidTransaction("blob", f"{body.blob_bytes} bytes for {request.terms.parameters} parameters")
-    anchored = records_under(state, sender, body.periods)
+    protection = protection_of(state, update.request)
+    if (protection is not None) is not isinstance(body, AnnounceProtected):
+        wanted = "AnnounceUpdate" if protection is None else "AnnounceProtected"
+        raise InvalidTransaction("protection", f"{type(body).__name__} for this request, want {wanted}")
+    masking = mask_round_of(state, update.request)
+    if masking is not None and all(each.org != sender or not each.counted for each in masking.members):
+        raise InvalidTransaction("masked", f"the sender's masks do not count: {part.reason or 'no keys offered'}")
+    if update.blob_bytes > update_bytes_max(request.terms.parameters, protection):
+        raise InvalidTransaction("blob", f"{update.blob_bytes} bytes for {request.terms.parameters} parameters")
+    if isinstance(body, AnnounceProtected):
+        put_charge(state, update.request, request.terms, sender, body.charge)
+    anchored = records_under(state, sender, update.periods)
     part = replace(
         part,
         fate=Fate.ANNOUNCED if request.stage is Stage.TRAINING else Fate.LATE,
-        blob=body.blob,
-        blob_bytes=body.blob_bytes,
-        weight=min(body.record_count, anchored, part.payable),
-        accuracy=body.accuracy,
-        tested_records=min(body.tested_records, part.payable),
-        periods=body.periods,
+        blob=update.blob,
+        blob_bytes=update.blob_bytes,
+        weight=weight_counted(update.record_count, anchored, part.payable),
+        accuracy=update.accuracy,
+        tested_records=min(update.tested_records, part.payable),
+        periods=update.periods,
     )
-    put_participant(state, body.request, current, part)
-    settle(state, context, body.request)
+    put_participant(state, update.request, current, part)
+    settle(state, context, update.request)
 
 
 def decline(state: State, context: BlockContext, sender: OrgId, body: DeclineRound) -> None:
     """A provider sits this round out; the round does not wait for it."""
-    _request_in_stage(state, body.request, DeclineRound)
-    current = _round_in_work(state, body.request, body.round, body.attempt)
-    part = _participant(current, sender)
+    request_in_stage(state, body.request, DeclineRound)
+    current = round_in_work(state, body.request, body.round, body.attempt)
+    part = participant_of(current, sender)
     if part.fate is not Fate.MISSING:
         raise InvalidTransaction("announced", f"the sender's part of this round is {part.fate.name}")
     put_participant(state, body.request, current, replace(part, fate=Fate.DECLINED, reason=body.reason))
-    settle(state, context, body.request)
+    settle_masked(state, context, body.request)
 
 
 def report_accuracy(state: State, sender: OrgId, body: ReportAccuracy) -> None:
     """The requester's own test of the model that the round began with; counts beside the providers'."""
-    request = _request_in_stage(state, body.request, ReportAccuracy)
+    request = request_in_stage(state, body.request, ReportAccuracy)
     if sender != request.requester:
         raise InvalidTransaction("requester", "only the requester reports on its own test set")
-    current = _round_in_work(state, body.request, body.round, body.attempt)
+    current = round_in_work(state, body.request, body.round, body.attempt)
     if current.requester_tested:
         raise InvalidTransaction("reported", "the requester has reported on this round already")
     tested = min(body.tested_records, anchor_totals(state, sender).records)
@@ -182,12 +197,12 @@ def report_accuracy(state: State, sender: OrgId, body: ReportAccuracy) -> None:
 
 def attest(state: State, context: BlockContext, sender: OrgId, body: AttestBlobs) -> None:
     """What a committee member holds. A quorum's yes makes an update count; more than f refusals make it refused."""
-    request = _request_in_stage(state, body.request, AttestBlobs)
+    request = request_in_stage(state, body.request, AttestBlobs)
     if sender not in context.seated:
         raise InvalidTransaction("committee", "only committee members attest")
-    current = _round_in_work(state, body.request, body.round, body.attempt)
+    current = round_in_work(state, body.request, body.round, body.attempt)
     for attestation in body.attestations:
-        part = _participant(current, attestation.provider)
+        part = participant_of(current, attestation.provider)
         if part.blob != attestation.blob or part.fate in (Fate.MISSING, Fate.DECLINED, Fate.LATE):
             raise InvalidTransaction("blob", f"{attestation.provider.hex()[:16]} has announced no such update in time")
         if sender in part.held_by or sender in part.refused_by:
@@ -199,48 +214,12 @@ def attest(state: State, context: BlockContext, sender: OrgId, body: AttestBlobs
     settle(state, context, body.request)
 
 
-def aggregate(state: State, context: BlockContext, body: AggregateRound) -> None:
-    """Close the round: pay, write the receipt, move reputations, judge the accuracy, open the next round or finish."""
-    request = _request_in_stage(state, body.request, AggregateRound)
-    current = _round_in_work(state, body.request, body.round, body.attempt)
-    delivered = [part for part in current.participants if part.fate is Fate.DELIVERED]
-    if [score_.provider for score_ in body.scores] != [part.org for part in delivered]:
-        raise InvalidTransaction("scores", f"{len(body.scores)} scores that do not name the {len(delivered)} delivered")
-    if body.model_bytes > 4 * request.terms.parameters + BLOB_OVERHEAD_BYTES_MAX:
-        raise InvalidTransaction("blob", f"{body.model_bytes} bytes for {request.terms.parameters} parameters")
-    qualities = {score_.provider: score_.quality for score_ in body.scores}
-    paid = pay(state, request, delivered)
-    accuracy = judge(current)
-    move_reputations(state, context, current, qualities, paid)
-    put_receipt(state, context, body.request, current, accuracy, body.model, qualities, paid)
-    request = replace(
-        request,
-        escrow=request.escrow - sum(paid.values()),
-        paid=request.paid + sum(paid.values()),
-        model=body.model,
-        model_round=current.number,
-        judged_model=current.base_model,
-        judged_round=current.number - 1,
-        accuracy=accuracy,
-        void_rounds=0,
-    )
-    target = request.terms.target_accuracy
-    if target and accuracy >= target:
-        # The model that was judged is the one that is bought: the newer one nobody has tested yet.
-        request = replace(request, model=request.judged_model, model_round=request.judged_round)
-        finish(state, body.request, request, Stage.DONE, "target accuracy reached")
-    elif current.number >= request.terms.rounds_max:
-        finish(state, body.request, request, Stage.DONE, "all rounds done")
-    else:
-        open_round(state, context, body.request, request, current.number + 1)
-
-
 def cancel(state: State, context: BlockContext, sender: OrgId, body: CancelRequest) -> None:
     """End the request at once, or after the round in work when updates of it are announced.
 
     By then the committee, the requester perhaps among it, has their bytes: what is delivered of them is paid first.
     """
-    request = _request_in_stage(state, body.request, CancelRequest)
+    request = request_in_stage(state, body.request, CancelRequest)
     if sender != request.requester:
         raise InvalidTransaction("requester", "only the requester cancels a request")
     if request.ending:
@@ -285,7 +264,8 @@ def withdraw_provider(state: State, context: BlockContext, org: OrgId | bytes, r
         awaited = [part for part in current.participants if part.org == org and part.fate is Fate.MISSING]
         if awaited:
             put_participant(state, request_id, current, replace(awaited[0], fate=Fate.DECLINED, reason=reason))
-            settle(state, context, request_id)
+        if awaited or request.stage is Stage.UNMASKING:
+            settle_masked(state, context, request_id)
 
 
 def _attested(part: Participant, sender: OrgId, verdict: Verdict, context: BlockContext) -> Participant:
@@ -310,31 +290,3 @@ def _with_seat(others: Sequence[bytes], sender: OrgId, context: BlockContext) ->
     """Those who attested and one more, ascending. Seats move: at the bound, only who sits now is kept."""
     kept = [org for org in others if org in context.seated] if len(others) == MEMBERS_MAX else others
     return tuple(sorted({*kept, sender}))
-
-
-# --- looking things up, with a clear refusal ---
-
-
-def _request_in_stage(state: State, request_id: bytes, kind: type) -> Request:
-    request = state.get(Request, request_key(request_id))
-    if request is None:
-        raise InvalidTransaction("request", f"there is no request {request_id.hex()[:16]}")
-    if request.stage not in STAGES_ALLOWED[kind]:
-        wanted = ", ".join(sorted(stage.name for stage in STAGES_ALLOWED[kind]))
-        raise InvalidTransaction("stage", f"the request is {request.stage.name}, {kind.__name__} wants {wanted}")
-    return request
-
-
-def _round_in_work(state: State, request_id: bytes, number: int, attempt: int) -> Round:
-    current = state.need(Round, round_key(request_id))
-    if (current.number, current.attempt) != (number, attempt):
-        wanted = f"round {current.number} attempt {current.attempt}"
-        raise InvalidTransaction("round", f"round {number} attempt {attempt}, in work is {wanted}")
-    return current
-
-
-def _participant(current: Round, org: OrgId | bytes) -> Participant:
-    for part in current.participants:
-        if part.org == org:
-            return part
-    raise InvalidTransaction("invited", f"{org.hex()[:16]} is not invited to round {current.number}")

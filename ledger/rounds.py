@@ -1,9 +1,10 @@
-"""How rounds of a data request go on: who is invited, when a round closes, what block time alone brings about.
+"""How rounds of a data request go on: who is invited, when a round closes, what becomes of a void one.
 
-What transactions do to a request is in `requests.py`, what a closed round leaves in `settlement.py`.
+What transactions do to a request is in `requests.py`, what a masked round does before its training and after it in
+`masked_rounds.py`, what block time alone brings about in `deadlines.py`, what a closed round leaves in `settlement.py`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ledger.anchors import anchor_totals
@@ -16,30 +17,17 @@ from ledger.entries import (
     Request,
     Round,
     Stage,
-    Standing,
     request_key,
     round_key,
-    standing_key,
 )
 from ledger.membership import is_member
+from ledger.protection import MASKED_PROVIDERS_MIN, vanished_max
+from ledger.protection_entries import Dealing, MaskRound, Revealed, dealing_key, masking_key, revealed_key
+from ledger.request_lookup import mask_round_of, protection_of
 from ledger.rewards import deposit, reward
-from ledger.settlement import judge, move_reputations, pay, put_receipt, with_earnings
+from ledger.settlement import judge, move_reputations, put_receipt
 from ledger.state import BlockContext, State
-from ledger.types import Hash32, OrgId
-
-
-def pass_deadlines(state: State, context: BlockContext) -> None:
-    """What block time alone brings about, in order of publication."""
-    for request_id in state.need(OpenRequests, OPEN_REQUESTS).ids:
-        request = state.need(Request, request_key(request_id))
-        if request.deadline and request.deadline <= context.time:
-            _WHEN_DUE[request.stage](state, context, Hash32(request_id), request)
-
-
-def next_deadline(state: State) -> int | None:
-    """Block time in ms at which something falls due by itself; None when nothing will."""
-    requests = (state.need(Request, request_key(each)) for each in state.need(OpenRequests, OPEN_REQUESTS).ids)
-    return min((request.deadline for request in requests if request.deadline), default=None)
+from ledger.types import OrgId
 
 
 def finish(state: State, request_id: bytes, request: Request, stage: Stage, outcome: str) -> None:
@@ -48,6 +36,7 @@ def finish(state: State, request_id: bytes, request: Request, stage: Stage, outc
     deposit(state, request.requester, request.escrow)
     state.put(request_key(request_id), replace(request, stage=stage, deadline=0, escrow=0, outcome=outcome))
     state.delete(round_key(request_id))
+    forget_exchange(state, request_id)
     open_requests = state.need(OpenRequests, OPEN_REQUESTS)
     state.put(OPEN_REQUESTS, OpenRequests(tuple(each for each in open_requests.ids if each != request_id)))
 
@@ -62,7 +51,11 @@ def cancel_now(state: State, request_id: bytes, request: Request) -> None:
 def open_round(
     state: State, context: BlockContext, request_id: bytes, request: Request, number: int, attempt: int = 0
 ) -> None:
-    """Invite who has anchored records and whom the escrow can still pay, in the order they joined."""
+    """Invite who has anchored records and whom the escrow can still pay, in the order they joined.
+
+    A masked round begins with the exchange of keys, every other with its training.
+    """
+    forget_exchange(state, request_id)
     if request.ending:
         cancel_now(state, request_id, request)
         return
@@ -78,12 +71,29 @@ def open_round(
         stage = Stage.DONE if request.model_round else Stage.FAILED
         finish(state, request_id, request, stage, f"only {len(invited)} providers can be paid for round {number}")
         return
-    deadline = context.time + request.terms.round_deadline
+    protection = protection_of(state, request_id)
+    masked = protection is not None and protection.masked
+    lasts = protection.exchange_window if protection is not None and masked else request.terms.round_deadline
+    deadline = context.time + lasts
     participants = tuple(sorted(invited, key=lambda part: part.org))
     current = Round(number, attempt, request.model, context.height, deadline, participants, (), 0, 0)
     state.put(round_key(request_id), current)
-    opened = replace(request, stage=Stage.TRAINING, deadline=deadline, round=number, attempt=attempt)
+    if masked:
+        state.put(masking_key(request_id), MaskRound(number, attempt, 0, ()))
+    stage = Stage.KEYS if masked else Stage.TRAINING
+    opened = replace(request, stage=stage, deadline=deadline, round=number, attempt=attempt)
     state.put(request_key(request_id), opened)
+
+
+def forget_exchange(state: State, request_id: bytes) -> None:
+    """What only the masked round in work needed, sealed shares and revealed ones."""
+    masking = mask_round_of(state, request_id)
+    for member in masking.members if masking else ():
+        for kind, key in ((Dealing, dealing_key), (Revealed, revealed_key)):
+            if state.get(kind, key(request_id, member.org)) is not None:
+                state.delete(key(request_id, member.org))
+    if masking is not None:
+        state.delete(masking_key(request_id))
 
 
 def _affordable(request: Request, offers: Sequence[tuple[bytes, int]]) -> list[Participant]:
@@ -103,97 +113,85 @@ def _affordable(request: Request, offers: Sequence[tuple[bytes, int]]) -> list[P
 
 
 def settle(state: State, context: BlockContext, request_id: bytes) -> None:
-    """Move on as soon as nobody is waited for any more."""
+    """Move on from training and attestation as soon as nobody is waited for any more."""
     request = state.need(Request, request_key(request_id))
     current = state.need(Round, round_key(request_id))
-    fates = {part.fate for part in current.participants}
-    if request.stage is Stage.TRAINING and Fate.MISSING not in fates:
-        request = _to_attesting(state, context, request_id, request)
-    if request.stage is Stage.ATTESTING and Fate.ANNOUNCED not in fates:
-        _close_round(state, context, request_id, request, current)
+    if request.stage is Stage.TRAINING and not _awaited(state, request_id, current):
+        request = to_attesting(state, context, request_id, request)
+    if request.stage is Stage.ATTESTING and all(part.fate is not Fate.ANNOUNCED for part in current.participants):
+        close_round(state, context, request_id, request, current)
 
 
-def _to_attesting(state: State, context: BlockContext, request_id: bytes, request: Request) -> Request:
+def _awaited(state: State, request_id: bytes, current: Round) -> bool:
+    """Whether somebody may still announce an update. In a masked round those only whose masks count."""
+    masking = mask_round_of(state, request_id)
+    missing = [part.org for part in current.participants if part.fate is Fate.MISSING]
+    if masking is None:
+        return bool(missing)
+    return any(member.counted and member.org in missing for member in masking.members)
+
+
+def to_attesting(state: State, context: BlockContext, request_id: bytes, request: Request) -> Request:
     attesting = replace(request, stage=Stage.ATTESTING, deadline=context.time + request.terms.attest_window)
     state.put(request_key(request_id), attesting)
     return attesting
 
 
-def _close_round(state: State, context: BlockContext, request_id: bytes, request: Request, current: Round) -> None:
-    """The set is agreed. Enough delivered: aggregate. Too few: the round is void and is tried again, a few times."""
-    delivered = sum(part.fate is Fate.DELIVERED for part in current.participants)
-    if delivered >= request.terms.providers_min:
-        deadline = context.time + request.aggregation_max
-        state.put(request_key(request_id), replace(request, stage=Stage.AGGREGATING, deadline=deadline))
-        return
+def close_round(state: State, context: BlockContext, request_id: bytes, request: Request, current: Round) -> None:
+    """The set is agreed. Enough delivered: aggregate, or unmask first. Too few: the round is void."""
+    delivered = [part.org for part in current.participants if part.fate is Fate.DELIVERED]
+    masking = mask_round_of(state, request_id)
+    if masking is None:
+        enough, following, lasts = request.terms.providers_min, Stage.AGGREGATING, request.aggregation_max
+    else:
+        protection = protection_of(state, request_id)
+        assert protection is not None
+        enough = least_unmasked(request, masking)
+        following, lasts = Stage.UNMASKING, protection.exchange_window
+    if len(delivered) >= enough:
+        state.put(request_key(request_id), replace(request, stage=following, deadline=context.time + lasts))
+    else:
+        void_round(state, context, request_id, request, current, delivered)
+
+
+def least_counted(request: Request, masking: MaskRound) -> int:
+    """How many providers a masked round goes on with, at least."""
+    return max(MASKED_PROVIDERS_MIN, masking.threshold, request.terms.providers_min)
+
+
+def least_unmasked(request: Request, masking: MaskRound) -> int:
+    """Of how many updates a sum is unmasked, at least: with f that collude, two others remain in it."""
+    return max(least_counted(request, masking), vanished_max(len(masking.members)) + 2)
+
+
+def void_round(
+    state: State,
+    context: BlockContext,
+    request_id: bytes,
+    request: Request,
+    current: Round,
+    blameless: Sequence[bytes] = (),
+) -> None:
+    """A round that comes to nothing is tried again, a few times. `blameless`: who did its part in a masked one, or in
+    one whose other updates were rejected."""
+    accuracy = judge(current)
+    if protection_of(state, request_id) is not None:
+        kept = {Fate.MISSING, Fate.ANNOUNCED, Fate.DELIVERED}
+        parts = [
+            replace(part, fate=Fate.UNUSED) if part.org in blameless and part.fate in kept else part
+            for part in current.participants
+        ]
+        current = replace(current, participants=tuple(parts))
     move_reputations(state, context, current, {}, {})
-    put_receipt(state, context, request_id, current, judge(current), b"", {}, {})
+    put_receipt(state, context, request_id, current, accuracy, b"", {}, {})
     request = replace(request, void_rounds=request.void_rounds + 1)
     if request.void_rounds >= request.void_rounds_max:
         stage = Stage.DONE if request.model_round else Stage.FAILED
-        finish(state, request_id, request, stage, f"{request.void_rounds} rounds in a row with too few deliveries")
+        plain = protection_of(state, request_id) is None
+        why = "with too few deliveries" if plain else "came to nothing"
+        finish(state, request_id, request, stage, f"{request.void_rounds} rounds in a row {why}")
     else:
         open_round(state, context, request_id, request, current.number, current.attempt + 1)
-
-
-def _join_window_ended(state: State, context: BlockContext, request_id: Hash32, request: Request) -> None:
-    if len(request.providers) < request.terms.providers_min:
-        outcome = f"{len(request.providers)} providers joined, {request.terms.providers_min} were wanted"
-        finish(state, request_id, request, Stage.FAILED, outcome)
-    else:
-        open_round(state, context, request_id, request, 1)
-
-
-def _round_deadline_passed(state: State, context: BlockContext, request_id: Hash32, request: Request) -> None:
-    _to_attesting(state, context, request_id, request)
-    settle(state, context, request_id)
-
-
-def _attest_window_ended(state: State, context: BlockContext, request_id: Hash32, request: Request) -> None:
-    current = state.need(Round, round_key(request_id))
-    parts = tuple(
-        replace(part, fate=Fate.UNAVAILABLE, reason=f"held by {len(part.held_by)} of the committee in time")
-        if part.fate is Fate.ANNOUNCED
-        else part
-        for part in current.participants
-    )
-    current = replace(current, participants=parts)
-    state.put(round_key(request_id), current)
-    _close_round(state, context, request_id, request, current)
-
-
-def _nobody_aggregated(state: State, context: BlockContext, request_id: Hash32, request: Request) -> None:
-    """End a request whose round no member could aggregate: an unknown rule, initial weights that are no vector.
-
-    Without this it would hold its escrow and its place for ever. A quorum holds what was delivered, so that is paid, or
-    impossible terms would be free work; reputations stay, for nobody knows how good it was.
-    """
-    current = state.need(Round, round_key(request_id))
-    paid = pay(state, request, [part for part in current.participants if part.fate is Fate.DELIVERED])
-    for org, amount in paid.items():
-        standing = state.need(Standing, standing_key(org))
-        state.put(standing_key(org), with_earnings(standing, amount))
-    put_receipt(state, context, request_id, current, judge(current), b"", {}, paid)
-    spent = sum(paid.values())
-    request = replace(request, escrow=request.escrow - spent, paid=request.paid + spent)
-    stage = Stage.DONE if request.model_round else Stage.FAILED
-    finish(state, request_id, request, stage, f"nobody could aggregate round {current.number}")
-
-
-_WHEN_DUE: dict[Stage, Callable[[State, BlockContext, Hash32, Request], None]] = {
-    Stage.OPEN: _join_window_ended,
-    Stage.TRAINING: _round_deadline_passed,
-    Stage.ATTESTING: _attest_window_ended,
-    Stage.AGGREGATING: _nobody_aggregated,
-}
-
-
-def with_participant(current: Round, part: Participant) -> Round:
-    return replace(current, participants=tuple(part if each.org == part.org else each for each in current.participants))
-
-
-def put_participant(state: State, request_id: bytes, current: Round, part: Participant) -> None:
-    state.put(round_key(request_id), with_participant(current, part))
 
 
 def _invited(org: OrgId | bytes, payable: int) -> Participant:

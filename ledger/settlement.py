@@ -57,7 +57,7 @@ def move_reputations(
             # Who has gone meanwhile is paid, and comes back with the reputation it left with.
             if is_member(state, part.org):
                 standing = replace(standing, reputation=after_delivery(standing.reputation, earned))
-        elif part.fate not in (Fate.DECLINED, Fate.DELIVERED):
+        elif part.fate not in (Fate.DECLINED, Fate.DELIVERED, Fate.UNUSED):
             missed = standing.rounds_missed + 1
             standing = replace(standing, reputation=after_absence(standing.reputation), rounds_missed=missed)
         state.put(standing_key(part.org), standing)

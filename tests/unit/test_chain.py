@@ -53,7 +53,7 @@ def rows(store: Any) -> dict[bytes, bytes]:
     ("name", "value"),
     [
         ("version", 1),
-        ("version", 3),
+        ("version", 4),
         ("chain_id", bytes(32)),
         ("height", 3),
         ("height", 1),

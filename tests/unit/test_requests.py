@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from ledger import requests as rules
+from ledger import request_terms as rules
 from ledger.aggregation import aggregation_task, awaiting_aggregate
 from ledger.codec import digest
 from ledger.entries import FINAL_STAGES, Stage
 from ledger.errors import InvalidTransaction
 from ledger.keys import KeyPair
-from ledger.requests import STAGES_ALLOWED
+from ledger.request_lookup import STAGES_ALLOWED
 from ledger.transactions import (
     AggregateRound,
     AnnounceUpdate,
