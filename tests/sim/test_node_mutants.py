@@ -10,7 +10,7 @@ from tests.support.node_mutants import MUTANTS, Mutant
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.plant.__name__)
 def test_a_fault_planted_in_the_driver_is_noticed(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
     mutant.plant(monkeypatch)
-    for seed in range(mutant.seeds):
+    for seed in range(mutant.first, mutant.first + mutant.seeds):
         failure = failure_of(seed, mutant)
         if failure is not None:
             assert mutant.noticed_as in failure
