@@ -16,12 +16,23 @@ from fl.batches import Records, as_records
 from fl.dlmu import distance
 from fl.evaluate import Evaluation, evaluate
 from fl.fixed_point import LIMIT, SCALE_BITS, Floats, Ints, decode, encode, limit_in_steps
+from fl.masking import Longs
 from fl.models.registry import build
-from fl.privacy.modes import Mode, PrivacyRefused, PrivacyReport, paper_settings, privacy_mode, sound_settings
+from fl.privacy.distributed import DistributedPlan, NoisedGradient, distributed_gradient
+from fl.privacy.modes import (
+    Mode,
+    PrivacyRefused,
+    PrivacyReport,
+    distributed_settings,
+    paper_settings,
+    privacy_mode,
+    sound_settings,
+)
 from fl.privacy.paper import paper_train
 from fl.privacy.quantile import pack_clips, unpack_clips
 from fl.privacy.sampling import sampling
 from fl.privacy.secure_random import SecureRandom
+from fl.privacy.shared_noise import check_distributed
 from fl.privacy.sound import SoundPlan, sound_train
 from fl.strategies.base import Start, Strategy
 from fl.strategies.registry import strategy
@@ -38,7 +49,8 @@ class RoundJob:
 
     `round_number` counts from 0. `seed` is the factory's own and orders its mini-batches together with the round.
     `noise`: the noise multiplier that the factory was charged for, in the modes that are accounted; 0 leaves it to the
-    request, when that names one. `units`: how many units of privacy it was charged with, public even where some are not
+    request, when that names one; in mode distributed it is the factory's own part of the noise and must be given.
+    `units`: how many units of privacy it was charged with, public even where some are not
     there any more; 0: as many as there are.
     """
 
@@ -95,6 +107,8 @@ class RoundOutcome:
 
     weight: how much the strategy lets the update count. served: float32 [n], the model the factory can use now;
     once the round is aggregated, `served_model` gives the newer one.
+    gradient_q: int64 [n], in mode distributed: what is masked in place of an update, and leaves in no other way. The
+    update_q beside it is the global model that everybody has.
     """
 
     update_q: Ints
@@ -104,6 +118,7 @@ class RoundOutcome:
     diagnostics: Diagnostics
     privacy: PrivacyReport
     served: Floats
+    gradient_q: Longs | None = None
 
 
 def initial_model(
@@ -148,6 +163,18 @@ def run_round(
 
     start = rule.begin(global_vector, state, job.round_number)
     by = _Training(records, groups, clips, random or SecureRandom(), progress)
+    if mode.masked_only:
+        made = _gradient(job, model, start, by)
+        return RoundOutcome(
+            base_q.copy(),
+            rule.weight(len(records)),
+            rule.finish(global_vector, start, global_vector, state, job.round_number),
+            Metrics(1, (made.loss,), (made.norm,), before, before_served, None),
+            Diagnostics(start.beta, start.beta_asked, start.alpha, 0.0, start.warnings),
+            mode.report,
+            served,
+            made.sums,
+        )
     trained = _train(job, mode, rule, model, start, by)
     update_q = encode(rule.upload(start, trained.vector), job.scale_bits, job.limit)
     # From here on the update is what everybody else will see of it: nothing private feeds the next round.
@@ -211,6 +238,16 @@ def _train(job: RoundJob, mode: Mode, rule: Strategy, model: nn.Module, start: S
         settings = paper_settings(job.privacy_settings)
         return paper_train(model, start.vector, by.records, plain, settings, by.random, by.progress)
     return local_train(model, start.vector, by.records, plain, by.progress)
+
+
+def _gradient(job: RoundJob, model: nn.Module, start: Start, by: _Training) -> NoisedGradient:
+    """One gradient over all records instead of training. Raises PrivacyRefused for a strategy with own models."""
+    check_distributed(job.privacy, job.strategy, "noisy-step", masked=True)
+    settings = distributed_settings(job.privacy_settings)
+    groups = None if settings.unit == "record" else by.groups
+    units_of(settings.unit, len(by.records), groups)
+    plan = DistributedPlan(job.noise, settings.clip)
+    return distributed_gradient(model, start.vector, by.records, plan, by.random, groups, by.progress)
 
 
 def _sound_plan(job: RoundJob, rule: Strategy, by: _Training) -> tuple[SoundPlan, NDArray[np.int64] | None]:

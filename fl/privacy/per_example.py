@@ -33,7 +33,7 @@ def batch_gradient(flat: FlatModel, inputs: Tensor, labels: Tensor, clip: float 
     total = torch.zeros_like(flat.values)
     norms: list[Tensor] = []
     loss_sum = 0.0
-    for gradients, losses in _by_chunks(flat, inputs, labels):
+    for gradients, losses in record_gradients(flat, inputs, labels):
         sizes = gradients.norm(dim=1)
         if clip is None:
             total += gradients.sum(0)
@@ -48,7 +48,7 @@ def batch_gradient(flat: FlatModel, inputs: Tensor, labels: Tensor, clip: float 
     return BatchGradient(total, torch.cat(norms) if norms else torch.empty(0), loss_sum)
 
 
-def _by_chunks(flat: FlatModel, inputs: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+def record_gradients(flat: FlatModel, inputs: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """(gradients [records, n], losses [records]) for as many records at a time as memory allows."""
     parameters = {name: value.detach() for name, value in flat.model.named_parameters()}
 
