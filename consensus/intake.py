@@ -13,8 +13,11 @@ from ledger.errors import InvalidTransaction
 from ledger.execution import next_nonce
 from ledger.keyring import sender_of, speaks
 from ledger.parameters import REQUESTS_OPEN_LIMIT
+from ledger.protection import AcceptShares, OfferMaskKeys, OpenShares, RevealShares, ShareMaskSecrets
 from ledger.transactions import (
+    AggregateProtected,
     AggregateRound,
+    AnnounceProtected,
     AnnounceUpdate,
     AttestBlobs,
     Body,
@@ -49,7 +52,23 @@ BLOCK_MARGIN_BYTES = 512 * 1024
 BLOCK_HEADER_BYTES = 64 * 1024
 
 # What a member owes the league while the state asks for it, and says again until the state shows it.
-Duty = AnnounceUpdate | AttestBlobs | DeclineRound | ReportAccuracy | ReportEquivocation | ReportForDuty | SkipNonce
+Duty = (
+    AnnounceUpdate
+    | AnnounceProtected
+    | OfferMaskKeys
+    | ShareMaskSecrets
+    | AcceptShares
+    | OpenShares
+    | RevealShares
+    | AttestBlobs
+    | DeclineRound
+    | ReportAccuracy
+    | ReportEquivocation
+    | ReportForDuty
+    | SkipNonce
+)
+# What only the author of a block puts into it, and nobody sends.
+AGGREGATES = (AggregateRound, AggregateProtected)
 
 
 class SignatureMemory:
@@ -195,7 +214,7 @@ class Intake:
 
     def new_head(self, final: Iterable[Transaction], now_ms: int) -> list[tuple[Transaction, InvalidTransaction]]:
         """After a block: what of the pool still runs, and what is dropped for good, with the reason."""
-        counted = [each for each in final if not isinstance(each.body, AggregateRound)]
+        counted = [each for each in final if not isinstance(each.body, AGGREGATES)]
         losers = self._losers(counted)
         self.pool.remove_final(counted)
         state = self._chain.state()
@@ -297,7 +316,7 @@ class Intake:
 
     @staticmethod
     def _refuse_aggregates(transaction: Transaction) -> None:
-        if isinstance(transaction.body, AggregateRound):
+        if isinstance(transaction.body, AGGREGATES):
             raise InvalidTransaction("author", "an aggregate is put in a block by its author, never sent")
 
 

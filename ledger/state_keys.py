@@ -36,6 +36,8 @@ from ledger.league_entries import (
     Usage,
 )
 from ledger.parameters import LeagueParameters
+from ledger.protection_entries import Dealing, Exclusion, MaskedInputs, MaskRound, Revealed, Spent
+from ledger.transactions import Protection
 
 ID_BYTES = 32
 
@@ -71,6 +73,13 @@ KEY_FORMS: dict[str, KeyForm] = {
     "ballot": KeyForm(Ballot, (ID_BYTES,)),
     "decision": KeyForm(Decision, (ID_BYTES,)),
     "usage": KeyForm(Usage, (ID_BYTES,)),
+    "protection": KeyForm(Protection, (ID_BYTES,)),
+    "charge": KeyForm(Spent, (ID_BYTES, ID_BYTES)),
+    "excluded": KeyForm(Exclusion, (ID_BYTES, ID_BYTES)),
+    "masking": KeyForm(MaskRound, (ID_BYTES,)),
+    "dealing": KeyForm(Dealing, (ID_BYTES, ID_BYTES)),
+    "revealed": KeyForm(Revealed, (ID_BYTES, ID_BYTES)),
+    "unmasking": KeyForm(MaskedInputs, (ID_BYTES, 4, 2)),
 }
 
 

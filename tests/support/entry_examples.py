@@ -1,6 +1,6 @@
 """One example of every entry of the state, under its key, and a genesis: what golden bytes are made of."""
 
-from ledger import entries, league_entries
+from ledger import entries, league_entries, protection_entries
 from ledger.codec import digest
 from ledger.entries import (
     Account,
@@ -37,7 +37,19 @@ from ledger.league_entries import (
 )
 from ledger.motions import Expel
 from ledger.parameters import LeagueParameters
-from ledger.transactions import Setting
+from ledger.protection import Charge, OpenedShare, RevealedShare, SealedShare
+from ledger.protection_entries import (
+    Dealing,
+    Exclusion,
+    IndexedShare,
+    MaskedInputs,
+    MaskedMember,
+    MaskMember,
+    MaskRound,
+    Revealed,
+    Spent,
+)
+from ledger.transactions import Protection, Setting
 from tests.support.league import START_MS, key_of, terms
 
 _ORG, _OTHER = sorted((key_of("golden org").org, key_of("golden other").org))
@@ -110,6 +122,31 @@ EXAMPLES: tuple[tuple[bytes, object], ...] = (
     (league_entries.SCHEDULE, Schedule((ScheduledParameters(100, _PARAMETERS),))),
     (league_entries.PROTOCOL, Protocol(1, 1, ScheduledProtocol(200, 2))),
     (league_entries.usage_key(_ORG), Usage(123_456, START_MS)),
+    (protection_entries.protection_key(_REQUEST), Protection((Setting("trim", "1"),), True, 30_000)),
+    (
+        protection_entries.charge_key(_REQUEST, _ORG),
+        Spent(3, Charge("sound", "record", 1_234_567, 32, 480, 150, 0, 2_500_000, 10_000_000)),
+    ),
+    (protection_entries.exclusion_key(_REQUEST, _OTHER), Exclusion(2, 1, 45, "did not open the shares")),
+    (
+        protection_entries.masking_key(_REQUEST),
+        MaskRound(2, 1, 3, (MaskMember(_ORG, _BLOB, _MODEL, _REQUEST, True, (_OTHER,), True, True, False, 2),)),
+    ),
+    (
+        protection_entries.dealing_key(_REQUEST, _ORG),
+        Dealing(
+            (SealedShare(_OTHER, bytes(range(114)), _BLOB, _MODEL),),
+            (OpenedShare(_OTHER, bytes(range(33)), bytes(16), bytes(33), bytes(range(16))),),
+        ),
+    ),
+    (
+        protection_entries.revealed_key(_REQUEST, _ORG),
+        Revealed((RevealedShare(_OTHER, bytes(range(33)), bytes(range(16))),)),
+    ),
+    (
+        protection_entries.unmasking_key(_REQUEST, 2, 1),
+        MaskedInputs(1, (MaskedMember(_ORG, _BLOB, _MODEL, True, (IndexedShare(2, bytes(range(33))),)),)),
+    ),
 )
 
 GENESIS = Genesis(

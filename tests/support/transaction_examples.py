@@ -4,11 +4,25 @@ from ledger.certificates import Committee, Equivocation, Subject, VoteKind, cast
 from ledger.codec import digest
 from ledger.motions import ActivateProtocol, ChangeParameters, ChangeRoles, Expel, Motion, Pardon
 from ledger.parameters import LeagueParameters
+from ledger.protection import (
+    AcceptShares,
+    Charge,
+    OfferMaskKeys,
+    OpenedShare,
+    OpenShares,
+    Rejection,
+    RevealedShare,
+    RevealShares,
+    SealedShare,
+    ShareMaskSecrets,
+)
 from ledger.roles import Role
 from ledger.statements import ApproveMember, LeaveLeague, OpenBallot, RegisterMember, RotateKey, Support, prove_key
 from ledger.transactions import (
+    AggregateProtected,
     AggregateRound,
     AnchorRecords,
+    AnnounceProtected,
     AnnounceUpdate,
     Attestation,
     AttestBlobs,
@@ -16,6 +30,8 @@ from ledger.transactions import (
     CancelRequest,
     DeclineRound,
     JoinRequest,
+    Protection,
+    PublishProtected,
     PublishRequest,
     ReportAccuracy,
     ReportEquivocation,
@@ -69,6 +85,23 @@ EXAMPLES: tuple[Body, ...] = (
     LeaveLeague(_OTHER),
     OpenBallot(Expel(_OTHER, "sells records that are not its own")),
     Support(digest("test", b"ballot")),
+    PublishProtected(terms(privacy="sound"), Protection((Setting("trim", "1"),), True, 30_000)),
+    AnnounceProtected(
+        AnnounceUpdate(_REQUEST, 2, 1, _BLOB, 56, 1_000, (1, 2, 300), 0, 0),
+        (Charge("sound", "group:machine", 1_234_567, 32, 480, 150, 0, 2_500_000, 10_000_000),),
+    ),
+    OfferMaskKeys(_REQUEST, 2, 1, digest("test", b"mask key"), digest("test", b"exchange key")),
+    ShareMaskSecrets(
+        _REQUEST,
+        2,
+        1,
+        digest("test", b"seed"),
+        (SealedShare(_OTHER, bytes(range(114)), digest("test", b"one"), digest("test", b"two")),),
+    ),
+    AcceptShares(_REQUEST, 2, 1, (_OTHER,)),
+    OpenShares(_REQUEST, 2, 1, (OpenedShare(_OTHER, bytes(range(33)), bytes(16), bytes(33), bytes(range(16))),)),
+    RevealShares(_REQUEST, 2, 1, (RevealedShare(_OTHER, bytes(range(33)), bytes(range(16))),)),
+    AggregateProtected(_REQUEST, 2, 1, _BLOB, 24, (UpdateScore(SENDER.org, 999_999),), (Rejection(_OTHER, "a copy"),)),
 )
 
 # `OpenBallot` holds one motion of several: each has bytes of its own to keep.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ledger import entries, league_entries
+from ledger import entries, league_entries, protection_entries
 from ledger.codec import decode, encode
 from tests.support.entry_examples import EXAMPLES, GENESIS
 
@@ -18,6 +18,7 @@ VECTORS = Path(__file__).parents[1] / "vectors" / "entries.json"
 NAMES = [type(entry).__name__ for _, entry in EXAMPLES]
 # What lies inside an entry, never under a key of its own.
 PARTS = {"Seat", "Provider", "Participant", "ReceiptLine", "ScheduledParameters", "ScheduledProtocol"}
+PARTS |= {"MaskMember", "IndexedShare", "MaskedMember"}
 
 
 def golden() -> dict[str, dict[str, str]]:
@@ -29,11 +30,11 @@ def golden() -> dict[str, dict[str, str]]:
 def test_every_entry_has_an_example():
     kinds = {
         name
-        for module in (entries, league_entries)
+        for module in (entries, league_entries, protection_entries)
         for name, kind in inspect.getmembers(module, inspect.isclass)
         if is_dataclass(kind) and kind.__module__ == module.__name__
     }
-    assert kinds - PARTS == set(NAMES) - {"LeagueParameters"}
+    assert kinds - PARTS == set(NAMES) - {"LeagueParameters", "Protection"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -53,6 +54,7 @@ def test_no_two_entries_share_a_key_or_lie_where_others_are_looked_for():
     keys = [key for key, _ in EXAMPLES]
     prefixes = (entries.MEMBERS, entries.CANDIDATES, entries.REQUESTS, league_entries.FORMERS)
     prefixes += (league_entries.BALLOTS, league_entries.DECISIONS, b"account/", b"key/", b"usage/", b"standing/")
+    prefixes += (b"protection/", b"charge/", b"excluded/", b"masking/", b"dealing/", b"revealed/", b"unmasking/")
     assert len(set(keys)) == len(keys)
     for prefix in prefixes:
         assert sum(key.startswith(prefix) for key in keys) == 1

@@ -1,5 +1,7 @@
 """Upgrades: the version of a height is the state's, old blocks keep their rules, and an old program stops in time."""
 
+from dataclasses import replace
+
 import pytest
 
 from ledger import protocols
@@ -118,7 +120,7 @@ def test_a_newer_program_goes_on_where_the_older_one_stopped(monkeypatch: pytest
     while league.chain.height + 1 < begins:
         league.commit()
     behind = replayed(league, begins - 1)
-    newer = protocols.ProtocolRules(NEWEST + 1, storage_quota=True)
+    newer = replace(protocols.rules_of(NEWEST, 1), version=NEWEST + 1)
     with monkeypatch.context() as patched:
         patched.setattr(protocols, "_RULES", {**protocols._RULES, NEWEST + 1: newer})
         for _ in range(3):
