@@ -11,8 +11,10 @@ from collections.abc import Mapping, Sequence
 import structlog
 import trio
 
-from fl.fixed_point import limit_in_steps, unpack
+from fl.fixed_point import Ints, limit_in_steps, unpack
+from fl.gradient_blob import unpack_gradient
 from fl.mask_keys import MaskContext
+from fl.masking import Longs
 from ledger.entries import FINAL_STAGES, Anchor, Fate, Request, Round, Stage, anchor_key, request_key, round_key
 from ledger.protection_entries import Dealing, MaskRound, dealing_key, masking_key
 from ledger.requests import weight_counted
@@ -22,6 +24,7 @@ from node.disk_patience import kept
 from node.masking_memory import BothSecrets, MaskingMemory
 from node.masking_steps import MaskView, SecretsLost, Step, masked, next_step
 from node.ports import ChainView
+from node.privacy_rounds import round_refusal
 from node.rounds import RoundId, RoundInWork, participant
 from node.training_terms import TermsRefused, check_terms, round_name, short_reason
 from node.workshop import RESEND_S, RoundTask, Workshop
@@ -151,12 +154,12 @@ def _declined(shop: Workshop, view: MaskView, reason: str) -> DeclineRound:
 async def _refusal(shop: Workshop, current: RoundInWork) -> str | None:
     """Why this node will not train the round, as far as that is known before: better said before others count on it."""
     try:
-        check_terms(current.request.terms, shop.settings.allow_no_guarantee)
+        check_terms(current.request.terms, shop.settings.allow_no_guarantee, shop.settings.require_guarantee)
     except TermsRefused as error:
         return str(error)
     if shop.records is None or not await trio.to_thread.run_sync(shop.anchored_periods):
         return "no anchored records here"
-    return None
+    return await kept(shop, current.id, lambda: round_refusal(shop, current.id, current.request.terms, masked=True))
 
 
 # --- the update
@@ -189,7 +192,7 @@ def counted_weight(shop: Workshop, round_id: RoundId, record_count: int, periods
 
 
 async def masked_update(shop: Workshop, round_id: RoundId, update: bytes, weight: int) -> bytes:
-    """The masked blob of what was trained. `update`: its fixed-point vector, `weight`: records it counts for.
+    """The masked blob of what was trained. `update`: as the training process gave it, `weight`: records it counts for.
 
     Raises TermsRefused when the secrets for it are not here: then nobody can mask it.
     """
@@ -201,13 +204,19 @@ async def masked_update(shop: Workshop, round_id: RoundId, update: bytes, weight
     terms = request.terms
 
     def work() -> bytes:
-        values = unpack(update, terms.parameters, terms.scale_bits, limit_in_steps(terms.limit, terms.scale_bits))
-        return masked(view, shop.masking.load(round_id), terms.aggregation, values, weight)
+        return masked(view, shop.masking.load(round_id), terms.aggregation, _values(terms, update), weight)
 
     try:
         return await trio.to_thread.run_sync(work)
     except SecretsLost as error:
         raise TermsRefused(str(error)) from None
+
+
+def _values(terms: RequestTerms, update: bytes) -> Ints | Longs:
+    """What the training process made: a model, or in mode distributed a sum of gradients."""
+    if terms.privacy == "distributed":
+        return unpack_gradient(update, terms.parameters)
+    return unpack(update, terms.parameters, terms.scale_bits, limit_in_steps(terms.limit, terms.scale_bits))
 
 
 async def spend_secrets(shop: Workshop, round_id: RoundId) -> None:

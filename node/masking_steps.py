@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from fl.fixed_point import Ints
 from fl.mask_keys import DealtShare, MaskContext, open_share, public_key, seal_share, seed_commitment
 from fl.masked_aggregate import factor
-from fl.masking import MaskSecrets, mask_update
+from fl.masking import Longs, MaskSecrets, mask_update
 from fl.shamir import SECRET_BYTES, WrongShare, split
 from ledger.entries import Stage
 from ledger.protection import (
@@ -209,7 +209,7 @@ def _reveal(view: MaskView, secrets: RoundSecrets) -> Step:
     return Step(told if told != secrets else None, RevealShares(*view.id, shares))
 
 
-def masked(view: MaskView, secrets: RoundSecrets | None, rule: str, values: Ints, weight: int) -> bytes:
+def masked(view: MaskView, secrets: RoundSecrets | None, rule: str, values: Ints | Longs, weight: int) -> bytes:
     """The blob of our update under the masks of everybody who counts. Raises SecretsLost.
 
     `rule`: of aggregation, which says how often a value is in the sum; `weight`: records that the ledger counts.
