@@ -72,7 +72,7 @@ def verify(
     proof = _read_proof(path)
     trusted, word = _trust(genesis_path, trusted_paths)
     skip = SKIP_HEIGHTS_MAX if skip_at_most is None else skip_at_most
-    check = check_proof(proof, trusted, _recompute(blob_paths), skip)
+    check = check_proof(proof, trusted, _recompute(blob_paths, trusted.chain_id), skip)
     check.steps.insert(0, word)
     if not check.holds:
         if not as_json:
@@ -139,13 +139,13 @@ def _trusted_header(path: Path) -> "Trusted":
         raise CliError(Exit.NOT_VERIFIED, f"{path}: {error}") from None
 
 
-def _recompute(paths: tuple[Path, ...]) -> Any:
+def _recompute(paths: tuple[Path, ...], league: bytes) -> Any:
     """How to compute an aggregate again; numpy is imported when there is something to compute with."""
     if not paths:
         return None
     from node.proof_blobs import BlobFiles
 
-    return BlobFiles(paths).recompute
+    return BlobFiles(paths, league).recompute
 
 
 def _print_steps(check: "ProofCheck") -> None:
