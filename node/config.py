@@ -19,6 +19,7 @@ from node.config_sections import (
     MetricsConfig,
     NetworkConfig,
     NodeConfig,
+    PrivacyConfig,
     RpcConfig,
     StorageConfig,
     SyncConfig,
@@ -35,6 +36,7 @@ SECTIONS: dict[str, type] = {
     "consensus": ConsensusConfig,
     "data": DataConfig,
     "training": TrainingConfig,
+    "privacy": PrivacyConfig,
     "storage": StorageConfig,
     "sync": SyncConfig,
     "metrics": MetricsConfig,
@@ -68,6 +70,7 @@ class Config:
     consensus: ConsensusConfig
     data: DataConfig
     training: TrainingConfig
+    privacy: PrivacyConfig
     storage: StorageConfig
     sync: SyncConfig
     metrics: MetricsConfig

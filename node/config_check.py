@@ -21,6 +21,7 @@ def contradictions(config: "Config") -> Iterator[str]:
     yield from _rpc(config)
     yield from _timers(config)
     yield from _training(config)
+    yield from _privacy(config)
     yield from _sync(config)
     if config.key.passphrase_file is not None:
         try:
@@ -148,6 +149,12 @@ def _training(config: "Config") -> Iterator[str]:
         yield "[data] follow_seconds is set and [data] path names no file that could grow"
     if isinstance(training.offer, tuple) and data.data_type not in training.offer:
         yield f"[training] offer lists {', '.join(training.offer)}, and the data here is of type {data.data_type}"
+
+
+def _privacy(config: "Config") -> Iterator[str]:
+    privacy = config.privacy
+    if privacy.require_guarantee and privacy.allow_no_guarantee:
+        yield "[privacy] require_guarantee and allow_no_guarantee are both true, want at most one of them"
 
 
 def is_loopback(host: str) -> bool:

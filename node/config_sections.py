@@ -4,14 +4,17 @@
 """
 
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from fl.privacy.terms import ACCURACIES
 from ledger.types import BLOB_BYTES_MAX
-from node.toml_rules import Choice, Flag, Place, TextTable, Whole, WordList, WordOrList, Words
+from node.toml_rules import Choice, Flag, Number, Place, TextTable, Whole, WordList, WordOrList, Words
 
 if TYPE_CHECKING:
     from node.network.transport import Limits
+    from node.privacy_budget import Limit
     from node.rpc.settings import RpcSettings
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30
@@ -167,9 +170,6 @@ class TrainingConfig:
         ),
     ] = "ask"
     price_min: Annotated[int, Whole(1, 2**53 - 1, "least tokens a record and round for which it joins by itself")] = 1
-    allow_no_guarantee: Annotated[
-        bool, Flag("train also in privacy mode paper, which adds noise and proves nothing")
-    ] = False
     threads: Annotated[int, Whole(1, 256, "processor threads of the trainer")] = 1
     nice: Annotated[int, Whole(0, 19, "how far the trainer yields to everything else on this machine")] = 10
     idle_exit_s: Annotated[int, Whole(1, 86_400, "the trainer's process leaves after so long without work")] = 120
@@ -179,6 +179,33 @@ class TrainingConfig:
         if isinstance(self.offer, tuple):
             return data_type in self.offer
         return self.offer == "all"
+
+
+@dataclass(frozen=True, slots=True)
+class PrivacyConfig:
+    """What may become known of this organisation's records by training on them, in all requests together."""
+
+    epsilon_max: Annotated[
+        str, Number("0", "1000000", "epsilon of all trainings on this node's records; a round past it is declined")
+    ] = "10"
+    delta: Annotated[
+        str, Number("0.000000000001", "0.001", "delta of that epsilon; want it below 1 / (10 records)")
+    ] = "0.00001"
+    accuracy: Annotated[
+        str, Choice(ACCURACIES, "most that is told of our test records; exact ones cost privacy that nobody can count")
+    ] = "noisy"
+    require_guarantee: Annotated[
+        bool, Flag("train only in modes with a guarantee (sound, distributed), never in none or paper")
+    ] = False
+    allow_no_guarantee: Annotated[
+        bool, Flag("train also in privacy mode paper, which adds noise and proves nothing")
+    ] = False
+
+    def limit(self) -> "Limit":
+        """What all trainings together may spend."""
+        from node.privacy_budget import Limit
+
+        return Limit(int(Decimal(self.epsilon_max) * 10**6), float(self.delta))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from node.config import SECTIONS
-from node.toml_rules import TextTable, rules_of
+from node.toml_rules import Number, TextTable, rules_of
 
 # Defaults that depend on the data folder, as they are when it is the file's own folder.
 _PATH_DEFAULTS = {
@@ -43,7 +43,9 @@ def config_template(given: Mapping[str, Mapping[str, object]]) -> str:
             else:
                 default: Any = _PATH_DEFAULTS.get((name, field.name), field.default)
                 shown = {} if isinstance(rule, TextTable) else "" if default is MISSING else default
-                parts.append(f"# {field.name} = {toml_value(shown)}\n")
+                # A number with a point is kept as the text it was written in.
+                text = str(shown) if isinstance(rule, Number) else toml_value(shown)
+                parts.append(f"# {field.name} = {text}\n")
     return "".join(parts)
 
 

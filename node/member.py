@@ -179,7 +179,10 @@ def _trainer_settings(config: Config) -> TrainerSettings:
         data_type=config.data.data_type,
         joins=training.offers,
         price_min=training.price_min,
-        allow_no_guarantee=training.allow_no_guarantee,
+        allow_no_guarantee=config.privacy.allow_no_guarantee,
+        require_guarantee=config.privacy.require_guarantee,
+        telling=config.privacy.accuracy,
+        limit=config.privacy.limit(),
     )
 
 

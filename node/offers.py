@@ -4,12 +4,14 @@ import structlog
 import trio
 
 from ledger.entries import Request, Stage, request_key
-from ledger.errors import InvalidTransaction
+from ledger.errors import CorruptStore, InvalidTransaction
 from ledger.transactions import JoinRequest, Verdict
 from node.attesting import judge
 from node.membership import is_provider
 from node.network.blob_exchange import BlobUnavailable
 from node.network.blob_store import NoSpaceForBlob
+from node.privacy_rounds import plan_refusal
+from node.record_errors import RecordStoreError
 from node.rounds import blob_bytes_max, model_holders
 from node.training_terms import TermsRefused, check_terms
 from node.workshop import RESEND_S, Workshop
@@ -64,7 +66,8 @@ class Offers:
         if request.terms.price < least:
             return f"price {request.terms.price}, want at least {least}"
         try:
-            check_terms(request.terms, self._shop.settings.allow_no_guarantee)
+            settings = self._shop.settings
+            check_terms(request.terms, settings.allow_no_guarantee, settings.require_guarantee)
         except TermsRefused as error:
             return str(error)
         return None
@@ -72,7 +75,7 @@ class Offers:
     async def join(self, request_id: bytes, request: Request) -> None:
         """Offer all anchored records, once the model that the next round begins with is here and is one."""
         shop = self._shop
-        if not await self._can_begin(request_id, request):
+        if not await self._can_afford(request_id, request) or not await self._can_begin(request_id, request):
             return
         body = JoinRequest(request_id, request.terms.data_type, shop.anchored_records(), shop.settings.attributes)
         try:
@@ -84,6 +87,16 @@ class Offers:
             return
         if patience.cancelled_caught:
             self._done.discard(request_id)
+
+    async def _can_afford(self, request_id: bytes, request: Request) -> bool:
+        """Whether all rounds of the request fit into what is left of our data's privacy."""
+        try:
+            refusal = await plan_refusal(self._shop, request_id, request)
+        except (RecordStoreError, CorruptStore, OSError) as error:
+            refusal = str(error)
+        if refusal is not None:
+            self._say_not_joined(request_id, refusal)
+        return refusal is None
 
     async def _can_begin(self, request_id: bytes, request: Request) -> bool:
         """Whoever is invited and does not deliver pays with its reputation: for weights that nobody serves, or that are

@@ -1,21 +1,27 @@
 """A provider's part of one round: train, write the answer down, announce it. One answer, the same after a crash.
 
-What must outlive a crash is in `training_memory.py`; the gradient work happens in `training_process.py`.
+What must outlive a crash is in `training_memory.py`; what the round costs the data's privacy is charged by
+`privacy_rounds.py` before the gradient work, which happens in `training_process.py`.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import structlog
 import trio
 
 from ledger.entries import Fate, Round, Stage, round_key
 from ledger.errors import CorruptStore
+from ledger.protection import Charge
 from ledger.protection_entries import protection_key
 from ledger.transactions import AnnounceProtected, AnnounceUpdate, DeclineRound, Protection
+from ledger.types import MICRO
 from node.disk_patience import kept
 from node.masked_rounds import counted_weight, masked_update, spend_secrets, starts_from_released
 from node.network.blob_store import blob_digest
+from node.privacy_budget import BudgetSpent
+from node.privacy_rounds import charge, charge_again, round_privacy
 from node.record_errors import RecordStoreError
 from node.rounds import RoundId, RoundInWork, participant
 from node.sealed import seal
@@ -29,6 +35,15 @@ log = structlog.get_logger(__name__)
 
 # A process killed by the machine (memory, an operator) may fare better next time; one that dies three times will not.
 CRASHES_MAX = 3
+
+
+class Trained(NamedTuple):
+    """A round's training: on which periods, in how many seconds, and what it was charged (nothing, or one charge)."""
+
+    result: RoundTrained
+    periods: tuple[int, ...]
+    seconds: float
+    charge: tuple[Charge, ...]
 
 
 async def take_part(shop: Workshop, task: RoundTask, current: RoundInWork) -> None:
@@ -53,6 +68,10 @@ async def _written_answer(shop: Workshop, task: RoundTask, current: RoundInWork)
     if current.request.stage is not Stage.TRAINING:
         # Too late to begin: what is not delivered by now is written down as missing.
         await trio.sleep_forever()
+    released = await _released_before(shop, task.id, known)
+    if released is not None:
+        await kept(shop, task.id, lambda: trio.to_thread.run_sync(shop.memory.save, released))
+        return released
     record, update = await _answer(shop, task, current, known)
     # First the bytes, then the word that they are there; only what is on the disk is announced.
     if update is not None:
@@ -72,6 +91,20 @@ async def _still_held(shop: Workshop, known: TrainingRecord) -> TrainingRecord:
     return lost
 
 
+async def _released_before(shop: Workshop, round_id: RoundId, known: TrainingRecord | None) -> TrainingRecord | None:
+    """The update of an earlier attempt at this round, as the answer to this one: it begins with the same model, and
+    training anew would cost privacy anew. None where there is none, or it was masked, or cost nothing."""
+    if known is None or known.round != round_id.number or not isinstance(known.answer, AnnounceProtected):
+        return None
+    protection = shop.ledger.chain.read(Protection, protection_key(round_id.request))
+    update, charges = known.answer.update, known.answer.charge
+    if not charges or protection is None or protection.masked or not shop.blobs.has(update.blob):
+        return None
+    again = await kept(shop, round_id, lambda: charge_again(shop, round_id, charges[0]))
+    answer = AnnounceProtected(replace(update, attempt=round_id.attempt), (again,))
+    return replace(known, attempt=round_id.attempt, answer=answer)
+
+
 async def _answer(
     shop: Workshop, task: RoundTask, current: RoundInWork, known: TrainingRecord | None
 ) -> tuple[TrainingRecord, bytes | None]:
@@ -80,10 +113,10 @@ async def _answer(
     released_only = starts_from_released(current.request.terms, protection)
     before = known.state_for(task.id.number) if known is not None and not released_only else None
     try:
-        check_terms(current.request.terms, shop.settings.allow_no_guarantee)
-        trained, periods, seconds = await _train(shop, task.id, current, before)
-        blob = await _as_it_leaves(shop, task.id, protection, trained, periods)
-    except (TermsRefused, JobRefused, WorkerCrashed, RecordStoreError, CorruptStore) as error:
+        check_terms(current.request.terms, shop.settings.allow_no_guarantee, shop.settings.require_guarantee)
+        trained = await _train(shop, task.id, current, before, protection)
+        blob = await _as_it_leaves(shop, task.id, protection, trained.result, trained.periods)
+    except (TermsRefused, BudgetSpent, JobRefused, WorkerCrashed, RecordStoreError, CorruptStore) as error:
         # Damaged records end this node's training, not its part in the league.
         log.warning("round_declined", round=round_name(task.id), reason=str(error))
         shop.tell(task.id, "declined", reason=str(error), code=_fault_of(error))
@@ -93,15 +126,15 @@ async def _answer(
         *task.id,
         blob=blob_digest(blob),
         blob_bytes=len(blob),
-        record_count=trained.weight,
-        periods=periods,
-        accuracy=trained.start.accuracy if trained.start is not None else 0,
-        tested_records=trained.start.records if trained.start is not None else 0,
+        record_count=trained.result.weight,
+        periods=trained.periods,
+        accuracy=trained.result.told_accuracy,
+        tested_records=trained.result.told_records,
     )
-    _tell_trained(shop, task.id, trained, seconds)
-    own = trained.trained.accuracy if trained.trained is not None else None
-    answer = AnnounceProtected(update, ()) if protection is not None else update
-    return TrainingRecord(*task.id, before, None if released_only else trained.state, answer, own), blob
+    _tell_trained(shop, task.id, trained)
+    own = trained.result.trained.accuracy if trained.result.trained is not None else None
+    answer = AnnounceProtected(update, trained.charge) if protection is not None else update
+    return TrainingRecord(*task.id, before, None if released_only else trained.result.state, answer, own), blob
 
 
 async def _as_it_leaves(
@@ -121,19 +154,30 @@ async def _as_it_leaves(
 
 
 async def _train(
-    shop: Workshop, round_id: RoundId, current: RoundInWork, state: bytes | None
-) -> tuple[RoundTrained, tuple[int, ...], float]:
-    """What was trained, on which periods, in how many seconds.
+    shop: Workshop, round_id: RoundId, current: RoundInWork, state: bytes | None, protection: Protection | None
+) -> Trained:
+    """Train the round; every job is charged before it is given away, also one that takes the place of a crashed one.
 
-    Raises TermsRefused, JobRefused, and WorkerCrashed after CRASHES_MAX of them.
+    Raises TermsRefused, BudgetSpent, JobRefused, and WorkerCrashed after CRASHES_MAX of them.
     """
+    terms = current.request.terms
     periods = await trio.to_thread.run_sync(shop.anchored_periods)
     if shop.records is None or not periods:
         raise TermsRefused("no anchored records here")
     base = await kept(shop, round_id, lambda: _base_model(shop, current))
-    allow = shop.settings.allow_no_guarantee
+    masked = protection is not None and protection.masked
+    privacy = await kept(shop, round_id, lambda: round_privacy(shop, round_id.request, terms, periods, masked))
     job = TrainRound(
-        training_terms(current.request.terms, round_id.number, shop.ledger.key, round_id.request, allow),
+        training_terms(
+            terms,
+            round_id.number,
+            shop.ledger.key,
+            round_id.request,
+            shop.settings.allow_no_guarantee,
+            privacy.sigma,
+            privacy.accuracy,
+            privacy.query_sigma,
+        ),
         str(shop.records.path),
         periods,
         base,
@@ -143,7 +187,10 @@ async def _train(
     def tell(progress: Progress) -> None:
         shop.tell(round_id, "epoch", epoch=progress.epoch, epochs=progress.epochs, loss_micro=progress.loss)
 
+    charges: tuple[Charge, ...] = ()
     for crashes in range(1, CRASHES_MAX + 1):
+        if (cost := privacy.cost) is not None:
+            charges = (await kept(shop, round_id, lambda: charge(shop, round_id, terms, cost)),)
         began = trio.current_time()
         try:
             trained = await shop.process.do(job, tell)
@@ -153,7 +200,7 @@ async def _train(
                 raise
         else:
             assert isinstance(trained, RoundTrained)
-            return trained, periods, trio.current_time() - began
+            return Trained(trained, periods, trio.current_time() - began, charges)
     raise AssertionError("the last crash raises")
 
 
@@ -161,8 +208,8 @@ def _fault_of(error: Exception) -> str:
     """One word of a few for why a round was declined: a label of the figures."""
     if isinstance(error, JobRefused):
         return error.code
-    if isinstance(error, TermsRefused):
-        return "terms"
+    if isinstance(error, (TermsRefused, BudgetSpent)):
+        return "terms" if isinstance(error, TermsRefused) else "budget"
     return "crashed" if isinstance(error, WorkerCrashed) else "store"
 
 
@@ -185,19 +232,20 @@ async def _announce(shop: Workshop, task: RoundTask, body: AnnounceUpdate | Anno
         await task.bell.wait(RESEND_S)
 
 
-def _tell_trained(shop: Workshop, round_id: RoundId, trained: RoundTrained, seconds: float) -> None:
-    """Accuracies on our own test records: of the model the round began with, and of our update."""
+def _tell_trained(shop: Workshop, round_id: RoundId, done: Trained) -> None:
+    """To our own people only. Accuracies on our own test records: of the model the round began with, of our update."""
+    trained = done.result
     for warning in trained.warnings:
         log.warning("training_warning", round=round_name(round_id), warning=warning)
     shop.tell(
         round_id,
         "trained",
         records=trained.records,
-        seconds=seconds,
+        seconds=done.seconds,
         steps=trained.steps,
         beta=trained.beta,
         guarantee=trained.guarantee,
-        epsilon=trained.epsilon,
+        epsilon=done.charge[0].epsilon_micro / MICRO if done.charge else trained.epsilon,
         warnings=list(trained.warnings),
         start_accuracy_micro=trained.start.accuracy if trained.start else None,
         own_accuracy_micro=trained.trained.accuracy if trained.trained else None,

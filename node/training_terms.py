@@ -49,8 +49,19 @@ def model_form(terms: RequestTerms) -> ModelForm:
     return ModelForm(terms.model, terms.model_arguments, terms.scale_bits, terms.limit)
 
 
-def training_terms(terms: RequestTerms, number: int, key: KeyPair, request: bytes, allow: bool) -> TrainingTerms:
-    """The job of round `number` (counted from 1). `allow`: this provider trains without any privacy guarantee too.
+def training_terms(
+    terms: RequestTerms,
+    number: int,
+    key: KeyPair,
+    request: bytes,
+    allow: bool,
+    noise: float = 0.0,
+    accuracy: str = "none",
+    query_noise: float = 0.0,
+) -> TrainingTerms:
+    """The job of round `number` (counted from 1). `allow`: this provider trains in a mode that proves nothing too.
+
+    `noise`, `query_noise`: what was charged for. `accuracy`: what is told of the test records.
 
     Raises BadTrainingSettings.
     """
@@ -68,6 +79,9 @@ def training_terms(terms: RequestTerms, number: int, key: KeyPair, request: byte
         round_number=number - 1,
         seed=training_seed(key, request),
         allow_no_guarantee=allow,
+        noise=repr(noise),
+        accuracy=accuracy,
+        query_noise=repr(query_noise),
     )
 
 
@@ -76,13 +90,19 @@ def training_seed(key: KeyPair, request: bytes) -> int:
     return int.from_bytes(digest("hanse/training-seed", key.seed + request)[:8], "big") >> 11
 
 
-def check_terms(terms: RequestTerms, allow_no_guarantee: bool) -> None:
-    """Whether these terms can be trained here, as far as that can be said without torch. Raises TermsRefused."""
+def check_terms(terms: RequestTerms, allow_no_guarantee: bool, require_guarantee: bool = False) -> None:
+    """Whether these terms can be trained here, as far as that can be said without torch. Raises TermsRefused.
+
+    `require_guarantee`: only in modes whose cost in privacy is counted.
+    """
     try:
         limit_in_steps(terms.limit, terms.scale_bits)
         training_settings(settings_dict(terms.training_settings))
         strategy(terms.strategy, settings_dict(terms.strategy_settings))
-        privacy_mode(terms.privacy, allow_no_guarantee).check(settings_dict(terms.privacy_settings))
+        mode = privacy_mode(terms.privacy, allow_no_guarantee)
+        mode.check(settings_dict(terms.privacy_settings))
+        if require_guarantee and not mode.accounted:
+            raise PrivacyRefused(f"privacy {mode.name} has no guarantee, this provider wants one")
         count = parameter_count(terms.model, settings_dict(terms.model_arguments))
     except (ValueError, ModelError, StrategyError, PrivacyRefused) as error:
         raise TermsRefused(short_reason(str(error))) from None

@@ -24,6 +24,8 @@ from fl.models.errors import ModelError
 from fl.models.registry import build
 from fl.models.shapes import parameter_count
 from fl.privacy.modes import PrivacyRefused
+from fl.privacy.secure_random import SecureRandom
+from fl.privacy.telling import noisy_accuracy
 from fl.round import RoundJob, initial_model, run_round, served_model
 from fl.strategies.base import StrategyError
 from fl.train import Diverged
@@ -173,6 +175,7 @@ class Worker:
             tuple(warning[:REASON_CHARS_MAX] for warning in diagnostics.warnings),
             outcome.privacy.guarantee,
             None if epsilon is None else repr(float(epsilon)),
+            *_told(job.terms, metrics.start),
         )
 
     def _evaluate(self, job: Evaluate) -> Evaluated:
@@ -221,9 +224,19 @@ def _round_job(terms: TrainingTerms) -> RoundJob:
         privacy=terms.privacy,
         privacy_settings=_words(terms.privacy_settings),
         allow_no_guarantee=terms.allow_no_guarantee,
+        noise=float(terms.noise),
         scale_bits=terms.form.scale_bits,
         limit=terms.form.limit,
     )
+
+
+def _told(terms: TrainingTerms, start: Evaluation | None) -> tuple[int, int]:
+    """Accuracy in millionths and test records, as far as the owner lets them be told."""
+    if start is None or terms.accuracy == "none":
+        return 0, 0
+    if terms.accuracy == "exact":
+        return start.accuracy_micro, start.records
+    return noisy_accuracy(start.correct, start.records, float(terms.query_noise), SecureRandom()), start.records
 
 
 def _micro(number: float) -> int:

@@ -35,7 +35,11 @@ class ModelForm:
 
 @dataclass(frozen=True, slots=True)
 class TrainingTerms:
-    """How a round is trained: `fl.round.RoundJob` in words of the ledger. `round_number` counts from 0."""
+    """How a round is trained: `fl.round.RoundJob` in words of the ledger. `round_number` counts from 0.
+
+    `noise`: the noise multiplier that was charged for, 0 in modes without. `accuracy`: what may be told of the test
+    records, "none", "noisy" or "exact"; `query_noise`: deviation of the noise on the count of recognised ones.
+    """
 
     form: ModelForm
     strategy: str
@@ -49,6 +53,9 @@ class TrainingTerms:
     round_number: Count
     seed: Count
     allow_no_guarantee: bool
+    noise: Number = "0"
+    accuracy: Annotated[str, Size(1, 16)] = "none"
+    query_noise: Number = "0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +134,9 @@ class ModelMade:
 @dataclass(frozen=True, slots=True)
 class RoundTrained:
     """A finished round. `update`: the blob to upload; `weight`: records it counts for. Scores: of the global model the
-    round began with, of the model that was served before it, of the update; None without test records."""
+    round began with, of the model that was served before it, of the update; None without test records. They, losses
+    and drift are raw statistics of the records and stay in this node: what may leave of them is `told_accuracy`, in
+    millionths, of the model the round began with, on `told_records` test records (0: nothing is told)."""
 
     KIND: ClassVar[int] = 18
     update: bytes
@@ -144,6 +153,8 @@ class RoundTrained:
     warnings: tuple[Reason, ...]
     guarantee: Reason
     epsilon: Number | None
+    told_accuracy: Count = 0
+    told_records: Count = 0
 
 
 @dataclass(frozen=True, slots=True)

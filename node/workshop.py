@@ -19,6 +19,7 @@ from node.masking_memory import MaskingMemory
 from node.model_export import ModelShelf
 from node.network.blob_exchange import BlobUnavailable
 from node.ports import Blobs, Ledger
+from node.privacy_budget import DEFAULT_LIMIT, Limit, PrivacyBudget
 from node.record_store import RecordStore
 from node.rounds import RoundId, blob_bytes_max, model_holders
 from node.training_memory import TrainingMemory
@@ -39,12 +40,19 @@ Notify = Callable[[str, Mapping[str, Any]], None]
 
 @dataclass(frozen=True, slots=True)
 class TrainerSettings:
-    """What this organisation trains for others. `joins(data_type)`: whether such a request is joined without asking."""
+    """What this organisation trains for others. `joins(data_type)`: whether such a request is joined without asking.
+
+    `telling`: the most that is told of our test records; `limit`: what all trainings together may spend of the data's
+    privacy.
+    """
 
     data_type: str
     joins: Callable[[str], bool]
     price_min: int = 1
     allow_no_guarantee: bool = False
+    require_guarantee: bool = False
+    telling: str = "noisy"
+    limit: Limit = DEFAULT_LIMIT
     attributes: tuple[Setting, ...] = ()
 
 
@@ -68,6 +76,7 @@ class Workshop:
     process: TrainingProcess
     memory: TrainingMemory
     masking: MaskingMemory
+    budget: PrivacyBudget
     shelf: ModelShelf
     notify: Notify
 

@@ -65,6 +65,7 @@ class SoundSettings:
 
     def __post_init__(self) -> None:
         group_column(self.unit)
+        _check_accuracy(self.accuracy, self.unit)
         if not self.clip_least <= self.clip <= self.clip_most and self.clip_rule != "fixed":
             raise PrivacyRefused(
                 f"privacy mode sound: clip is {self.clip:g}, want {self.clip_least:g} (clip_least) to "
@@ -92,6 +93,13 @@ class DistributedSettings:
 
     def __post_init__(self) -> None:
         group_column(self.unit)
+        _check_accuracy(self.accuracy, self.unit)
+
+
+def _check_accuracy(accuracy: str, unit: str) -> None:
+    if accuracy == "noisy" and unit != "record":
+        # What zeroing one group out changes is as much as the group is large, and nothing bounds that.
+        raise PrivacyRefused(f"accuracy is noisy and unit is {unit}, want none or exact: the noise hides records only")
 
 
 def group_column(unit: str) -> str | None:
