@@ -7,7 +7,7 @@ from typing import Any
 
 import trio
 
-from ledger.aggregation import AggregationResult, aggregation_task, awaiting_aggregate
+from ledger.aggregation import AggregationResult, aggregates_due
 from ledger.entries import Request, request_key
 from ledger.transactions import AnchorRecords
 from ledger.types import Hash32
@@ -102,9 +102,8 @@ class TrainingLeague:
         """Seal a block whenever somebody has something to say or an aggregate is due, until cancelled."""
         leader = Aggregation(self.sealed.chain, self.blobs["carol"], key_of("carol").org)
         while True:
-            for request_id, request, current in awaiting_aggregate(self.sealed.chain.state()):
-                task = aggregation_task(request_id, request, current)
-                self.results[request_id] = await leader.compute(task)
+            for task in aggregates_due(self.sealed.chain.state()):
+                self.results[task.request] = await leader.compute(task)
                 self.seal()
             if self.sealed.pending:
                 for part in self.parts:
