@@ -152,21 +152,25 @@ class _NoisySteps:
         self.rate = plan.sampling.rate
         self.units = plan.sampling.units
         self.per_epoch = plan.sampling.steps // plan.epochs
-        self.gradient_norm = 0.0
+        self._last = self._velocity
 
     def take(self, total: Tensor, clip: float, sigma: float, random: SecureRandom) -> None:
         """One step with (total + N(0, sigma^2 clip^2)) / (expected batch * clip)."""
         plan, flat = self._plan, self._flat
-        noised = random.normal(len(total))
-        noised *= sigma * clip
+        noised = random.normal(len(total), sigma * clip)
         noised += total.numpy()
         # By the expected batch, not the drawn one, which is a secret of the records.
-        noised /= plan.sampling.batch * clip
-        gradient = torch.from_numpy(noised).float()
+        share = 1.0 / (plan.sampling.batch * clip)
+        gradient = torch.from_numpy(noised).float().mul_(share)
         if self._origin is not None:
             gradient.add_(flat.values - self._origin, alpha=plan.proximal)
         if plan.momentum:
             # The velocity is made of noised gradients only.
             gradient = self._velocity.mul_(plan.momentum).add_(gradient)
         flat.values.sub_(gradient, alpha=plan.lr)
-        self.gradient_norm = float(gradient.norm())
+        self._last = gradient
+
+    @property
+    def gradient_norm(self) -> float:
+        """Of the last step taken."""
+        return float(self._last.norm())
