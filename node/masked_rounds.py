@@ -16,6 +16,7 @@ from fl.gradient_blob import unpack_gradient
 from fl.mask_keys import MaskContext
 from fl.masking import Longs
 from ledger.entries import FINAL_STAGES, Anchor, Fate, Request, Round, Stage, anchor_key, request_key, round_key
+from ledger.errors import CorruptStore
 from ledger.protection_entries import Dealing, MaskRound, dealing_key, masking_key
 from ledger.requests import weight_counted
 from ledger.transactions import Body, DeclineRound, Protection, RequestTerms
@@ -25,8 +26,9 @@ from node.masking_memory import BothSecrets, MaskingMemory
 from node.masking_steps import MaskView, SecretsLost, Step, masked, next_step
 from node.ports import ChainView
 from node.privacy_rounds import round_refusal
-from node.rounds import RoundId, RoundInWork, participant
-from node.training_terms import TermsRefused, check_terms, round_name, short_reason
+from node.record_errors import RecordStoreError
+from node.rounds import RoundId, RoundInWork, participant, protection_of
+from node.training_terms import TermsRefused, round_name, short_reason
 from node.workshop import RESEND_S, RoundTask, Workshop
 
 log = structlog.get_logger(__name__)
@@ -153,13 +155,12 @@ def _declined(shop: Workshop, view: MaskView, reason: str) -> DeclineRound:
 
 async def _refusal(shop: Workshop, current: RoundInWork) -> str | None:
     """Why this node will not train the round, as far as that is known before: better said before others count on it."""
+    terms = current.request.terms
     try:
-        check_terms(current.request.terms, shop.settings.allow_no_guarantee, shop.settings.require_guarantee)
-    except TermsRefused as error:
+        shop.check_terms(terms, protection_of(shop.ledger.chain, current.id.request))
+        return await kept(shop, current.id, lambda: round_refusal(shop, current.id, terms, masked=True))
+    except (TermsRefused, RecordStoreError, CorruptStore) as error:
         return str(error)
-    if shop.records is None or not await trio.to_thread.run_sync(shop.anchored_periods):
-        return "no anchored records here"
-    return await kept(shop, current.id, lambda: round_refusal(shop, current.id, current.request.terms, masked=True))
 
 
 # --- the update

@@ -12,8 +12,8 @@ from node.network.blob_exchange import BlobUnavailable
 from node.network.blob_store import NoSpaceForBlob
 from node.privacy_rounds import plan_refusal
 from node.record_errors import RecordStoreError
-from node.rounds import blob_bytes_max, model_holders
-from node.training_terms import TermsRefused, check_terms
+from node.rounds import blob_bytes_max, model_holders, protection_of
+from node.training_terms import TermsRefused
 from node.workshop import RESEND_S, Workshop
 
 log = structlog.get_logger(__name__)
@@ -52,7 +52,7 @@ class Offers:
                 self._say_not_joined(request_id, "this organisation is no provider in the league")
             return False
         self._done.add(request_id)
-        refusal = self._refusal(request)
+        refusal = self._refusal(request_id, request)
         if refusal is not None:
             self._say_not_joined(request_id, refusal)
         return refusal is None
@@ -61,13 +61,13 @@ class Offers:
         log.info("request_not_joined", request=request_id.hex()[:16], reason=reason)
         self._shop.notify("training", {"request": request_id.hex(), "event": "not_joined", "reason": reason})
 
-    def _refusal(self, request: Request) -> str | None:
-        least = self._shop.settings.price_min
+    def _refusal(self, request_id: bytes, request: Request) -> str | None:
+        shop = self._shop
+        least = shop.settings.price_min
         if request.terms.price < least:
             return f"price {request.terms.price}, want at least {least}"
         try:
-            settings = self._shop.settings
-            check_terms(request.terms, settings.allow_no_guarantee, settings.require_guarantee)
+            shop.check_terms(request.terms, protection_of(shop.ledger.chain, request_id))
         except TermsRefused as error:
             return str(error)
         return None

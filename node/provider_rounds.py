@@ -27,7 +27,7 @@ from node.rounds import RoundId, RoundInWork, participant
 from node.sealed import seal
 from node.training_memory import TrainingRecord
 from node.training_process import JobRefused, WorkerCrashed
-from node.training_terms import TermsRefused, check_terms, round_name, short_reason, training_terms
+from node.training_terms import TermsRefused, round_name, short_reason, training_terms
 from node.worker_protocol import Progress, RoundTrained, TrainRound
 from node.workshop import RESEND_S, RoundTask, Workshop
 
@@ -113,7 +113,7 @@ async def _answer(
     released_only = starts_from_released(current.request.terms, protection)
     before = known.state_for(task.id.number) if known is not None and not released_only else None
     try:
-        check_terms(current.request.terms, shop.settings.allow_no_guarantee, shop.settings.require_guarantee)
+        shop.check_terms(current.request.terms, protection)
         trained = await _train(shop, task.id, current, before, protection)
         blob = await _as_it_leaves(shop, task.id, protection, trained.result, trained.periods)
     except (TermsRefused, BudgetSpent, JobRefused, WorkerCrashed, RecordStoreError, CorruptStore) as error:

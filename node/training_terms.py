@@ -4,17 +4,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
-from fl.aggregate import RULES
+from fl.aggregate import check_rule
 from fl.fixed_point import limit_in_steps
+from fl.masked_aggregate import check_masked_rule, check_open_rule
 from fl.models.errors import ModelError
 from fl.models.shapes import parameter_count
 from fl.privacy.modes import PrivacyRefused, privacy_mode
+from fl.privacy.shared_noise import check_distributed
 from fl.settings import Number, parse_settings
 from fl.strategies.base import StrategyError
 from fl.strategies.registry import strategy
 from ledger.codec import digest
 from ledger.keys import KeyPair
-from ledger.transactions import RequestTerms
+from ledger.request_terms import update_bytes_max
+from ledger.transactions import Protection, RequestTerms
 from node.rounds import RoundId, settings_dict
 from node.worker_protocol import ModelForm, TrainingTerms
 
@@ -90,10 +93,15 @@ def training_seed(key: KeyPair, request: bytes) -> int:
     return int.from_bytes(digest("hanse/training-seed", key.seed + request)[:8], "big") >> 11
 
 
-def check_terms(terms: RequestTerms, allow_no_guarantee: bool, require_guarantee: bool = False) -> None:
+def check_terms(
+    terms: RequestTerms,
+    allow_no_guarantee: bool,
+    require_guarantee: bool = False,
+    protection: Protection | None = None,
+) -> None:
     """Whether these terms can be trained here, as far as that can be said without torch. Raises TermsRefused.
 
-    `require_guarantee`: only in modes whose cost in privacy is counted.
+    `require_guarantee`: only in modes whose cost in privacy is counted. `protection`: of the request's updates.
     """
     try:
         limit_in_steps(terms.limit, terms.scale_bits)
@@ -104,16 +112,31 @@ def check_terms(terms: RequestTerms, allow_no_guarantee: bool, require_guarantee
         if require_guarantee and not mode.accounted:
             raise PrivacyRefused(f"privacy {mode.name} has no guarantee, this provider wants one")
         count = parameter_count(terms.model, settings_dict(terms.model_arguments))
+        _check_aggregation(terms, protection)
     except (ValueError, ModelError, StrategyError, PrivacyRefused) as error:
         raise TermsRefused(short_reason(str(error))) from None
-    window_ms = ATTEST_MS_MIN + 4 * terms.parameters // ATTEST_BYTES_PER_MS
+    window_ms = ATTEST_MS_MIN + update_bytes_max(terms.parameters, protection) // ATTEST_BYTES_PER_MS
     if terms.attest_window < window_ms:
         raise TermsRefused(short_reason(f"attest window {terms.attest_window} ms, want at least {window_ms}"))
-    if terms.aggregation not in RULES:
-        # Nobody could make a model of what we deliver.
-        raise TermsRefused(short_reason(f"unknown aggregation {terms.aggregation!r}"))
+    if protection is not None and protection.masked and protection.exchange_window < ATTEST_MS_MIN:
+        # Each step of the exchange is a word of everybody's, and of the next block.
+        raise TermsRefused(
+            short_reason(f"exchange window {protection.exchange_window} ms, want at least {ATTEST_MS_MIN}")
+        )
     if count != terms.parameters:
         raise TermsRefused(short_reason(f"model has {count} parameters, terms say {terms.parameters}"))
+
+
+def _check_aggregation(terms: RequestTerms, protection: Protection | None) -> None:
+    """Raises AggregateError, PrivacyRefused: nobody could make a model of what we would deliver."""
+    settings = settings_dict(protection.aggregation_settings) if protection is not None else {}
+    masked = protection is not None and protection.masked
+    if masked:
+        check_masked_rule(terms.aggregation, settings)
+    else:
+        check_open_rule(terms.aggregation)
+        check_rule(terms.aggregation, settings)
+    check_distributed(terms.privacy, terms.strategy, terms.aggregation, masked)
 
 
 def short_reason(text: str) -> str:

@@ -13,7 +13,7 @@ import trio
 
 from ledger.entries import Anchor, AnchorTotals, Request, anchor_key, anchor_totals_key
 from ledger.errors import InvalidTransaction
-from ledger.transactions import PERIODS_PER_UPDATE_MAX, Body, Setting
+from ledger.transactions import PERIODS_PER_UPDATE_MAX, Body, Protection, RequestTerms, Setting
 from ledger.types import NodeKey, OrgId
 from node.masking_memory import MaskingMemory
 from node.model_export import ModelShelf
@@ -24,6 +24,7 @@ from node.record_store import RecordStore
 from node.rounds import RoundId, blob_bytes_max, model_holders
 from node.training_memory import TrainingMemory
 from node.training_process import TrainingProcess
+from node.training_terms import check_terms
 from node.wakeup import Wakeup
 
 log = structlog.get_logger(__name__)
@@ -88,6 +89,11 @@ class Workshop:
     def key(self) -> NodeKey:
         """What this node signs with and is found by."""
         return self.ledger.key.public
+
+    def check_terms(self, terms: RequestTerms, protection: Protection | None) -> None:
+        """Whether this node trains on such terms at all. Raises TermsRefused."""
+        settings = self.settings
+        check_terms(terms, settings.allow_no_guarantee, settings.require_guarantee, protection)
 
     def provides(self, request: Request) -> bool:
         """Whether this node has offered its data to the request."""
