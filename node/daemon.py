@@ -127,7 +127,12 @@ async def _main(config: Config, ring: KeyRing) -> None:
 
 async def _answer(nursery: trio.Nursery, services: NodeServices, metrics: Metrics) -> None:
     config = services.config
-    rpc = replace(config.rpc.settings(config.node.data_dir), disk_free_bytes_min=config.storage.disk_free_min)
+    rpc = replace(
+        config.rpc.settings(config.node.data_dir),
+        disk_free_bytes_min=config.storage.disk_free_min,
+        data_type=config.data.data_type,
+        privacy_limit=config.privacy.limit(),
+    )
     page = metrics if config.metrics.enabled else None
     await nursery.start(functools.partial(serve_rpc, services, rpc, metrics=page))
 

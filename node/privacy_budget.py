@@ -23,6 +23,8 @@ from ledger.fields import Amount, Count, Digest, Name, Positive, Text
 from ledger.types import AMOUNT_MAX
 from node.files import Files, OsFiles
 
+# In the data directory.
+FOLDER = "privacy"
 FILE = "budget"
 MAGIC = b"HQP1"
 _DIGEST_BYTES = 32

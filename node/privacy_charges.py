@@ -4,19 +4,27 @@ Pure. It shows what follows from the noise, rate and steps that a provider state
 nobody outside can see.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from fl.privacy.accountant import ZERO_RDP, Rdp, add_rdp, epsilon_micro, rdp_gaussian
 from fl.privacy.plan import query_rdp, round_rdp
 from fl.privacy.sampling import Sampling
-from fl.privacy.terms import PrivacyRefused
+from fl.privacy.shared_noise import sum_multiplier
+from fl.privacy.terms import (
+    DistributedSettings,
+    PrivacyRefused,
+    SoundSettings,
+    distributed_settings,
+    sound_settings,
+)
 from ledger.protection import Charge
 from ledger.protection_entries import Spent
-from node.privacy_budget import Account, costs_of
+from ledger.transactions import RequestTerms
+from node.privacy_budget import MICRO, PICO, Account, costs_of
+from node.rounds import settings_dict
 
-PICO = 10**12
 # Costs scale with the vector; a step of so little overshoots by less than anybody reads.
 ADOPTED_STEP = 1.02
 # 1.02 to this power is 10^17: past that nothing is left to protect.
@@ -32,6 +40,47 @@ class Recomputed:
 
     epsilon_micro: int | None
     fault: str
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """A charge beside the number of records that the same announcement counts for."""
+
+    record_count: int
+    charge: Charge
+
+
+def check_charges(terms: RequestTerms, announced: Sequence[Announced]) -> Recomputed:
+    """Whether what one provider announced, in order, fits the request's terms and its own noise, rate and steps."""
+    charges = [each.charge for each in announced]
+    if not charges:
+        return Recomputed(0, "")
+    settings = settings_dict(terms.privacy_settings)
+    try:
+        if terms.privacy == "distributed":
+            chosen: SoundSettings | DistributedSettings = distributed_settings(settings)
+            found = recomputed(charges, sum_multiplier(distributed_settings(settings), terms.rounds_max))
+        else:
+            chosen = sound_settings(settings)
+            found = recomputed(charges)
+    except PrivacyRefused as error:
+        return Recomputed(None, f"terms that nothing holds for: {error}")
+    return Recomputed(found.epsilon_micro, found.fault or _against_terms(chosen, announced))
+
+
+def _against_terms(chosen: SoundSettings | DistributedSettings, announced: Sequence[Announced]) -> str:
+    newest = announced[-1].charge
+    if newest.unit != chosen.unit:
+        return f"unit is {newest.unit}, the request wants {chosen.unit}"
+    if newest.epsilon_micro > chosen.epsilon * MICRO * (1 + 1e-9):
+        return f"epsilon {newest.epsilon_micro / MICRO:.4f} is spent, the request allows {chosen.epsilon:g}"
+    if newest.delta_pico > chosen.delta * PICO * (1 + 1e-9):
+        return f"delta is {newest.delta_pico / PICO:g}, the request allows {chosen.delta:g}"
+    for each in announced:
+        # More units than records make the rate, and with it the cost, look smaller than it is.
+        if each.charge.units > each.record_count:
+            return f"{each.charge.units} units of privacy in {each.record_count} records"
+    return ""
 
 
 def recomputed(charges: Iterable[Charge], shared_sigma: float = 0.0) -> Recomputed:

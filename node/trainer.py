@@ -19,7 +19,7 @@ from node.masking_memory import MaskingMemory
 from node.model_export import ModelShelf
 from node.offers import Offers
 from node.ports import Blobs, Ledger
-from node.privacy_budget import PrivacyBudget
+from node.privacy_budget import FOLDER, PrivacyBudget
 from node.provider_rounds import take_part
 from node.record_store import RecordStore
 from node.requester_reports import report, should_report
@@ -52,7 +52,7 @@ class Trainer:
     ) -> None:
         memory, masking = TrainingMemory(data_dir / "strategies"), MaskingMemory(data_dir / "masking")
         self.shelf = ModelShelf(data_dir / "models")
-        budget = PrivacyBudget(data_dir / "privacy")
+        budget = PrivacyBudget(data_dir / FOLDER)
         self._shop = Workshop(settings, ledger, blobs, records, process, memory, masking, budget, self.shelf, notify)
         self._offers = Offers(self._shop)
         self._wakeup = Wakeup()

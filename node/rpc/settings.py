@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from node.privacy_budget import DEFAULT_LIMIT, Limit
+
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -14,6 +16,9 @@ class RpcSettings:
     listen: str = "127.0.0.1:4002"
     socket_path: Path | None = None
     cookie_path: Path | None = None
+    # What the node offers to requests, and how much of its records' privacy all of them may spend.
+    data_type: str = ""
+    privacy_limit: Limit = DEFAULT_LIMIT
     # Names by which a browser or client may call us (DNS rebinding would come under another).
     hosts: tuple[str, ...] = LOOPBACK_HOSTS
 

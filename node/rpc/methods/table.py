@@ -10,6 +10,7 @@ from node.rpc.methods import (
     league,
     membership,
     node,
+    privacy,
     proofs,
     requests,
     state,
@@ -17,8 +18,18 @@ from node.rpc.methods import (
     transactions,
 )
 
-METHODS: Mapping[str, Method] = {
-    method.name: method
-    for topic in (node, blocks, transactions, league, membership, requests, anchors, disputes, proofs, state, storage)
-    for method in topic.METHODS
-}
+TOPICS = (
+    node,
+    blocks,
+    transactions,
+    league,
+    membership,
+    requests,
+    privacy,
+    anchors,
+    disputes,
+    proofs,
+    state,
+    storage,
+)
+METHODS: Mapping[str, Method] = {method.name: method for topic in TOPICS for method in topic.METHODS}
