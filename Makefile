@@ -33,11 +33,12 @@ $(INSTALLED): pyproject.toml constraints.txt tools/system-packages.sh
 demo: $(INSTALLED)  ## Five factories on this machine train one model, pay for it and check each other (3 minutes)
 	@$(BIN)/hanse devnet $(DEMO)
 
-# Real daemons come last and alone: they bring their own processes, and two leagues at once would starve each other.
+# Real daemons come last, and at most two leagues at once: a league waits more than it works, and three would starve
+# each other. A file's tests share a league, so they stay with one worker.
 test: $(INSTALLED)  ## All tests
 	@status=0; \
 	$(BIN)/python -m pytest -q -n logical --maxprocesses $(WORKERS_MAX) --dist worksteal -m 'not processes' || status=$$?; \
-	$(BIN)/python -m pytest -q -m processes || status=$$?; \
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m processes tests/processes || status=$$?; \
 	exit $$status
 
 e2e: $(INSTALLED)  ## Faults on real daemons: all of tests/e2e/manifests (twenty minutes), or MANIFEST=... or RANDOM_SEED=7

@@ -31,7 +31,8 @@ LOOK_EVERY_S = 0.05
 LOG_TAIL_BYTES = 4_000
 # Registered ports that few programs use, and no system of ours draws for outgoing connections.
 PORTS = range(20_000, 30_000)
-_given: set[int] = set()
+# Held until this process ends: what other leagues of this machine see of the ports that were given here.
+_given: dict[int, socket.socket] = {}
 
 
 class LeagueFailed(Exception):
@@ -219,29 +220,34 @@ class DevLeague:
 
 
 def free_ports(count: int) -> list[int]:
-    """Loopback ports that nobody listens on, each given once by this process.
+    """Loopback ports that nobody listens on, each given once on this machine while this process lives.
 
     Below those that the system draws for outgoing connections: one of these may take a port between our look and the
-    start of the node that is to listen there.
+    start of the node that is to listen there. Another league may look at a port while our node is down for a moment.
     """
     found: list[int] = []
     for port in random.sample(PORTS, len(PORTS)):
         if len(found) == count:
             break
-        if port not in _given and _is_free(port):
+        if port not in _given and (claim := _claim(port)) is not None:
             found.append(port)
-            _given.add(port)
+            _given[port] = claim
     if len(found) < count:
-        raise LeagueFailed(f"{len(found)} free ports from {PORTS.start} to {PORTS.stop - 1}, want {count}")
+        raise LeagueFailed(f"{len(found)} free ports from {PORTS[0]} to {PORTS[-1]}, want {count}")
     return found
 
 
-def _is_free(port: int) -> bool:
+def _claim(port: int) -> socket.socket | None:
+    """Our mark on a free port, None where it is not free or another process has marked it."""
+    mark = socket.socket(socket.AF_UNIX)
     try:
+        # A name without a file, that is gone with whoever holds it.
+        mark.bind(f"\0hanse-devnet-port-{port}")
         socket.create_server(("127.0.0.1", port)).close()
     except OSError:
-        return False
-    return True
+        mark.close()
+        return None
+    return mark
 
 
 def _prepare(folder: Path, plan: NodePlan, port: int) -> DevNode:

@@ -32,7 +32,6 @@ def test_what_was_written_is_there_after_reopening(directory):
     store.close()
 
 
-@pytest.mark.processes
 def test_a_killed_writer_leaves_whole_batches_and_every_acknowledged_one(tmp_path):
     directory = tmp_path / "ledger"
     for kill_after in (1, 7, 20, 33):
@@ -143,7 +142,6 @@ def test_a_rotten_bit_inside_the_log_is_named(tmp_path):
         LevelDbStore(directory)
 
 
-@pytest.mark.processes
 def test_a_second_daemon_is_told_that_the_first_one_runs(tmp_path):
     directory = tmp_path / "ledger"
     with store_child("hold", directory) as child:
@@ -161,7 +159,6 @@ def test_the_same_process_cannot_open_it_twice(directory):
     store.close()
 
 
-@pytest.mark.processes
 def test_a_full_disk_is_named_and_nothing_acknowledged_is_lost(tmp_path):
     directory = tmp_path / "ledger"
     with store_child("fill", directory) as child:

@@ -217,3 +217,14 @@ def test_every_bench_is_listed_with_what_it_prints():
     # Some are started by another one and want arguments: those are explained below the table.
     unexplained = [path.name for path in benches if path in tracked_files() and f"`bench/{path.name}`" not in page]
     assert not unexplained
+
+
+def test_tests_with_real_daemons_lie_in_their_folder_and_say_so():
+    """`make test` runs the rest first, many at once, and then these."""
+    mark = re.compile(r"^pytestmark = .*\bpytest\.mark\.processes\b", re.MULTILINE)
+    own = sorted((ROOT / "tests" / "processes").glob("test_*.py"))
+    assert [path.name for path in own if not mark.search(path.read_text())] == []
+    others = [path for path in (ROOT / "tests").rglob("test_*.py") if path.parent.name != "processes"]
+    assert [
+        path.name for path in others if re.search(r"@pytest\.mark\.processes|^pytestmark.*processes", path.read_text())
+    ] == []
