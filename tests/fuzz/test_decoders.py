@@ -54,6 +54,7 @@ COVERED = {
     "node/network/snapshot_exchange.py": "ledger.snapshots.Snapshot",
     "node/network/wire.py": "frames of a sender",
     "node/pkcs8.py": "key in PEM",
+    "node/privacy_budget.py": "privacy budget",
     "node/rpc/jsonrpc.py": "JSON",
     "node/statement_file.py": "statement",
     "node/toml_rules.py": "configuration",

@@ -3,6 +3,7 @@
 `tests/fuzz` feeds each of them; its test of completeness finds modules that read bytes and are in no row here.
 """
 
+import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Iterator
@@ -25,7 +26,7 @@ from ledger.proofs import proof_from_json, proof_to_json
 from ledger.records import parse_record
 from ledger.state_keys import read_key
 from ledger.transactions import parse_transaction
-from node import chain_file, training_memory
+from node import chain_file, privacy_budget, training_memory
 from node.chain_file import ChainFile, InvalidChainFile
 from node.cold_identity import read_public
 from node.config import ConfigError, parse_config
@@ -39,6 +40,7 @@ from node.network.link import Inbox, Outbox, ping, receiver_frames, sender_frame
 from node.network.transport import InvalidAddress, Limits
 from node.network.wire import FrameKind, FrameReader, InvalidFrame, frame
 from node.pkcs8 import InvalidKeyBytes, WrongPassphrase, key_pem, seed_from_pem
+from node.privacy_budget import BudgetDamaged
 from node.request_file import RequestFileError, parse_request
 from node.rpc.errors import RpcError
 from node.rpc.jsonrpc import encode_json, parse_json
@@ -182,11 +184,18 @@ def _files() -> Iterator[Decoder]:
     yield Decoder("address book", _book, (InvalidBytes,), (_of("node.network.address_book.AddressRecords"),))
     memory = training_memory.MAGIC + bytes(32) + _of("node.training_memory.TrainingRecord")
     yield Decoder("training memory", lambda data: training_memory._parse(data, b"r" * 32), (InvalidBytes,), (memory,))
+    spent = _sealed(privacy_budget.MAGIC, _of("node.privacy_budget.Book"))
+    place = Path("budget")
+    yield Decoder("privacy budget", lambda data: privacy_budget._parse(place, data), (BudgetDamaged,), (spent,))
     own = OwnModel(np.array([1.5, -2], dtype=np.float32), 0.5, 3, (0.25,)).to_bytes()
     yield Decoder("own model", lambda data: own_model(data, 2), (DamagedState,), (own,), OwnModel.to_bytes)
     head = _of("node.chain_file.ChainFileHead")
     chain = chain_file.MAGIC + len(head).to_bytes(4, "big") + head
     yield Decoder("exported ledger", _in_file(lambda path: ChainFile(path).head), (InvalidChainFile,), (chain,))
+
+
+def _sealed(magic: bytes, body: bytes) -> bytes:
+    return magic + hashlib.sha256(body).digest() + body
 
 
 def _of(name: str) -> bytes:
