@@ -22,7 +22,7 @@ class League:
         self.previous = self.rng.integers(-LIMIT_Q // 4, LIMIT_Q // 4, COUNT).astype(np.int32)
         common = self.rng.normal(size=COUNT)
         self.base = self.previous + self.step(0.6 * common + self.rng.normal(size=COUNT))
-        self.honest = [self.base + self.step(common + self.rng.normal(size=COUNT)) for _ in range(honest)]
+        self.honest = [self.base + self.step(common + 0.9 * self.rng.normal(size=COUNT)) for _ in range(honest)]
 
     def step(self, direction, length=2.0):
         steps = direction / np.linalg.norm(direction) * length * 2**SCALE
@@ -58,7 +58,7 @@ def test_the_last_movement_again_is_no_work(factor, noise):
     assert league.named(free_rider, previous=False) == {}
 
 
-@pytest.mark.parametrize("noise", [0.0, 0.05])
+@pytest.mark.parametrize("noise", [0.0, 0.005])
 def test_copies_are_named_with_what_they_are_copies_of(noise):
     league = League()
     copy = league.honest[2] + league.step(league.rng.normal(size=COUNT), 2.0 * noise)
