@@ -28,9 +28,10 @@ ERROR = 2.0**-40
 VARIANCE_MAX = 1 << 80
 # The deviation's largest power of two still leaves room for 45 times itself in an int64.
 GEOMETRIC_MOST = 45
+WIDE = Context(prec=60)
 # e^-j in 64 binary digits, j from 1 on: what a uniform word is compared with.
 THRESHOLDS = np.array(
-    [int((Decimal(-j).exp(Context(prec=60)) * 2**64).to_integral_value(ROUND_FLOOR)) for j in range(1, GEOMETRIC_MOST)],
+    [int(WIDE.multiply(Decimal(-j).exp(WIDE), 2**64).to_integral_value(ROUND_FLOOR)) for j in range(1, GEOMETRIC_MOST)],
     np.uint64,
 )
 
@@ -128,9 +129,10 @@ class _Digits:
         while True:
             # Thirty decimal digits more than it has binary ones, so that the last place never decides.
             context = Context(prec=self._length // 3 + 30)
-            chance = (-context.divide(Decimal(cost.numerator), Decimal(cost.denominator))).exp(context)
+            # Every operation by this context: an operator would round to the 28 digits of the default one.
+            chance = context.divide(Decimal(-cost.numerator), Decimal(cost.denominator)).exp(context)
             scaled = context.multiply(chance, Decimal(1 << self._length))
-            doubt = context.multiply(scaled, Decimal(10) ** (5 - context.prec))
+            doubt = context.scaleb(scaled, 5 - context.prec)
             if self._value + 1 <= context.subtract(scaled, doubt):
                 return True
             if self._value >= context.add(scaled, doubt):

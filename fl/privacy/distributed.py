@@ -5,7 +5,8 @@ steps of 2^-GRADIENT_BITS with the rest cut off towards zero. Cutting never leng
 integers, so the sum of a table with and without one unit differs by at most 2^GRADIENT_BITS exactly (L2), whatever
 floats did before. Integers add up without order or rounding; the noise is exact too (discrete_gaussian.py). What the
 noise of all providers together is worth, and how much of it is one's own: shared_noise.py. Adjacency as in sound mode:
-one unit's records replaced by nothing, the number of units public.
+one unit's records replaced by nothing, the number of units public. The unit keeps its place: torch computes a record's
+gradient from that record alone, in an order that the shape of the table decides and no other record.
 """
 
 import math
@@ -33,8 +34,8 @@ from fl.vectors import FlatModel, flatten_in_place
 ONE = 1 << GRADIENT_BITS
 # What a float64 norm may be wrong by, millions of times over: cut off from this length no unit is longer than ONE.
 LENGTH = ONE * (1.0 - 2.0**-20)
-# float64 and int64 copies of gradients are made for so many numbers at a time (8 MiB each).
-NUMBERS = 1 << 20
+# float64 and int64 copies of gradients are made for so many numbers at a time (1 MiB each), one unit at least.
+NUMBERS = 1 << 17
 
 
 @dataclass(frozen=True, slots=True)
