@@ -4,7 +4,7 @@ What sources there are is `fl/data`'s business; what becomes of a closed period 
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fl.data.tables import Split, Table
 from ledger.records import ValueType
 from node.record_errors import RecordStoreError
+from node.record_groups import grouping_of
 from node.record_reader import DTYPES, RecordLayout, Values
 from node.record_store import ClosedPeriod, NewRecords, RecordStore
 
@@ -67,6 +68,7 @@ def ingest(
                 f"{store.path} holds records of a stream: give the table a data directory of its own"
             )
         store.declare(layout_of(split.train))
+        store.set_grouping(grouping_of(split.train))
         store.replace_test(split.test.features, split.test.labels)
         store.set_note("first_time", str(max(0, now_ms - len(split.train) * ROW_INTERVAL_MS)))
         store.set_notes({BEGUN_WITH: str(len(split.train) + len(split.test)), "table": print_})
@@ -79,11 +81,13 @@ def ingest(
     begin = int(store.note("first_time") or 0)
     done = stored = sum(closed.record_count for closed in store.closed_periods())
     each = rule.records or max(1, rule.milliseconds // ROW_INTERVAL_MS)
+    groups = split.train.names_of_groups()
     period = max(store.last_closed(), after_period)
     while stored < len(split.train):
         rows = slice(stored, min(stored + each, len(split.train)))
         times = begin + ROW_INTERVAL_MS * np.arange(rows.start, rows.stop, dtype=np.int64)
-        records = NewRecords(split.train.features[rows], split.train.labels[rows], times)
+        named = None if groups is None else groups[rows]
+        records = NewRecords(split.train.features[rows], split.train.labels[rows], times, named)
         period += 1
         store.add_period(period, records, int(times[0]), int(times[-1]) + ROW_INTERVAL_MS)
         stored = rows.stop
@@ -100,14 +104,23 @@ class Collector:
         self._rule = rule
         self._after_period = after_period
 
-    def collect(self, features: Values, labels: NDArray[np.int64], times: NDArray[np.int64]) -> list[ClosedPeriod]:
+    def collect(
+        self,
+        features: Values,
+        labels: NDArray[np.int64],
+        times: NDArray[np.int64],
+        groups: Sequence[str] | None = None,
+    ) -> list[ClosedPeriod]:
         """Store records, times ascending and not before those stored already; returns the periods that this closed.
+
+        `groups`: the name of each one's group, where the source has groups.
 
         Raises RecordStoreError for a record whose period is closed already: it came too late to be anchored.
         """
         closed: list[ClosedPeriod] = []
         for period, rows in self._periods(times):
-            self._store.append(period, NewRecords(features[rows], labels[rows], times[rows]))
+            named = None if groups is None else groups[rows]
+            self._store.append(period, NewRecords(features[rows], labels[rows], times[rows], named))
             if self._rule.records and self._store.open_records(period) >= self._rule.records:
                 closed.append(self._close(period))
         if len(times):

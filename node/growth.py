@@ -14,6 +14,7 @@ from fl.data.growing import GrowingTable
 from fl.data.tables import Table
 from node.collector import BEGUN_WITH, ROW_INTERVAL_MS, Collector, PeriodRule, layout_of
 from node.record_errors import RecordStoreError
+from node.record_groups import grouping_of
 from node.record_reader import RecordArrays, Values
 from node.record_store import ClosedPeriod, RecordStore
 
@@ -68,8 +69,10 @@ class Growth:
         if len(fresh_test):
             self._store.append_test(records.features[fresh_test], records.labels[fresh_test])
         times = self._times(seen, fresh, now_ms, (after_period + 1) * self._rule.milliseconds)
+        all_names = records.names_of_groups()
+        names = None if all_names is None else [all_names[row] for row in fresh]
         closed = Collector(self._store, self._rule, after_period).collect(
-            records.features[fresh], records.labels[fresh], times
+            records.features[fresh], records.labels[fresh], times, names
         )
         # Of a part there is no fingerprint of all: a look at all then compares with the store.
         self._known = (seen.total, b"" if seen.first else _fingerprint(records, len(records)))
@@ -112,6 +115,7 @@ class Growth:
                     f"{self._store.path}: the records were divided by {known}, the source says {division} now: what "
                     "was trained on would be tested on; set it back, or give the table a data directory of its own"
                 )
+        self._store.set_grouping(grouping_of(seen.records))
         return int(begun_with)
 
     def _compare(self, seen: GrowingTable, to_train: NDArray[np.intp], to_test: NDArray[np.intp]) -> tuple[int, int]:

@@ -20,6 +20,7 @@ from ledger.protection_entries import MaskRound, Spent, charge_key, masking_key
 from ledger.transactions import RequestTerms
 from node.privacy_budget import NOTHING, PICO, Account, BudgetSpent, ChargedRound, added, check_limit, costs_of
 from node.privacy_charges import cost_announced
+from node.record_errors import RecordStoreError
 from node.record_store import RecordStore
 from node.rounds import RoundId, open_requests, settings_dict
 from node.training_terms import TermsRefused, short_reason
@@ -200,10 +201,16 @@ def _round_privacy(
 
 
 def _units(records: RecordStore, periods: Sequence[int], unit: str) -> int:
-    """How many units of privacy the periods hold. Raises RecordStoreError when the records bear no such groups."""
+    """How many units of privacy the periods hold. Raises TermsRefused when the records bear no such groups."""
     column = group_column(unit)
+    refusal = records.grouping().refusal(column)
+    if refusal is not None:
+        raise TermsRefused(short_reason(refusal))
     if column is not None:
-        raise TermsRefused(f"unit {unit}: the records here bear no groups")
+        try:
+            return records.group_count(periods)
+        except RecordStoreError:
+            raise TermsRefused(short_reason(f"unit {unit}: some records here bear no group")) from None
     wanted = set(periods)
     return sum(each.record_count for each in records.closed_periods() if each.period in wanted)
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ledger.errors import CorruptStore
 from ledger.records import ValueType
 from node.record_errors import RecordStoreError, RecordStoreFull, RecordStoreLocked
+from node.record_groups import GROUPED_BY, read_groups
 
 # A period's close is the longest write there is: well under a second for 100 000 records.
 LOCK_WAIT_S = 10.0
@@ -109,6 +110,18 @@ class RecordReader:
         """All records of these periods, by period and place. Raises RecordStoreError for a period that has none."""
         with explained(self.path):
             return read_records(self._file, self.path, periods)
+
+    def groups(self, periods: Sequence[int], column: str) -> NDArray[np.int64]:
+        """int64 [n]: the group of every record of these periods, for a source that groups them by `column`.
+
+        Raises RecordStoreError when it groups them otherwise, or some bear no group.
+        """
+        with explained(self.path):
+            row = self._file.execute("SELECT value FROM meta WHERE name = ?", (f"note/{GROUPED_BY}",)).fetchone()
+            by = row[0] if row is not None else ""
+            if by != column:
+                raise RecordStoreError(f"{self.path}: records are grouped by {by or 'nothing'}, want {column}")
+            return read_groups(self._file, self.path, periods)
 
     def test_records(self) -> RecordArrays:
         with explained(self.path):

@@ -30,6 +30,7 @@ from ledger.records import (
 )
 from ledger.types import AMOUNT_MAX, Hash32
 from node.record_errors import RecordStoreError
+from node.record_groups import GROUPED_BY, OVERLAP, Grouping, count_groups, grouping_notes, keep_groups, noted_grouping
 from node.record_reader import (
     LOCK_WAIT_S,
     RecordArrays,
@@ -40,7 +41,16 @@ from node.record_reader import (
     read_records,
     read_test,
 )
-from node.record_tables import FORMAT, PERIODS_MAX, RECORDS_MAX, TABLES, ClosedPeriod, NewRecords, closed_period
+from node.record_tables import (
+    FORMAT,
+    PERIODS_MAX,
+    RECORDS_MAX,
+    TABLES,
+    UPGRADED,
+    ClosedPeriod,
+    NewRecords,
+    closed_period,
+)
 
 __all__ = ["ClosedPeriod", "NewRecords", "RecordStore"]
 
@@ -68,9 +78,9 @@ class RecordStore:
         self._file.execute("PRAGMA journal_mode = WAL")
         self._file.execute("PRAGMA synchronous = NORMAL")
         (version,) = self._file.execute("PRAGMA user_version").fetchone()
-        if version not in (0, FORMAT):
+        if version not in (0, *UPGRADED, FORMAT):
             raise RecordStoreError(f"{self.path}: format {version}, this version reads {FORMAT}")
-        if version == 0:
+        if version != FORMAT:
             self._file.executescript(f"BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {FORMAT}; COMMIT;")
             self.path.chmod(0o600)
 
@@ -119,6 +129,31 @@ class RecordStore:
         with self._transaction():
             for name, value in notes.items():
                 self._set_meta(f"note/{name}", value)
+
+    def set_grouping(self, grouping: Grouping) -> None:
+        """Note what the source says of groups. Raises RecordStoreError when the records here are grouped otherwise."""
+        with self._transaction():
+            if self._meta(f"note/{GROUPED_BY}") is None:
+                for name, value in grouping_notes(grouping).items():
+                    self._set_meta(f"note/{name}", value)
+            elif self._grouping() != grouping:
+                raise RecordStoreError(
+                    f"{self.path}: records here are {self._grouping()}, the source says {grouping} now: set it back, "
+                    "or give the table a data directory of its own"
+                )
+
+    def grouping(self) -> Grouping:
+        """What the records' groups are, and whether records overlap."""
+        with self._reading():
+            return self._grouping()
+
+    def _grouping(self) -> Grouping:
+        return noted_grouping({name: self._meta(f"note/{name}") for name in (GROUPED_BY, OVERLAP)})
+
+    def group_count(self, periods: Sequence[int]) -> int:
+        """How many groups the records of these periods belong to. Raises RecordStoreError when some bear none."""
+        with self._reading():
+            return count_groups(self._file, self.path, periods)
 
     # -- writing
 
@@ -183,6 +218,8 @@ class RecordStore:
         places = range(held, held + len(records))
         rows = zip(places, times.tolist(), readings, records.labels.tolist(), strict=True)
         self._file.executemany(f"INSERT INTO records VALUES ({int(period)}, ?, ?, ?, ?)", rows)
+        if records.groups is not None:
+            keep_groups(self._file, period, held, records.groups)
         return int(held) + len(records)
 
     def _close_period(self, period: int, begins: int, ends: int) -> ClosedPeriod:

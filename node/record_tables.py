@@ -1,9 +1,12 @@
 """The tables of the record store, and the values that go in and come out of it. The store itself is `record_store.py`.
 
 Tables: `meta(name, value)`, `records(period, place, time, reading, label)`, `periods(period, record_count, root,
-begins, ends)`, `leaves(period, hashes)` (32 bytes a record), `test_records(place, reading, label)`.
+begins, ends)`, `leaves(period, hashes)` (32 bytes a record), `test_records(place, reading, label)`, and since format 2
+`group_names(place, name)`, `record_groups(period, place, grouped)`: what the source says a record belongs to. Groups
+are no part of what is anchored.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +18,9 @@ from ledger.merkle import HASH_BYTES
 from ledger.types import Hash32
 from node.record_reader import Values
 
-FORMAT = 1
+FORMAT = 2
+# A store of format 1 becomes one of format 2 where it lies: its records bear no groups.
+UPGRADED = (1,)
 # Half a billion rows of the smallest kind are some 40 GB: past that, keep another data set.
 RECORDS_MAX = 2**29
 PERIODS_MAX = 2**40
@@ -31,6 +36,10 @@ CREATE TABLE IF NOT EXISTS periods (
 CREATE TABLE IF NOT EXISTS leaves (period INTEGER PRIMARY KEY, hashes BLOB NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS test_records (place INTEGER PRIMARY KEY, reading BLOB NOT NULL, label INTEGER NOT NULL)
     STRICT;
+CREATE TABLE IF NOT EXISTS group_names (place INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
+CREATE TABLE IF NOT EXISTS record_groups (
+    period INTEGER NOT NULL, place INTEGER NOT NULL, grouped INTEGER NOT NULL, PRIMARY KEY (period, place))
+    STRICT, WITHOUT ROWID;
 """
 
 
@@ -47,11 +56,15 @@ class ClosedPeriod:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NewRecords:
-    """Records to append: `features` [n, ...], `labels` int64 [n] (-1: none), `times` int64 [n], ms, ascending."""
+    """Records to append: `features` [n, ...], `labels` int64 [n] (-1: none), `times` int64 [n], ms, ascending.
+
+    `groups`: the name of each one's group, where the source has groups.
+    """
 
     features: Values
     labels: NDArray[np.int64]
     times: NDArray[np.int64]
+    groups: Sequence[str] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)

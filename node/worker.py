@@ -16,14 +16,16 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from fl.batches import UnusableTable, as_records
 from fl.evaluate import Evaluation, evaluate
 from fl.fixed_point import InvalidVector, NotEncodable, decode, limit_in_steps, pack, unpack
+from fl.gradient_blob import pack_gradient
 from fl.models.errors import ModelError
 from fl.models.registry import build
 from fl.models.shapes import parameter_count
-from fl.privacy.modes import PrivacyRefused
+from fl.privacy.modes import PrivacyRefused, unit_column
 from fl.privacy.secure_random import SecureRandom
 from fl.privacy.telling import noisy_accuracy
 from fl.round import RoundJob, initial_model, run_round, served_model
@@ -93,6 +95,10 @@ class RecordCache:
             self._training = (periods, reader.records(periods))
         return self._training[1]
 
+    def groups(self, store: str, periods: tuple[int, ...], column: str) -> NDArray[np.int64]:
+        """int64 [records]: which of them are one unit of privacy."""
+        return self._open(store).groups(periods, column)
+
     def test(self, store: str) -> RecordArrays | None:
         """None when the factory keeps no test records."""
         reader = self._open(store)
@@ -150,6 +156,7 @@ class Worker:
     def _train(self, job: TrainRound) -> RoundTrained:
         records = self._records.training(job.store, job.periods)
         test = self._records.test(job.store)
+        column = unit_column(job.terms.privacy, _words(job.terms.privacy_settings))
         outcome = run_round(
             _round_job(job.terms),
             (records.features, records.labels),
@@ -157,11 +164,13 @@ class Worker:
             _vector(job.terms.form, job.base),
             job.state,
             lambda epoch, epochs, loss: self._answer(Progress(epoch, epochs, _micro(loss))),
+            groups=None if column is None else self._records.groups(job.store, job.periods, column),
         )
         metrics, diagnostics = outcome.metrics, outcome.diagnostics
         epsilon = outcome.privacy.epsilon
+        made = outcome.gradient_q
         return RoundTrained(
-            pack(outcome.update_q, job.terms.form.scale_bits),
+            pack(outcome.update_q, job.terms.form.scale_bits) if made is None else pack_gradient(made),
             outcome.weight,
             len(records),
             outcome.state,

@@ -24,6 +24,9 @@ LOADS = ("0", "1", "2", "3")
 LOAD_NAMES = tuple(f"{load} hp" for load in LOADS)
 FAULTS = ("inner", "outer", "ball")
 DIAMETERS = ("007", "014", "021")
+# The recordings of a load, in the order in which they are read.
+STATES = ("healthy", *(f"{fault} {diameter}" for fault in FAULTS for diameter in DIAMETERS))
+RECORDING_NAMES = tuple(f"{load}, {state}" for load in LOAD_NAMES for state in STATES)
 CHANNELS = ("DE", "FE")
 RATE_HZ = 12_000
 NORMAL_RECORD_LOAD = "0"
@@ -43,12 +46,16 @@ class CwruSettings:
     window: Annotated[int, Whole(64, 16_384, "samples in a window, at 12 kHz")] = 1024
     mode: Annotated[str, Choice(("features", "raw"), "eight moments, or raw windows [2, window]")] = "features"
     train_percent: Annotated[int, Whole(10, 90, "share of every record, from its start, to train on")] = 70
+    group: Annotated[str, Choice(("load", "recording"), "what a group is: a load, or the recording of a window")] = (
+        "load"
+    )
 
 
 def load(settings: CwruSettings, path: Path | None) -> Split:
     """One load's windows, or all four's: float32 [n, 8] (the four moments of DE, then of FE), or [n, 2, window].
 
-    Groups are the loads. Raises DataError for a file or an array that is missing, damaged or of another type.
+    Groups are the loads, or the recordings. Raises DataError for a file or an array that is missing, damaged or of
+    another type.
     """
     assert path is not None
     if settings.load == "all":
@@ -60,7 +67,7 @@ def load(settings: CwruSettings, path: Path | None) -> Split:
         cut = signal.shape[1] * settings.train_percent // 100
         train.append((_inputs(signal[:, :cut], settings), label))
         test.append((_inputs(signal[:, cut:], settings), label))
-    return Split(train=_table(train, settings.load), test=_table(test, settings.load))
+    return Split(train=_table(train, settings), test=_table(test, settings))
 
 
 def pooled_test(settings: CwruSettings, path: Path | None) -> Table:
@@ -105,8 +112,12 @@ def _inputs(signal: NDArray[np.float32], settings: CwruSettings) -> NDArray[np.f
     return scale(channel_moments(windows).reshape(len(windows), -1), PUBLIC_RANGES)
 
 
-def _table(parts: list[tuple[NDArray[np.float32], int]], load: str) -> Table:
+def _table(parts: list[tuple[NDArray[np.float32], int]], settings: CwruSettings) -> Table:
     features = np.concatenate([inputs for inputs, _ in parts])
     labels = np.concatenate([np.full(len(inputs), label, dtype=np.int64) for inputs, label in parts])
-    groups = np.full(len(labels), LOADS.index(load), dtype=np.int64)
-    return Table(features, labels, CLASSES, groups, LOAD_NAMES)
+    load = LOADS.index(settings.load)
+    if settings.group == "load":
+        return Table(features, labels, CLASSES, np.full(len(labels), load, dtype=np.int64), LOAD_NAMES, "load")
+    first = load * len(STATES)
+    groups = np.concatenate([np.full(len(inputs), first + at, dtype=np.int64) for at, (inputs, _) in enumerate(parts)])
+    return Table(features, labels, CLASSES, groups, RECORDING_NAMES, "recording")

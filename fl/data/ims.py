@@ -71,4 +71,4 @@ def _table(snapshots: NDArray[np.generic], settings: ImsSettings) -> Table:
         return Table(scale(moments[:, :, 0], RMS_RANGES), np.zeros(len(windows), dtype=np.int64), CLASSES)
     features = scale(moments.reshape(len(windows) * BEARINGS, -1), BEARING_RANGES)
     groups = np.tile(np.arange(BEARINGS, dtype=np.int64), len(windows))
-    return Table(features, np.zeros(len(features), dtype=np.int64), CLASSES, groups, BEARING_NAMES)
+    return Table(features, np.zeros(len(features), dtype=np.int64), CLASSES, groups, BEARING_NAMES, "bearing")

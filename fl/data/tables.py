@@ -1,7 +1,7 @@
 """Records with their labels, as every source gives them and every trainer takes them. Checked once, at the door."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,9 @@ PIXEL_MAX = 255
 class Table:
     """`features` [n, ...]: float32 measurements, uint8 pixels or int64 codes; `labels` int64 [n]: places in `classes`.
 
-    `groups`, where there are any, is int64 [n], places in `group_names`: the site, load or speaker a record is from.
+    `groups`, where there are any, is int64 [n], places in `group_names`: the site, load or speaker a record is from;
+    `grouped_by` says what they are, by the name under which a request can make them the unit of privacy. `overlap`:
+    records share measurements with each other, so that one of them alone is no such unit.
     Raises DataError for other types, unequal lengths, a number that is not finite, an index out of range.
     """
 
@@ -28,6 +30,8 @@ class Table:
     classes: tuple[str, ...]
     groups: NDArray[np.int64] | None = None
     group_names: tuple[str, ...] = ()
+    grouped_by: str = ""
+    overlap: bool = False
 
     def __post_init__(self) -> None:
         if self.features.ndim < 2 or self.features.dtype not in FEATURE_TYPES:
@@ -61,7 +65,11 @@ class Table:
     def take(self, rows: NDArray[np.intp] | slice) -> "Table":
         """The records at these positions, in this order (a slice shares memory)."""
         groups = None if self.groups is None else self.groups[rows]
-        return Table(self.features[rows], self.labels[rows], self.classes, groups, self.group_names)
+        return replace(self, features=self.features[rows], labels=self.labels[rows], groups=groups)
+
+    def names_of_groups(self) -> tuple[str, ...] | None:
+        """The name of every record's group; None when there are no groups."""
+        return None if self.groups is None else tuple(self.group_names[place] for place in self.groups.tolist())
 
     def class_counts(self) -> NDArray[np.int64]:
         """int64 [classes]: how many records each class has."""
@@ -104,9 +112,11 @@ def join(tables: Sequence[Table]) -> Table:
     features = np.concatenate([table.features for table in tables])
     labels = np.concatenate([table.labels for table in tables])
     groups = [table.groups for table in tables if table.groups is not None]
-    if len(groups) < len(tables) or any(table.group_names != first.group_names for table in tables):
-        return Table(features, labels, first.classes)
-    return Table(features, labels, first.classes, np.concatenate(groups), first.group_names)
+    overlap = any(table.overlap for table in tables)
+    named = {(table.group_names, table.grouped_by) for table in tables}
+    if len(groups) < len(tables) or len(named) > 1:
+        return Table(features, labels, first.classes, overlap=overlap)
+    return Table(features, labels, first.classes, np.concatenate(groups), *named.pop(), overlap)
 
 
 def _check_indices(what: str, values: NDArray[np.int64], count: int, of_names: tuple[str, ...]) -> None:

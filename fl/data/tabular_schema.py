@@ -2,7 +2,8 @@
 
     label = "Machine failure"
     classes = ["0", "1"]              # as they stand in the file, in the order of the model's answers
-    group = "Site"                    # optional: the site a record is from
+    group = "Site"                    # optional: the site, machine or shift a record is from: group:Site can then be
+                                      # the unit of privacy of a request
     time = "Taken at"                 # optional: records are put in this order before the last are kept for testing
     time_unit = "s"                   # or "ms", since 1970: for a time column of numbers that is to date the records
     missing = "refuse"                # or "drop": rows with an empty or non-finite value

@@ -120,4 +120,6 @@ def _table(spoken: list[NDArray[np.int64]], speakers: tuple[str, ...], settings:
     windows = np.concatenate(cuts)
     groups = np.repeat(np.arange(len(speakers), dtype=np.int64), [len(cut) for cut in cuts])
     features = np.ascontiguousarray(windows[:, :-1])
-    return Table(features, np.ascontiguousarray(windows[:, -1]), tuple(settings.alphabet), groups, speakers)
+    labels, alphabet = np.ascontiguousarray(windows[:, -1]), tuple(settings.alphabet)
+    # Windows closer than they are long have characters in common.
+    return Table(features, labels, alphabet, groups, speakers, "speaker", overlap=settings.step <= settings.window)

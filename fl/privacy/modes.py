@@ -35,6 +35,7 @@ __all__ = [
     "paper_settings",
     "privacy_mode",
     "sound_settings",
+    "unit_column",
 ]
 
 
@@ -149,6 +150,13 @@ def check_privacy(name: str, settings: Mapping[str, str]) -> None:
     For a request's publisher and for the ledger's edge; whether a provider allows the mode is its own affair.
     """
     privacy_mode(name, allow_no_guarantee=True).check(settings)
+
+
+def unit_column(name: str, settings: Mapping[str, str]) -> str | None:
+    """The column whose values are the units of privacy; None when every record is one. Raises PrivacyRefused."""
+    if name == "sound":
+        return group_column(sound_settings(settings).unit)
+    return group_column(distributed_settings(settings).unit) if name == "distributed" else None
 
 
 def notes(name: str) -> tuple[SettingNote, ...]:
