@@ -33,6 +33,10 @@ READS = re.compile(
 COVERED = {
     "consensus/messages.py": "message",
     "fl/fixed_point.py": "blob",
+    "fl/gradient_blob.py": "gradient",
+    "fl/mask_keys.py": "sealed share",
+    "fl/masked_blob.py": "masked blob",
+    "fl/shamir.py": "share of a secret",
     "fl/strategies/own_model.py": "own model",
     "ledger/chain_file.py": "exported ledger",
     "ledger/codec.py": "any Message",
@@ -63,6 +67,7 @@ COVERED = {
 }
 OWN_BYTES = {
     "fl/data": "data sources are the owner's own files",
+    "fl/masking.py": "key streams, and words that fl/masked_blob.py has read",
     "fl/privacy": "randomness of the system",
     "fl/round.py": "digests that become seeds",
     "fl/export.py": "what it has just written, to be sure",

@@ -17,6 +17,10 @@ import numpy as np
 
 from consensus.messages import parse_message
 from fl.fixed_point import InvalidVector, pack, unpack
+from fl.gradient_blob import pack_gradient, unpack_gradient
+from fl.mask_keys import DealtShare, open_share, public_key, seal_share
+from fl.masked_blob import check_masked, new_masked
+from fl.shamir import SHARE_BYTES, WrongShare, combine
 from fl.strategies.own_model import DamagedState, OwnModel, own_model
 from ledger.bundles import bundle_from_json
 from ledger.codec import decode, decode_union, encode, encode_union
@@ -48,6 +52,7 @@ from node.statement_file import StatementFileError, read_statement
 from node.worker_protocol import parse_answer, parse_job, read_frame
 from tests.support.formats import example, types, unions
 from tests.support.golden import CHAIN, KEY, stored
+from tests.support.masked_round import context, org
 
 Read = Callable[[bytes], Any]
 
@@ -83,7 +88,7 @@ def feed(decoder: Decoder, data: bytes) -> None:
 
 @cache
 def decoders() -> tuple[Decoder, ...]:
-    return (*_codec(), *_wire(), *_files(), *_texts())
+    return (*_codec(), *_wire(), *_masked(), *_files(), *_texts())
 
 
 def _codec() -> Iterator[Decoder]:
@@ -132,6 +137,27 @@ def _wire() -> Iterator[Decoder]:
     job, answer = (bytes.fromhex(stored()["layouts"][f"worker {name}"]) for name in ("job", "answer"))
     yield Decoder("worker job", _framed(parse_job), (InvalidBytes,), (job,))
     yield Decoder("worker answer", _framed(parse_answer), (InvalidBytes,), (answer,))
+
+
+def _masked() -> Iterator[Decoder]:
+    """What a masked round reads of its members. A sealed share opens for its holder as it was, or not at all."""
+    blob, words = new_masked(7)
+    words[:] = np.arange(8) * 2**60
+    read_masked = lambda data: bytes(data[:16]) + check_masked(data, 7).tobytes()  # noqa: E731
+    yield Decoder("masked blob", read_masked, (InvalidVector,), (bytes(blob),), lambda read: read)
+    gradient = pack_gradient(np.arange(-3, 4) * 2**58)
+    yield Decoder("gradient", lambda data: unpack_gradient(data, 7), (InvalidVector,), (gradient,), pack_gradient)
+    shares = tuple(number.to_bytes(SHARE_BYTES, "big") for number in (0, 1, 2**256 + 296))
+    read_share = lambda data: combine({1: data, 2: shares[0]})  # noqa: E731
+    yield Decoder("share of a secret", read_share, (WrongShare,), shares)
+    secret, public, where = bytes(range(32)), public_key(bytes(range(32))), context(7)
+    dealt = DealtShare(shares[1], bytes(16), shares[2], bytes(16))
+
+    def sealed(given: DealtShare) -> bytes:
+        return seal_share(given, secret, public, where, org(0), org(1))
+
+    read_sealed = lambda data: open_share(data, secret, public, where, org(0), org(1))  # noqa: E731
+    yield Decoder("sealed share", read_sealed, (WrongShare,), (sealed(dealt),), sealed)
 
 
 def _channel_frames() -> FrameReader:
