@@ -1,0 +1,40 @@
+"""`hanse start` as a test build that deals wrong shares: good ones, of another seed than the one it is bound to.
+
+Run as `python -m tests.support.wrong_dealer start -c FOLDER`. All else is the daemon as it is released.
+"""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+from ledger.protection import ShareMaskSecrets
+from node import masking_steps
+from node.devnet.league import DevNode, environment
+from node.masking_memory import RoundSecrets
+from node.masking_steps import MaskView
+
+_honest = masking_steps._dealing_words
+
+
+def _wrong(view: MaskView, secrets: RoundSecrets) -> ShareMaskSecrets:
+    return replace(_honest(view, secrets), seed_commitment=bytes(32))
+
+
+def start(node: DevNode) -> None:
+    """Start a stopped node as this build."""
+    with node.log.open("ab") as log:
+        node.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.wrong_dealer", "start", "-c", str(node.folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment(),
+            start_new_session=True,
+        )
+
+
+if __name__ == "__main__":
+    masking_steps._dealing_words = _wrong
+    from node.cli.main import main
+
+    main()
