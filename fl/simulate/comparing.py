@@ -10,7 +10,7 @@ from fl.simulate.federation import Course, Federation, RoundResult, Terms
 
 PLAIN = "mean"
 
-Told = Callable[[str, RoundResult], None]
+Told = Callable[[str, RoundResult], object]
 """(which of the runs, a round of it that is done)"""
 
 

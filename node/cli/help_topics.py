@@ -56,6 +56,21 @@ def _privacy() -> Topic:
     ]
 
 
+def _rules() -> Topic:
+    from fl.aggregate import RULES, rule_notes
+
+    return [
+        {"name": name, "summary": rule.summary, "settings": _notes(rule_notes(name))} for name, rule in RULES.items()
+    ]
+
+
+def _attacks() -> Topic:
+    from fl.simulate.attacks import ATTACKS
+
+    told = {name: f"; strength {kind.usual:g}: {kind.meaning}" if kind.usual else "" for name, kind in ATTACKS.items()}
+    return [{"name": name, "summary": kind.summary + told[name]} for name, kind in ATTACKS.items()]
+
+
 def _notes(notes: Iterable[object]) -> list[dict[str, object]]:
     return [{name: getattr(note, name) for name in ("name", "default", "wanted", "meaning")} for note in notes]
 
@@ -71,6 +86,8 @@ TOPICS: dict[str, tuple[str, Callable[[], Topic]]] = {
     "strategies": ("rules of a round, and their settings", _strategies),
     "sources": ("where records can come from, and the settings", _sources),
     "privacy": ("privacy modes, and what each one promises", _privacy),
+    "rules": ("how a committee makes one model of all updates", _rules),
+    "attacks": ("what a simulated factory may do instead of its work", _attacks),
 }
 
 
