@@ -38,6 +38,7 @@ class AggregationTask:
     `protected`: by the request's own settings of the rule, which may reject updates. `sealed`: each update's blob ends
     in its provider's id. `masking`: the updates are masked, and this unmasks their sum. `previous_model`: of a sealed
     round after the first, the global model before `base_model`: who only repeats the last movement is rejected.
+    `updates_least`: of a sealed round, there is no aggregate when fewer than these are not rejected.
     """
 
     request: Hash32
@@ -54,6 +55,7 @@ class AggregationTask:
     sealed: bool = False
     masking: MaskedInputs | None = None
     previous_model: Hash32 | None = None
+    updates_least: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,7 @@ def aggregation_task(
         masking=masking,
         # The model that the last round began with is the one that it judged.
         previous_model=Hash32(request.judged_model) if sealed and request.model_round else None,
+        updates_least=terms.providers_min if sealed else 1,
     )
 
 

@@ -7,7 +7,6 @@ node keeps answering. What a task is, and who may propose its result, is `ledger
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal
 
 import structlog
 import trio
@@ -17,10 +16,10 @@ from fl.fixed_point import Bytes, InvalidVector, limit_in_steps
 from fl.masked_blob import masked_bytes
 from ledger.aggregation import AggregationResult, AggregationTask
 from ledger.entries import Request, Round, request_key, round_key
-from ledger.requests import BLOB_OVERHEAD_BYTES_MAX
-from ledger.types import BLOB_BYTES_MAX, Hash32, NodeKey
+from ledger.request_terms import BLOB_OVERHEAD_BYTES_MAX
+from ledger.types import BLOB_BYTES_MAX, NodeKey
 from node.network.blob_exchange import BlobUnavailable
-from node.network.blob_store import NoSpaceForBlob
+from node.network.blob_store import NoSpaceForBlob, blob_digest
 from node.ports import Blobs, ChainView
 from node.rounds import keys_of, model_holders, settings_dict
 from node.sealed import SEAL_BYTES, unsealed
@@ -107,13 +106,14 @@ class Aggregation:
         updates = [(self._blobs.view(each.blob), each.weight) for each in task.contributions]
         previous = self._blobs.view(task.previous_model) if task.previous_model is not None else None
 
-        def work() -> Aggregated:
-            return recomputed(task, base, updates, previous)
+        def work() -> tuple[AggregationResult, bytes]:
+            aggregated = recomputed(task, base, updates, previous)
+            return result_of(task, aggregated), aggregated.blob
 
-        aggregated = await trio.to_thread.run_sync(work, limiter=self._threads)
-        if not aggregated.blob:
-            return result_of(task, aggregated, b"")
-        return result_of(task, aggregated, await self._blobs.put(aggregated.blob))
+        result, blob = await trio.to_thread.run_sync(work, limiter=self._threads)
+        if result.model:
+            await self._blobs.put(blob)
+        return result
 
     async def _unmask(self, task: AggregationTask) -> AggregationResult:
         work = partial(unmasked, task, self._chain.chain_id, self._blobs.view)
@@ -170,9 +170,13 @@ def recomputed(
     )
 
 
-def result_of(task: AggregationTask, aggregated: Aggregated, model: Hash32 | Literal[b""]) -> AggregationResult:
-    """What the ledger is told of an aggregate: the rejected have a reason, all others a score."""
-    rejected = {task.contributions[at].org: reason for at, reason in aggregated.rejected}
+def result_of(task: AggregationTask, aggregated: Aggregated) -> AggregationResult:
+    """What the ledger is told of an aggregate: the rejected have a reason, all others a score, unless too few are left:
+    then there is no model."""
+    reasons = {task.contributions[at].org: reason for at, reason in aggregated.rejected}
+    rejected = tuple(sorted(reasons.items()))
     pairs = zip(task.contributions, aggregated.qualities, strict=True)
-    scores = tuple((each.org, quality) for each, quality in pairs if each.org not in rejected)
-    return AggregationResult(model, len(aggregated.blob), scores, tuple(sorted(rejected.items())))
+    scores = tuple((each.org, quality) for each, quality in pairs if each.org not in reasons)
+    if len(scores) < task.updates_least:
+        return AggregationResult(b"", 0, (), rejected)
+    return AggregationResult(blob_digest(aggregated.blob), len(aggregated.blob), scores, rejected)

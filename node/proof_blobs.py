@@ -60,7 +60,7 @@ class BlobFiles:
             aggregated = recomputed(task, blobs[task.base_model], updates, previous)
         except (InvalidVector, AggregateError) as error:
             raise InvalidProof(f"the blobs cannot be aggregated: {error}") from None
-        return result_of(task, aggregated, blob_digest(aggregated.blob) if aggregated.blob else b"")
+        return result_of(task, aggregated)
 
     def _mapped(self, digest: Hash32) -> mmap.mmap:
         # Mapped, for a round of large models is gigabytes; hashed again, for the first look may be a while ago.

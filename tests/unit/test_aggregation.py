@@ -93,9 +93,9 @@ async def test_every_member_computes_the_same_bytes(league):
 async def test_many_askers_cost_one_computation(league, monkeypatch):
     calls = []
 
-    def counted(*arguments):
+    def counted(*arguments, **how):
         calls.append(arguments)
-        return aggregate_blobs(*arguments)
+        return aggregate_blobs(*arguments, **how)
 
     monkeypatch.setattr(aggregation, "aggregate_blobs", counted)
     ours = league.aggregation("carol")
@@ -196,9 +196,9 @@ async def test_what_cannot_be_aggregated_is_a_clear_error_and_is_given_up(league
 async def test_what_nobody_can_aggregate_is_summed_once_and_not_at_every_new_head(league, monkeypatch):
     asked = []
 
-    def counting(*arguments):
+    def counting(*arguments, **how):
         asked.append(arguments[0])
-        return aggregate_blobs(*arguments)
+        return aggregate_blobs(*arguments, **how)
 
     monkeypatch.setattr(aggregation, "aggregate_blobs", counting)
     carol = league.aggregation("carol")
