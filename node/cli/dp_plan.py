@@ -132,8 +132,6 @@ def _terms(request_file: Path | None) -> tuple["Wish", float, float]:
 
 
 def _trial(wish: "Wish", found: "Outlook", learning_rate: float, momentum: float, seed: int, as_json: bool) -> "Trial":
-    import torch
-
     from fl.privacy.trial import trial
     from fl.train import Diverged
 
@@ -142,7 +140,6 @@ def _trial(wish: "Wish", found: "Outlook", learning_rate: float, momentum: float
     steps = wish.rounds * wish.providers * found.cost.sampling.steps
     if steps > TRIAL_STEPS_MAX:
         raise CliError(Exit.USAGE, f"a trial of {steps} steps, want at most {TRIAL_STEPS_MAX}: fewer rounds will tell")
-    torch.set_num_threads(1)
     with progress("two federations on simulated bearings", 2 * wish.rounds, as_json) as bar:
         try:
             return trial(wish, learning_rate, momentum, seed, lambda: bar.advance(1))

@@ -1,6 +1,7 @@
 """Privacy that is spent: this node's budget, and what every provider of a request says that it was charged."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -17,12 +18,14 @@ from ledger.errors import CorruptStore
 from ledger.protection_entries import Spent, charge_key
 from ledger.transactions import AnnounceProtected
 from node.privacy_budget import FOLDER, PICO, Account, PrivacyBudget
-from node.privacy_charges import Announced, check_charges
 from node.rpc.errors import RpcError
 from node.rpc.method import BOOLEAN, HEX, INTEGER, OBJECT, STRING, ledger_answer, listing, method
 from node.rpc.node import Node
 from node.rpc.parameters import Hash
 from node.rpc.views import Json, to_json
+
+if TYPE_CHECKING:
+    from node.privacy_charges import Announced
 
 # Announcements of a hundred rounds with everything else that a busy league says meanwhile: some seconds of reading.
 BLOCKS_READ_MAX = 20_000
@@ -79,6 +82,9 @@ async def request_privacy(node: Node, *, request: Hash) -> Json:
     `recomputed` is the epsilon of all announcements found, null where no number holds; `fault` says why what was
     announced cannot be right, empty when it can. `complete`: whether every block that may hold one was still here.
     """
+    # What the sums need loads numpy, and the node answers before it does.
+    from node.privacy_charges import check_charges
+
     found = node.chain.read(Request, request_key(request))
     if found is None:
         raise RpcError("not_found", f"no request {request.hex()}", height=node.chain.height)
@@ -110,8 +116,10 @@ async def request_privacy(node: Node, *, request: Hash) -> Json:
 
 async def _announced(
     node: Node, request_id: bytes, request: Request
-) -> tuple[Mapping[bytes, Sequence[Announced]], bool]:
+) -> tuple[Mapping[bytes, Sequence["Announced"]], bool]:
     """By organisation, in order; and whether all blocks since the request was published could be read."""
+    from node.privacy_charges import Announced
+
     found: dict[bytes, list[Announced]] = {}
     first, last = request.published_height, node.chain.height
     receipts = [each.height for _, each in node.chain.scan(Receipt, receipts_prefix(request_id))]
