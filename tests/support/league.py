@@ -33,6 +33,7 @@ from ledger.protocols import NEWEST
 from ledger.rewards import supply, tokens_in_circulation
 from ledger.store import Store
 from ledger.transactions import (
+    AggregateProtected,
     AggregateRound,
     AnchorRecords,
     AnnounceUpdate,
@@ -113,7 +114,7 @@ class League:
         nonces: dict[OrgId, int] = {}
         signed = []
         for key, body in said:
-            if isinstance(body, AggregateRound):
+            if isinstance(body, AggregateRound | AggregateProtected):
                 signed.append(sign_transaction(key, self.chain.chain_id, self.chain.height + 1, body))
                 continue
             whose = self.chain.org_of(key.public) or key.org
