@@ -192,10 +192,22 @@ def counted_weight(shop: Workshop, round_id: RoundId, record_count: int, periods
     return weight
 
 
+async def check_masks(shop: Workshop, round_id: RoundId) -> None:
+    """Before anything is trained or charged for: whether there is anything to mask the update with.
+
+    Raises TermsRefused.
+    """
+    secrets = await trio.to_thread.run_sync(shop.masking.load, round_id)
+    if secrets is None or secrets.is_spent:
+        raise TermsRefused("the secrets that mask this update are not here any more")
+
+
 async def masked_update(shop: Workshop, round_id: RoundId, update: bytes, weight: int) -> bytes:
     """The masked blob of what was trained. `update`: as the training process gave it, `weight`: records it counts for.
 
-    Raises TermsRefused when the secrets for it are not here: then nobody can mask it.
+    Once only: our own keys and seed are gone from the disk when this returns, so the same masks never hide a second
+    update, whose difference from the first they would show. A crash before the blob is kept costs us the round.
+    Raises TermsRefused when the secrets are not here, OSError while the disk does not let go of them.
     """
     chain = shop.ledger.chain
     request = chain.read(Request, request_key(round_id.request))
@@ -205,7 +217,11 @@ async def masked_update(shop: Workshop, round_id: RoundId, update: bytes, weight
     terms = request.terms
 
     def work() -> bytes:
-        return masked(view, shop.masking.load(round_id), terms.aggregation, _values(terms, update), weight)
+        secrets = shop.masking.load(round_id)
+        blob = masked(view, secrets, terms.aggregation, _values(terms, update), weight)
+        assert secrets is not None, "nothing was masked without"
+        shop.masking.save(secrets.spent())
+        return blob
 
     try:
         return await trio.to_thread.run_sync(work)
@@ -221,7 +237,7 @@ def _values(terms: RequestTerms, update: bytes) -> Ints | Longs:
 
 
 async def spend_secrets(shop: Workshop, round_id: RoundId) -> None:
-    """Once the masked update lies on the disk: our own keys and seed go, so nobody can take the mask off here."""
+    """When we have answered a round, with an update or without: our own keys and seed are of no more use to us."""
 
     def work() -> None:
         secrets = shop.masking.load(round_id)

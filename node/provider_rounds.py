@@ -18,7 +18,7 @@ from ledger.protection_entries import protection_key
 from ledger.transactions import AnnounceProtected, AnnounceUpdate, DeclineRound, Protection
 from ledger.types import MICRO
 from node.disk_patience import kept
-from node.masked_rounds import counted_weight, masked_update, spend_secrets, starts_from_released
+from node.masked_rounds import check_masks, counted_weight, masked_update, spend_secrets, starts_from_released
 from node.network.blob_store import blob_digest
 from node.privacy_budget import BudgetSpent
 from node.privacy_rounds import charge, charge_again, round_privacy
@@ -114,6 +114,8 @@ async def _answer(
     before = known.state_for(task.id.number) if known is not None and not released_only else None
     try:
         shop.check_terms(current.request.terms, protection)
+        if protection is not None and protection.masked:
+            await check_masks(shop, task.id)
         trained = await _train(shop, task.id, current, before, protection)
         blob = await _as_it_leaves(shop, task.id, protection, trained.result, trained.periods)
     except (TermsRefused, BudgetSpent, JobRefused, WorkerCrashed, RecordStoreError, CorruptStore) as error:
@@ -150,7 +152,7 @@ async def _as_it_leaves(
     if not protection.masked:
         return seal(trained.update, shop.me)
     weight = counted_weight(shop, round_id, trained.weight, periods)
-    return await masked_update(shop, round_id, trained.update, weight)
+    return await kept(shop, round_id, lambda: masked_update(shop, round_id, trained.update, weight))
 
 
 async def _train(

@@ -182,3 +182,33 @@ async def test_in_a_private_mode_a_masked_round_starts_from_what_is_released_onl
     await wait_until(lambda: league.request(request).stage is Stage.DONE, 60)
     assert league.request(request).outcome == "all rounds done"
     assert [job.state for process in processes.values() for job in process.jobs] == [None] * 6
+
+
+@pytest.mark.trio
+async def test_the_same_masks_never_hide_a_second_update(
+    league: TrainingLeague, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node dies when its update is masked and not kept yet: it sits the attempt out, and trains no other for it."""
+    for seed, name in enumerate(PROVIDERS[1:]):
+        nursery.start_soon(league.trainer(name, Trains(seed)).run)
+    nursery.start_soon(league.live)
+    process, lost = Trains(7), []
+
+    async def put(data: bytes) -> Hash32:
+        lost.append(data)
+        await trio.sleep_forever()
+        raise AssertionError
+
+    async with trio.open_nursery() as first_life:
+        with monkeypatch.context() as patch:
+            patch.setattr(league.blobs["alice"], "put", put)
+            first_life.start_soon(league.trainer("alice", process, league.sealed.ledger("alice")).run)
+            request = publish_masked(league)
+            await wait_until(lambda: lost, 60)
+            first_life.cancel_scope.cancel()
+    second = league.sealed.ledger("alice")
+    nursery.start_soon(league.trainer("alice", process, second).run)
+    await wait_until(lambda: league.request(request).stage is Stage.DONE, 60)
+    declined = [body.attempt for body in second.said if isinstance(body, DeclineRound)]
+    announced = [body.update.attempt for body in second.said if isinstance(body, AnnounceProtected)]
+    assert (set(declined), set(announced), len(process.made)) == ({0}, {1}, 2)

@@ -108,24 +108,23 @@ class Party:
         return word
 
     def announcement(self, view: MaskView) -> Body | None:
+        size = int.from_bytes(self.org[:2], "big") % RECORDS + 1
         if view.id not in self.blobs:
-            size = int.from_bytes(self.org[:2], "big") % RECORDS + 1
             values = np.random.default_rng(self.rng.randrange(2**32)).integers(-LIMIT_Q, LIMIT_Q, PARAMETERS, np.int32)
             try:
-                blob = masked(view, self.memory.load(view.id), TERMS.aggregation, values, size)
+                secrets = self.memory.load(view.id)
+                blob = masked(view, secrets, TERMS.aggregation, values, size)
+                assert secrets is not None
+                self.memory.save(secrets.spent())
             except SecretsLost:
                 self.lost = True
                 return DeclineRound(*view.id, "lost")
+            except PowerCut:
+                self.crashed = True
+                self.revive()
+                return None
             self.updates[view.id], self.blobs[view.id] = values, self.garbled(blob)
-        try:
-            kept = self.memory.load(view.id)
-            if kept is not None and not kept.is_spent:
-                self.memory.save(kept.spent())
-        except PowerCut:
-            self.crashed = True
-            self.revive()
-            return None
-        blob, size = self.blobs[view.id], int.from_bytes(self.org[:2], "big") % RECORDS + 1
+        blob = self.blobs[view.id]
         update = AnnounceUpdate(*view.id, blob_digest(blob), len(blob), size, (1,), 0, 0)
         return AnnounceProtected(update, ())
 
