@@ -6,7 +6,7 @@ lie, in leagues whose factories hold different classes too: who is hit is not pa
 is the lesser harm (figures: docs/results.md). How the others become one model is `fl.robust`'s business.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from enum import StrEnum
 
 from fl.exact_sums import step_products
@@ -43,10 +43,13 @@ class Reason(StrEnum):
     NOISE = "noise: like nobody's step"
 
 
-def inspect(base: Ints, vectors: Sequence[Ints], previous: Ints | None = None) -> tuple[tuple[int, Reason], ...]:
+def inspect(
+    base: Ints, vectors: Sequence[Ints], previous: Ints | None = None, earlier: Collection[int] = ()
+) -> tuple[tuple[int, Reason], ...]:
     """(place, reason) of every update to reject, ascending. All int32 [n]; `previous`: the global model before `base`.
 
-    Two updates that are copies of each other are both rejected: sealed as they are, neither can be the victim.
+    Two updates that are copies of each other are both rejected: sealed as they are, neither can be the victim. Only of
+    those in `earlier`, which everybody could see before the others were made, a copy is rejected alone.
     """
     if not vectors:
         return ()
@@ -59,8 +62,9 @@ def inspect(base: Ints, vectors: Sequence[Ints], previous: Ints | None = None) -
     rejected = dict.fromkeys((at for at, length in enumerate(lengths) if not length), Reason.IDLE)
     stepping = [at for at, length in enumerate(lengths) if length]
     found: dict[int, Reason] = {}
-    for at in _copies(products, stepping):
-        found[at] = Reason.COPY
+    for pair in _copies(products, stepping):
+        seen = [at for at in pair if at in earlier]
+        found |= dict.fromkeys((at for at in pair if len(seen) != 1 or at not in seen), Reason.COPY)
     if len(stepping) >= COMPARED_LEAST:
         for at in _noise(products, stepping, len(base)):
             found[at] = Reason.NOISE
@@ -77,8 +81,8 @@ def inspect(base: Ints, vectors: Sequence[Ints], previous: Ints | None = None) -
     return tuple(sorted(rejected.items()))
 
 
-def _copies(products: list[list[int]], steps: list[int]) -> Iterator[int]:
-    """Those next to which another lies."""
+def _copies(products: list[list[int]], steps: list[int]) -> Iterator[tuple[int, int]]:
+    """Pairs that lie next to each other."""
     distances = {(a, b): squared_distance(products, a, b) for a in steps for b in steps if a < b}
     middle = sorted(distances.values())[len(distances) // 2] if len(steps) >= COMPARED_LEAST else None
     for (a, b), distance in distances.items():
@@ -86,7 +90,7 @@ def _copies(products: list[list[int]], steps: list[int]) -> Iterator[int]:
         alike = middle is not None and distance * COPY_RATIO_OF_MEDIAN**2 <= middle
         # Two alone have nobody to compare with: only the very same bytes are certain.
         if distance == 0 or (alike and distance * COPY_RATIO**2 <= shorter):
-            yield from (a, b)
+            yield a, b
 
 
 def _repeats(products: list[list[int]], steps: list[int]) -> Iterator[int]:

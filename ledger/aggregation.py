@@ -1,9 +1,21 @@
 """What a round's aggregate is computed from, for leader and voters alike, and which rounds wait for one."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
-from ledger.entries import OPEN_REQUESTS, Fate, OpenRequests, Request, Round, Stage, request_key, round_key
+from ledger.entries import (
+    OPEN_REQUESTS,
+    Fate,
+    OpenRequests,
+    Receipt,
+    Request,
+    Round,
+    Stage,
+    receipt_key,
+    request_key,
+    round_key,
+)
 from ledger.protection import Rejection
 from ledger.protection_entries import (
     IndexedShare,
@@ -24,11 +36,13 @@ NO_MODEL = b""
 
 @dataclass(frozen=True, slots=True)
 class Contribution:
-    """One agreed update and the records it counts for."""
+    """One agreed update and the records it counts for. `earlier`: a sealed one that its provider had announced in an
+    earlier attempt at the round already, so everybody has seen it since and it is nobody's copy."""
 
     org: OrgId
     blob: Hash32
     weight: int
+    earlier: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +94,10 @@ def aggregation_task(
     masking: MaskedInputs | None = None,
     *,
     foreseen: bool = False,
+    earlier: Collection[tuple[bytes, bytes]] = (),
 ) -> AggregationTask:
-    """What a closed round's aggregate is computed from; `foreseen`: as if all that is announced will count."""
+    """What a closed round's aggregate is computed from; `foreseen`: as if all that is announced will count; `earlier`:
+    (provider, blob) of what was announced in earlier attempts at the round."""
     counted = {Fate.DELIVERED, Fate.ANNOUNCED} if foreseen else {Fate.DELIVERED}
     parts = [part for part in current.participants if part.fate in counted]
     terms = request.terms
@@ -91,7 +107,10 @@ def aggregation_task(
         current.number,
         current.attempt,
         Hash32(current.base_model),
-        tuple(Contribution(OrgId(part.org), Hash32(part.blob), part.weight) for part in parts),
+        tuple(
+            Contribution(OrgId(part.org), Hash32(part.blob), part.weight, sealed and (part.org, part.blob) in earlier)
+            for part in parts
+        ),
         terms.aggregation,
         terms.parameters,
         terms.scale_bits,
@@ -135,7 +154,13 @@ def _task(
     protection = state.get(Protection, protection_key(request_id))
     masked = protection is not None and protection.masked and not foreseen
     masking = masked_inputs(state, request_id, current) if masked else None
-    return aggregation_task(request_id, request, current, protection, masking, foreseen=foreseen)
+    earlier = _announced_earlier(state, request_id, current)
+    return aggregation_task(request_id, request, current, protection, masking, foreseen=foreseen, earlier=earlier)
+
+
+def _announced_earlier(state: State, request_id: bytes, current: Round) -> set[tuple[bytes, bytes]]:
+    keys = [receipt_key(request_id, current.number, attempt) for attempt in range(current.attempt)]
+    return {(line.org, line.blob) for key in keys for line in state.need(Receipt, key).lines if line.blob}
 
 
 def masked_inputs(state: State, request_id: bytes, current: Round) -> MaskedInputs:

@@ -167,6 +167,7 @@ def recomputed(
         limit_q,
         inspected=task.sealed,
         previous=previous,
+        earlier=[at for at, each in enumerate(task.contributions) if each.earlier],
     )
 
 

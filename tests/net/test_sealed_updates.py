@@ -6,19 +6,20 @@ import numpy as np
 import pytest
 
 from fl.fixed_point import InvalidVector, encode, pack
-from ledger.aggregation import aggregation_task
+from ledger.aggregation import aggregates_due, aggregation_task
 from ledger.entries import Fate, Receipt, Request, Stage, Standing, receipt_key, request_key, standing_key
 from ledger.transactions import (
     AnnounceProtected,
     Attestation,
     AttestBlobs,
+    DeclineRound,
     Protection,
     PublishProtected,
     Setting,
     Verdict,
 )
 from node import attesting
-from node.aggregation import Aggregation
+from node.aggregation import Aggregation, recomputed
 from node.attesting import Attester, judge
 from node.blobs import NodeBlobs
 from node.network import blob_exchange
@@ -83,14 +84,14 @@ class SealedLeague:
     def stage(self):
         return self.sealed.chain.read(Request, request_key(self.request)).stage
 
-    def announce(self, name, blob, number=1):
-        body = announcement(self.request, blob, number)
+    def announce(self, name, blob, number=1, attempt=0):
+        body = announcement(self.request, blob, number, attempt)
         self.sealed.say(name, AnnounceProtected(body, ()))
 
     def withheld(self, name, store):
         return Withheld(lambda: self.sealed.chain, lambda: org_of(name), store)
 
-    def attest(self, blobs, number=1):
+    def attest(self, blobs, number=1, attempt=0):
         """A quorum of the committee says that it holds all."""
         held = tuple(
             sorted(
@@ -98,7 +99,7 @@ class SealedLeague:
             )
         )
         for name in PROVIDERS:
-            self.sealed.say(name, AttestBlobs(self.request, number, 0, held))
+            self.sealed.say(name, AttestBlobs(self.request, number, attempt, held))
         self.sealed.seal()
         assert not self.sealed.refused, self.sealed.refused
 
@@ -289,3 +290,25 @@ async def test_copies_are_both_rejected_and_too_few_others_make_no_model(tmp_pat
     assert {org: line.paid for org, line in lines.items()} == dict.fromkeys(map(org_of, PROVIDERS), 0)
     assert lines[org_of("carol")].fate is not Fate.REJECTED
     assert round_of(story.sealed, story.request).attempt == 1
+
+
+def test_a_copy_of_what_an_earlier_attempt_showed_leaves_its_victim_alone():
+    """Alice says the same again, as she must not train twice for one charge; bob has read hers meanwhile."""
+    story = SealedLeague(providers_min=2)
+    story.announce("alice", ALICES)
+    for name in ("bob", "carol"):
+        story.sealed.say(name, DeclineRound(story.request, 1, 0, "not now"))
+    story.sealed.seal()
+    story.attest({"alice": ALICES})
+    assert (story.stage, round_of(story.sealed, story.request).attempt) == (Stage.TRAINING, 1)
+    copied = {"alice": ALICES, "bob": seal(stepped(1), org_of("bob")), "carol": CAROLS}
+    for name, blob in copied.items():
+        story.announce(name, blob, attempt=1)
+    story.sealed.seal()
+    story.attest(copied, attempt=1)
+    chain = story.sealed.chain
+    (task,) = aggregates_due(chain.trial(chain.leaders()[0], chain.head_time + 1).state)
+    assert {each.org for each in task.contributions if each.earlier} == {org_of("alice")}
+    blobs = {org_of(name): blob for name, blob in copied.items()}
+    found = recomputed(task, BASE, [(blobs[each.org], each.weight) for each in task.contributions], None)
+    assert [task.contributions[at].org for at, _ in found.rejected] == [org_of("bob")]

@@ -65,6 +65,14 @@ def test_copies_are_named_with_what_they_are_copies_of(noise):
     assert league.named(copy) == {2 - 7: Reason.COPY, 0: Reason.COPY}
 
 
+def test_what_everybody_has_seen_before_is_nobodys_copy():
+    league = League()
+    vectors = [*league.honest, league.honest[2] + 1]
+    assert inspect(league.base, vectors, earlier=[0, 2]) == ((7, Reason.COPY),)
+    # Two that were alike the first time are alike the second.
+    assert inspect(league.base, vectors, earlier=[2, 7]) == ((2, Reason.COPY), (7, Reason.COPY))
+
+
 def test_noise_is_named_where_the_others_agree():
     league = League()
     assert league.named(league.base + league.step(league.rng.normal(size=COUNT))) == {0: Reason.NOISE}
