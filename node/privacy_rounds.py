@@ -56,9 +56,10 @@ async def round_privacy(
     """
     if MODES[terms.privacy].masked_only and not masked:
         raise TermsRefused(f"privacy {terms.privacy} protects a sum, and this is not masked")
-    # Who offered keys is known since; before that a plan counts on the fewest there may be.
+    # How many share the noise is known once no more keys are offered; before that a plan counts on the fewest there may
+    # be: those who happened to be first say nothing.
     masks = shop.ledger.chain.read(MaskRound, masking_key(request_id)) if masked else None
-    members = len(masks.members) if masks is not None else 0
+    members = len(masks.members) if masks is not None and masks.threshold else 0
     return await trio.to_thread.run_sync(_round_privacy, shop, request_id, terms, periods, members)
 
 
