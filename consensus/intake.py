@@ -11,7 +11,7 @@ from consensus.pending import Admission, PendingTransactions
 from ledger.chain import Chain, Trial
 from ledger.errors import InvalidTransaction
 from ledger.execution import next_nonce
-from ledger.keyring import sender_of, speaks
+from ledger.keyring import key_of, sender_of, speaks
 from ledger.parameters import REQUESTS_OPEN_LIMIT
 from ledger.protection import AcceptShares, OfferMaskKeys, OpenShares, RevealShares, ShareMaskSecrets
 from ledger.transactions import (
@@ -177,7 +177,10 @@ class Intake:
         # One place stays free for each aggregate, which is not in the pool.
         each_max, resting = self._sender_max, self._rests_until.keys()
         count = BLOCK_TRANSACTIONS_MAX - REQUESTS_OPEN_LIMIT
-        return self.pool.ready(lambda org: next_nonce(state, org), room, count, each_max, resting)
+        # An identity replaces its node's key or leaves, and counts nonces with that key: whoever stole the key could
+        # else keep it with transactions without end, each of which uses up the nonce that the rotation bears.
+        identities = {sender for sender in self.pool.senders if key_of(state, sender) not in (None, sender)}
+        return self.pool.ready(lambda org: next_nonce(state, org), room, count, each_max, resting, identities)
 
     def rest_ms(self, now_ms: int) -> int | None:
         """How long until somebody who rests has rested enough; None when nobody rests."""

@@ -114,6 +114,11 @@ class PendingTransactions:
     def bytes(self) -> int:
         return self._bytes
 
+    @property
+    def senders(self) -> Iterable[NodeKey]:
+        """Of whom something waits."""
+        return self._queues.keys()
+
     def get(self, transaction_id: Hash32) -> Transaction | None:
         return self._by_id.get(transaction_id)
 
@@ -167,19 +172,21 @@ class PendingTransactions:
         count_max: int,
         sender_count_max: int = SENDER_COUNT_MAX,
         resting: Container[NodeKey] = (),
+        first: Container[NodeKey] = (),
     ) -> list[Transaction]:
         """What can run now, in order: one of each sender that is not `resting` in turn, whose first has waited longest
-        first.
+        first, but senders in `first` before all others.
 
         At most `sender_count_max` of each. Nonces of a sender run on from `next_nonce(sender)` without a gap. A
         transaction too long for what is left of `bytes_max` ends its sender's turn, not the others'.
         """
-        runs: list[tuple[int, NodeKey, Iterator[Transaction]]] = []
+        runs: list[tuple[tuple[bool, int, NodeKey], Iterator[Transaction]]] = []
         for sender, queue in self._queues.items():
-            first = next_nonce(sender)
-            if first in queue.by_nonce and sender not in resting:
-                runs.append((queue.arrived[first], sender, islice(queue.run_from(first), sender_count_max)))
-        turns = [run for _, _, run in sorted(runs, key=lambda each: each[:2])]
+            nonce = next_nonce(sender)
+            if nonce in queue.by_nonce and sender not in resting:
+                place = (sender not in first, queue.arrived[nonce], sender)
+                runs.append((place, islice(queue.run_from(nonce), sender_count_max)))
+        turns = [run for _, run in sorted(runs, key=lambda each: each[0])]
         chosen: list[Transaction] = []
         while turns and len(chosen) < count_max:
             still = []

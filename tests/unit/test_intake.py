@@ -282,6 +282,23 @@ def test_what_one_key_of_an_organisation_said_uses_up_the_nonce_of_its_other_key
     assert len(desk.intake.pool) == 0
 
 
+def test_who_stole_a_nodes_key_cannot_use_up_the_nonce_of_its_rotation():
+    """Whatever it had waiting, and for how long: the identity's word is the first that the next block tries."""
+    desk = Desk()
+    eve = let_in(desk.league, factory("eve"))
+    desk.intake.new_head([], desk.league.now)
+    for nonce in range(1, 40):
+        assert desk.intake.receive(desk.signed(eve.node, nonce, anchored(nonce)))
+    assert desk.intake.submit(desk.transfer(desk.league.chain.next_nonce(desk.alice.public)))
+    rotation = desk.signed(eve.identity, 1, eve.rotation(desk.league, key_of("next")))
+    assert desk.intake.receive(rotation)
+    chosen = desk.intake.choose()
+    assert chosen[0].id == rotation.id
+    assert [each.sender for each in chosen[1:3]] == [eve.node.public, desk.alice.public], "others stay as they came"
+    desk.block(*chosen[:1])
+    assert desk.league.chain.key_of(eve.org) == key_of("next").public
+
+
 def test_what_was_signed_with_a_key_that_is_gone_is_let_go():
     desk = Desk()
     eve = let_in(desk.league, factory("eve"))

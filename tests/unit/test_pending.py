@@ -42,6 +42,14 @@ def test_only_what_can_run_leaves_in_nonce_order_and_senders_take_turns() -> Non
     assert len(pool.ready(lambda sender: 0, 2 * one, 100)) == 2
 
 
+def test_some_senders_may_have_the_first_turn() -> None:
+    pool = PendingTransactions()
+    for sender, nonce in [(ALICE, 0), (ALICE, 1), (BOB, 0), (CAROL, 0), (CAROL, 1)]:
+        pool.add(transfer(sender, nonce), 0)
+    order = [(each.sender, each.nonce) for each in pool.ready(lambda sender: 0, 10**6, 100, first={CAROL})]
+    assert order == [(CAROL, 0), (ALICE, 0), (BOB, 0), (CAROL, 1), (ALICE, 1)]
+
+
 def test_a_long_transaction_ends_its_senders_turn_only() -> None:
     pool = PendingTransactions()
     pool.add(transfer(ALICE, 0, "x" * 200), 0)
