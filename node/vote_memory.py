@@ -24,12 +24,14 @@ def open_votes(data_dir: Path, head: int | None, files: Files | None = None) -> 
     """
     files = files or OsFiles()
 
-    def note_loss() -> None:
+    def note_loss(head: int | None) -> None:
         remember_vote_from(data_dir, _after_loss(recall_vote_from(data_dir, files), head), files)
 
     if not files.exists(data_dir / JOURNAL):
-        note_loss()
-    journal = JournalFile(data_dir / JOURNAL, files, in_doubt=note_loss)
+        # Files do not vanish alone: who put the ledger back from a copy and left the journal out has an older head than
+        # this node's last vote, and nothing on this disk tells. The other members know how far the league was.
+        note_loss(None)
+    journal = JournalFile(data_dir / JOURNAL, files, in_doubt=lambda: note_loss(head))
     first_vote = recall_vote_from(data_dir, files)
     # A ledger that was put back, or fetched anew, begins below the votes: what was said of heights before the last one
     # may be forgotten here, but they were final then.

@@ -28,6 +28,14 @@ def with_votes(folder: Path) -> bytes:
     return (folder / JOURNAL).read_bytes()
 
 
+def damage_last_votes(folder: Path) -> bytes:
+    """One bit of the last votes turns over on the disk; the whole journal of before."""
+    (folder / JOURNAL).unlink(missing_ok=True)
+    whole = with_votes(folder)
+    (folder / JOURNAL).write_bytes(whole[:-20] + bytes([whole[-20] ^ 1]) + whole[-19:])
+    return whole
+
+
 def test_a_journal_that_is_there_lets_a_node_vote_at_once(tmp_path: Path) -> None:
     with_votes(tmp_path)
     assert opened(tmp_path, 7) == 8
@@ -43,9 +51,13 @@ def test_a_ledger_that_is_older_than_the_votes_waits_until_it_is_as_far(tmp_path
     assert journal.later(8) == {}
 
 
-def test_a_lost_journal_costs_the_height_in_work_and_no_restart_forgets_it(tmp_path: Path) -> None:
-    assert opened(tmp_path, 7) == 9
-    assert opened(tmp_path, 7) == 9, "the new journal is there now, and empty"
+def test_without_its_journal_a_node_asks_others_however_far_its_ledger_is(tmp_path: Path) -> None:
+    """The ledger may be an older copy than the votes that were lost: its head proves nothing about them."""
+    with_votes(tmp_path)
+    assert opened(tmp_path, 7) == 8
+    (tmp_path / JOURNAL).unlink()
+    assert opened(tmp_path, 3) is None, "put back as of height 3, it would have voted in height 8 once more"
+    assert opened(tmp_path, 3) is None, "the new journal is there now, and empty"
 
 
 def test_with_the_ledger_gone_too_others_must_be_asked_and_no_restart_forgets_it(tmp_path: Path) -> None:
@@ -60,18 +72,19 @@ def test_a_second_loss_does_not_lift_what_the_first_has_noted(tmp_path: Path) ->
     (tmp_path / JOURNAL).unlink()
     assert opened(tmp_path, 40) is None, "it has not asked yet, so it does not know yet"
     remember_vote_from(tmp_path, 100)
-    (tmp_path / JOURNAL).unlink()
+    damage_last_votes(tmp_path)
     assert opened(tmp_path, 50) == 100
-    (tmp_path / JOURNAL).unlink()
+    damage_last_votes(tmp_path)
     assert opened(tmp_path, 120) == 122
+    (tmp_path / JOURNAL).unlink()
+    assert opened(tmp_path, 120) is None
 
 
 def test_damaged_last_votes_count_as_lost_and_it_is_noted_before_they_are_cut_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = with_votes(tmp_path)
+    whole = damage_last_votes(tmp_path)
     path = tmp_path / JOURNAL
-    path.write_bytes(whole[:-20] + bytes([whole[-20] ^ 1]) + whole[-19:])
     with monkeypatch.context() as patch:
         patch.setattr("node.vote_memory.remember_vote_from", _power_fails)
         with pytest.raises(KeyboardInterrupt):
