@@ -26,7 +26,7 @@ class LayerPart(Protocol):
         """float [records]"""
 
     def add_weighted(self, factors: Tensor, into: Sequence[Tensor]) -> None:
-        """Add the sum over records of factor times gradient to a tensor for each of the layer's parameters."""
+        """Add the sum over records of factor times gradient to a tensor for each parameter. Norms come first."""
 
 
 class AffinePart:
@@ -35,6 +35,7 @@ class AffinePart:
     def __init__(self, inputs: Tensor, back: Tensor, bias: bool, bias_count: int = 1) -> None:
         self._inputs, self._back, self._bias, self._bias_count = inputs, back, bias, bias_count
         self._matrices: Tensor | None = None
+        self._sums: Tensor | None = None
 
     def squared_norms(self) -> Tensor:
         inputs, back = self._inputs, self._back
@@ -46,7 +47,8 @@ class AffinePart:
         else:
             squared = self._by_matrices()
         if self._bias:
-            squared = squared + self._bias_count * back.sum(1).square().sum(1)
+            self._sums = back.sum(1) if times > 1 else back.squeeze(1)
+            squared = squared + self._bias_count * self._sums.square().sum(1)
         return squared
 
     def _by_matrices(self) -> Tensor:
@@ -54,7 +56,8 @@ class AffinePart:
         rows = max(1, MATRICES_BYTES_MAX // (4 * inputs.shape[2] * back.shape[2]))
         if rows >= len(inputs):
             self._matrices = torch.bmm(back.mT, inputs).flatten(1)
-            return self._matrices.square().sum(1)
+            squared: Tensor = self._matrices.square().sum(1)
+            return squared
         parts = zip(torch.split(inputs, rows), torch.split(back, rows), strict=True)
         return torch.cat([torch.bmm(d.mT, a).square().sum((1, 2)) for a, d in parts])
 
@@ -62,13 +65,11 @@ class AffinePart:
         weight = into[0].view(len(into[0]), -1)
         if self._matrices is not None:
             weight.view(-1).addmv_(self._matrices.t(), factors)
-            if self._bias:
-                into[1].addmv_(self._back.sum(1).t(), factors)
-            return
-        weighted = (self._back * factors[:, None, None]).flatten(0, 1)
-        weight.addmm_(weighted.t(), self._inputs.flatten(0, 1))
-        if self._bias:
-            into[1].add_(weighted.sum(0))
+        else:
+            weighted = (self._back * factors[:, None, None]).flatten(0, 1)
+            weight.addmm_(weighted.t(), self._inputs.flatten(0, 1))
+        if self._sums is not None:
+            into[1].addmv_(self._sums.t(), factors)
 
 
 class LstmPart:

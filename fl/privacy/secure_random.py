@@ -14,8 +14,8 @@ import torch
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 from numpy.typing import NDArray
 
-# Box and Muller's method works on pairs; so many at a time stay in a processor's own memory.
-PAIRS_PER_CHUNK = 1 << 14
+# Box and Muller's method works on pairs; 64 Ki of them are 1 MiB of key stream at a time.
+PAIRS_PER_CHUNK = 1 << 16
 UNIT = 2.0**-53
 
 
