@@ -5,7 +5,7 @@ from math import floor
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fl.aggregate import MICRO, AggregateError, total_weight_max, weighted_mean
@@ -27,10 +27,10 @@ from tests.support.masked_round import masked_round, org, updates
 LIMIT_Q, BITS = 512 << 20, 20
 
 
-def aggregate(league, blobs, weights, rule="mean", settings=None):
+def aggregate(league, blobs, weights, rule="mean", asked=None):
     base = pack(np.zeros(league.context.count, np.int32), BITS)
     here = {org(at): weights[at] for at in blobs}
-    return aggregate_masked(rule, settings or {}, base, league.context, league.members(blobs), here, BITS, LIMIT_Q)
+    return aggregate_masked(rule, asked or {}, base, league.context, league.members(blobs), here, BITS, LIMIT_Q)
 
 
 @pytest.mark.parametrize("gone", [(), (3,), (0, 6)])
@@ -44,6 +44,7 @@ def test_the_mean_is_bit_for_bit_that_of_open_updates(gone):
 
 
 @given(st.lists(st.tuples(st.integers(-(2**31) + 1, 2**31 - 1), st.integers(1, 1000)), min_size=1, max_size=9))
+@settings(deadline=None)
 def test_the_mean_of_a_sum_rounds_as_the_weighted_mean_does(given_pairs):
     vectors = [np.array([value], np.int32) for value, _ in given_pairs]
     weights = [weight for _, weight in given_pairs]
@@ -95,6 +96,7 @@ sums_of = st.integers(-(2**50), 2**50)
 
 
 @given(st.integers(-LIMIT_Q, LIMIT_Q), sums_of, st.integers(2**26, 2**38 - 2**20), rates, st.integers(0, 24))
+@settings(deadline=None)
 def test_a_step_is_the_rounded_fraction(base, total, weight, text, bits):
     above, below = step_rate({"lr": text})
     exact = Fraction(above, below) * Fraction(total, weight << GRADIENT_BITS) * 2**bits
@@ -159,14 +161,14 @@ def test_a_rate_that_is_no_plain_decimal_is_refused(text):
 def test_rules_that_compare_updates_are_refused_with_the_reason():
     check_masked_rule("mean", {})
     check_masked_rule("noisy-step", {"lr": "0.5"})
-    for rule, settings, reason in (
+    for rule, asked, reason in (
         ("average", {}, "unknown rule 'average', want one of mean, noisy-step"),
         ("mean", {"trim": "1"}, "mean has no setting trim"),
         ("noisy-step", {}, "lr is 'missing'"),
         ("noisy-step", {"lr": "1", "momentum": "1"}, "no setting momentum"),
     ):
         with pytest.raises(AggregateError, match=reason):
-            check_masked_rule(rule, settings)
+            check_masked_rule(rule, asked)
 
 
 def test_robust_rules_are_refused_with_the_reason(monkeypatch):

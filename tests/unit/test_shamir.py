@@ -3,7 +3,7 @@
 from itertools import combinations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fl.shamir import PRIME, SHARE_BYTES, WrongShare, check_share, combine, split, threshold
@@ -33,6 +33,7 @@ def test_the_threshold_is_above_two_thirds_and_survives_a_third_vanishing(member
 
 
 @given(secrets, st.integers(1, 7), st.integers(0, 2))
+@settings(deadline=None)
 def test_any_t_shares_give_the_secret_back(secret, least, more):
     shares = split(secret, least, range(1, least + more + 1), seeded("split"))
     for chosen in combinations(shares, least):
@@ -40,6 +41,7 @@ def test_any_t_shares_give_the_secret_back(secret, least, more):
 
 
 @given(secrets, secrets, st.integers(2, 7))
+@settings(deadline=None)
 def test_with_one_share_too_few_every_secret_is_as_possible_as_every_other(secret, other, least):
     """Whatever the secret seems to be, exactly one last share completes what is known to it: so nothing is known."""
     shares = split(secret, least, range(1, least + 1), seeded("one too few"))
