@@ -50,6 +50,7 @@ def check_motion(state: State, context: BlockContext, opener: OrgId, motion: Mot
             wrong = contradiction(motion.parameters)
             if wrong is not None:
                 raise InvalidTransaction("parameters", wrong)
+            _check_ballots_go_on(context, motion.parameters)
             _check_notice(context, motion.from_height)
         case ActivateProtocol():
             following = state.need(Protocol, PROTOCOL).version + 1
@@ -63,6 +64,14 @@ def _need_member(state: State, org: bytes) -> Member:
     if member is None:
         raise InvalidTransaction("member", f"{org.hex()[:16]} is no member")
     return member
+
+
+def _check_ballots_go_on(context: BlockContext, parameters: LeagueParameters) -> None:
+    """What founders put into their genesis may stay, but not become less."""
+    heights, before = parameters.ballot_expiry_heights, context.parameters.ballot_expiry_heights
+    least = min(context.rules.ballot_expiry_least, before)
+    if heights < least:
+        raise InvalidTransaction("parameters", f"ballot_expiry_heights {heights}, want at least {least}")
 
 
 def _check_notice(context: BlockContext, from_height: int) -> None:

@@ -3,16 +3,16 @@
 The arithmetic of an aggregate is `fl`'s, which nothing here may import: whoever checks one hands it in.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ledger import merkle
-from ledger.aggregation import AggregationResult, AggregationTask, Contribution
+from ledger.aggregate_check import Recompute, check_computed, delivered_lines, read_receipt, task_shown
 from ledger.blocks import Header
 from ledger.bundles import DisputeBundle, check_dispute
 from ledger.codec import decode, encode
-from ledger.entries import Anchor, Fate, Receipt, ReceiptLine, Request, anchor_key, receipt_key, request_key
+from ledger.entries import Anchor, Fate, ReceiptLine, Request, anchor_key, request_key
 from ledger.errors import InvalidBytes, InvalidProof, InvalidTransaction
 from ledger.light import SKIP_HEIGHTS_MAX, Trusted, Way, advance, link_back
 from ledger.proof_parts import ProvenEntry, check_entry, read_entry
@@ -21,6 +21,7 @@ from ledger.proofs import (
     EntryProof,
     HeadersProof,
     Proof,
+    ProtectedAggregateProof,
     RecordProof,
     RewardProof,
     TransactionProof,
@@ -29,10 +30,7 @@ from ledger.records import parse_record
 from ledger.rewards import reward
 from ledger.state_keys import key_name, read_key
 from ledger.transactions import parse_transaction
-from ledger.types import Hash32, OrgId
-
-Recompute = Callable[[AggregationTask], AggregationResult]
-"""The aggregate of a task from blobs that the reader has. Raises InvalidProof when it cannot be had from them."""
+from ledger.types import Hash32
 
 
 @dataclass(slots=True)
@@ -75,8 +73,11 @@ def check_proof(
                 _check_transaction(proof, header, check)
             case RewardProof():
                 _check_reward(proof, header, check)
-            case AggregateProof():
-                _check_aggregate(proof, header, check, recompute)
+            case AggregateProof() | ProtectedAggregateProof():
+                shown = task_shown(proof, header)
+                check.steps += shown.steps
+                check.facts |= {"receipt": shown.receipt, "blobs": shown.blobs}
+                check.steps.append(check_computed(shown, recompute))
             case DisputeBundle():
                 check_dispute(proof, header, check.steps)
                 check.facts["statement"] = proof.statement
@@ -157,25 +158,14 @@ def _check_transaction(proof: TransactionProof, header: Header, check: ProofChec
     check.facts |= {"id": transaction.id, "height": header.height, "transaction": transaction}
 
 
-def _receipt(header: Header, entry: ProvenEntry) -> Receipt:
-    """A receipt under the key that its own content says. Raises InvalidProof."""
-    read = read_key(entry.key)
-    if read.kind is not Receipt or entry.value is None:
-        raise InvalidProof(f"an entry of {key_name(entry.key)}, want that of a receipt")
-    receipt = _decoded(Receipt, entry)
-    key = receipt_key(receipt.request, receipt.round, receipt.attempt)
-    found: Receipt = read_entry(header, entry, Receipt, key)
-    return found
-
-
 def _check_reward(proof: RewardProof, header: Header, check: ProofCheck) -> None:
     """That every line was paid records times price [ANCHOR, Algorithm 3], and for anchored records only."""
-    receipt = _receipt(header, proof.receipt)
+    receipt = read_receipt(header, proof.receipt)
     request = read_entry(header, proof.request, Request, request_key(receipt.request))
     check.steps.append(
         f"round {receipt.round} of request {receipt.request.hex()[:16]} closed at height {receipt.height}"
     )
-    price, delivered = request.terms.price, _delivered(receipt)
+    price, delivered = request.terms.price, delivered_lines(receipt)
     # Too few deliveries make a round void: it is tried again and pays nobody.
     void = len(delivered) < request.terms.providers_min
     if void and receipt.model:
@@ -233,52 +223,6 @@ def _check_anchored(
         steps.append(f"{line.org.hex()[:16]}: {line.weight} of {records} anchored records counted, {line.paid} tokens")
     if next(anchors, None) is not None:
         raise InvalidProof(f"{len(proof.anchors)} anchors, more than the lines name")
-
-
-def _check_aggregate(proof: AggregateProof, header: Header, check: ProofCheck, recompute: Recompute | None) -> None:
-    """That the model and every quality are what anybody computes from the same blobs (DESIGN D4)."""
-    receipt = _receipt(header, proof.receipt)
-    request = read_entry(header, proof.request, Request, request_key(receipt.request))
-    if not receipt.model:
-        raise InvalidProof(f"round {receipt.round} has no aggregate: it was void, or nobody could make one")
-    if receipt.round == 1 and receipt.base_model != request.terms.initial_model:
-        raise InvalidProof("the first round did not begin with the initial model")
-    task = task_of(receipt, request)
-    check.steps.append(
-        f"round {receipt.round} of request {receipt.request.hex()[:16]}: {len(task.contributions)} updates"
-    )
-    check.facts |= {"receipt": receipt, "blobs": (receipt.base_model, *(each.blob for each in task.contributions))}
-    if recompute is None:
-        raise InvalidProof("the blobs of the round are needed to compute its aggregate again")
-    result = recompute(task)
-    if result.model != receipt.model:
-        raise InvalidProof(
-            f"the blobs give model {result.model.hex()[:16]}, the receipt says {receipt.model.hex()[:16]}"
-        )
-    qualities = tuple((OrgId(line.org), line.quality) for line in _delivered(receipt))
-    if result.scores != qualities:
-        raise InvalidProof("the blobs give other qualities than the receipt says")
-    check.steps.append(f"their mean, computed again, is model {receipt.model.hex()[:16]}, and so are the qualities")
-
-
-def task_of(receipt: Receipt, request: Request) -> AggregationTask:
-    """What the aggregate of a closed round was computed from, as `aggregation.aggregation_task` had it."""
-    terms = request.terms
-    return AggregationTask(
-        Hash32(receipt.request),
-        receipt.round,
-        receipt.attempt,
-        Hash32(receipt.base_model),
-        tuple(Contribution(OrgId(line.org), Hash32(line.blob), line.weight) for line in _delivered(receipt)),
-        terms.aggregation,
-        terms.parameters,
-        terms.scale_bits,
-        terms.limit,
-    )
-
-
-def _delivered(receipt: Receipt) -> list[ReceiptLine]:
-    return [line for line in receipt.lines if line.fate is Fate.DELIVERED]
 
 
 def _decoded(kind: type[Any], entry: ProvenEntry) -> Any:

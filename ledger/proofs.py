@@ -17,6 +17,9 @@ from ledger.proof_parts import ENTRIES_MAX, Path, ProvenEntry, from_file, to_fil
 from ledger.records import PERIOD_RECORDS_MAX, RECORD_BYTES_MAX
 from ledger.types import TRANSACTION_BYTES_MAX
 
+# Attempts at one round are numbered up to this.
+ATTEMPTS_MAX = 100
+
 
 @dataclass(frozen=True, slots=True)
 class HeadersProof:
@@ -100,10 +103,47 @@ class AggregateProof:
     request: ProvenEntry
 
 
-Proof = HeadersProof | EntryProof | RecordProof | TransactionProof | RewardProof | AggregateProof | DisputeBundle
+@dataclass(frozen=True, slots=True)
+class ProtectedAggregateProof:
+    """The model of a protected request's closed round is what the request's rule makes of the blobs beside this file.
+
+    `protection`: of the request. `unmasking`: of a masked round, what its sum was unmasked with. Of one that is not
+    masked, what the rule may look at beside its updates: `previous`, the receipt of the round before, if there is one;
+    `attempts`, those of the earlier attempts at this round, in order.
+    """
+
+    KIND: ClassVar[str] = "protected-aggregate"
+    path: Path
+    receipt: ProvenEntry
+    request: ProvenEntry
+    protection: ProvenEntry
+    unmasking: Annotated[tuple[ProvenEntry, ...], Size(0, 1)]
+    previous: Annotated[tuple[ProvenEntry, ...], Size(0, 1)]
+    attempts: Annotated[tuple[ProvenEntry, ...], Size(0, ATTEMPTS_MAX)]
+
+
+Proof = (
+    HeadersProof
+    | EntryProof
+    | RecordProof
+    | TransactionProof
+    | RewardProof
+    | AggregateProof
+    | ProtectedAggregateProof
+    | DisputeBundle
+)
 KINDS: dict[str, type[Any]] = {
     kind.KIND: kind
-    for kind in (HeadersProof, EntryProof, RecordProof, TransactionProof, RewardProof, AggregateProof, DisputeBundle)
+    for kind in (
+        HeadersProof,
+        EntryProof,
+        RecordProof,
+        TransactionProof,
+        RewardProof,
+        AggregateProof,
+        ProtectedAggregateProof,
+        DisputeBundle,
+    )
 }
 
 

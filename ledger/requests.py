@@ -112,6 +112,10 @@ def join(state: State, context: BlockContext, sender: OrgId, body: JoinRequest) 
         raise InvalidTransaction("joined", "the sender has joined this request already")
     if body.data_type != request.terms.data_type:
         raise InvalidTransaction("data_type", f"data type {body.data_type!r}, want {request.terms.data_type!r}")
+    told = sum(len(text.encode()) for setting in body.attributes for text in (setting.name, setting.value))
+    if told > context.rules.attributes_bytes_max:
+        most = context.rules.attributes_bytes_max
+        raise InvalidTransaction("size", f"{told} bytes of attributes, at most {most} are allowed")
     excluded = state.get(Exclusion, exclusion_key(body.request, sender))
     if excluded is not None:
         raise InvalidTransaction("excluded", f"the sender was put out of this request: {excluded.reason}")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from ledger import merkle
+from ledger.aggregate_check import task_shown
 from ledger.blocks import FinalBlock, FinalHeader, Header
 from ledger.entries import Fate, Receipt, Request, anchor_key, receipt_key, receipts_prefix, request_key
 from ledger.errors import InvalidProof
@@ -21,11 +22,14 @@ from ledger.proofs import (
     BranchStep,
     EntryProof,
     HeadersProof,
+    ProtectedAggregateProof,
     RecordProof,
     RewardProof,
     TransactionProof,
 )
+from ledger.protection_entries import protection_key, unmasking_key
 from ledger.state_tree import StateProof
+from ledger.transactions import Protection
 from ledger.types import Hash32, OrgId
 
 T = TypeVar("T")
@@ -139,7 +143,7 @@ def prove_reward(
 
 def prove_aggregate(
     chain: ProvingChain, reader: Reader, request_id: bytes, number: int, attempt: int | None = None
-) -> tuple[AggregateProof, tuple[bytes, ...]]:
+) -> tuple[AggregateProof | ProtectedAggregateProof, tuple[bytes, ...]]:
     """The proof of a round's model, and the digests of the blobs that its reader needs beside it.
 
     Raises NothingToProve, InvalidProof.
@@ -147,13 +151,32 @@ def prove_aggregate(
     receipt = _receipt(chain, request_id, number, attempt)
     if not receipt.model:
         raise NothingToProve(f"round {number} attempt {receipt.attempt} has no aggregate")
-    proof = AggregateProof(
-        _path(chain, reader),
+    path = _path(chain, reader)
+    shown = (
         proven_entry(chain, receipt_key(request_id, number, receipt.attempt)),
         proven_entry(chain, request_key(request_id)),
     )
-    blobs = (receipt.base_model, *(line.blob for line in receipt.lines if line.fate is Fate.DELIVERED))
-    return proof, tuple(dict.fromkeys(blobs))
+    protection = chain.read(Protection, protection_key(request_id))
+    if protection is None:
+        plain = AggregateProof(path, *shown)
+        return plain, task_shown(plain, path[-1].header).blobs
+    unmasking, previous, attempts = [], [], range(0)
+    if protection.masked:
+        unmasking.append(proven_entry(chain, unmasking_key(request_id, number, receipt.attempt)))
+    else:
+        attempts = range(receipt.attempt)
+    if number > 1 and not protection.masked:
+        before = _receipt(chain, request_id, number - 1, None)
+        previous.append(proven_entry(chain, receipt_key(request_id, number - 1, before.attempt)))
+    protected = ProtectedAggregateProof(
+        path,
+        *shown,
+        proven_entry(chain, protection_key(request_id)),
+        tuple(unmasking),
+        tuple(previous),
+        tuple(proven_entry(chain, receipt_key(request_id, number, attempt)) for attempt in attempts),
+    )
+    return protected, task_shown(protected, path[-1].header).blobs
 
 
 def _receipt(chain: ProvingChain, request_id: bytes, number: int, attempt: int | None) -> Receipt:

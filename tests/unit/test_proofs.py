@@ -61,7 +61,7 @@ def blobs(lived, tmp_path):
 
 
 def made(lived: ProvenLeague, reader: Reader = GENESIS) -> dict[str, Proof]:
-    """One proof of every kind but the dispute's, which has a file of tests of its own."""
+    """One proof of every kind but those that have files of tests of their own."""
     chain, owner = lived.league.chain, lived.owner
     paid = next(each.id for each in chain.final_block(chain.height).block.transactions)
     return {
@@ -83,7 +83,8 @@ def checked(lived: ProvenLeague, proof: Proof, blobs: BlobFiles | None = None) -
 
 
 def test_every_kind_has_a_proof_here():
-    assert set(KINDS) == {"headers", "state", "record", "transaction", "reward", "aggregate", "dispute"}
+    elsewhere = {"dispute", "protected-aggregate"}
+    assert set(KINDS) == {"headers", "state", "record", "transaction", "reward", "aggregate", *elsewhere}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -406,7 +407,7 @@ def test_files_that_were_given_out_are_read_and_hold_for_ever():
     """Golden: `python -m tests.support.proven_league` writes them anew, and leaves holders of older files behind."""
     golden = json.loads(VECTORS.read_text())
     genesis = genesis_from_json(json.dumps(golden["genesis"]))
-    assert {plain["kind"] for plain in golden["proofs"].values()} == set(KINDS) - {"dispute"}
+    assert {plain["kind"] for plain in golden["proofs"].values()} == set(KINDS) - {"dispute", "protected-aggregate"}
     for name, plain in golden["proofs"].items():
         proof = proof_from_json(json.dumps(plain))
         assert json.loads(proof_to_json(proof)) == plain
