@@ -1,5 +1,7 @@
 """Data requests: publish, join, cancel, and how each of them goes round by round."""
 
+import trio
+
 from ledger.entries import (
     FINAL_STAGES,
     OPEN_REQUESTS,
@@ -16,7 +18,7 @@ from ledger.entries import (
     round_key,
 )
 from ledger.transactions import CancelRequest, JoinRequest, PublishRequest, Setting
-from node.request_file import RequestFileError, request_from_json
+from node.request_file import RequestDraft, RequestFileError, request_from_json
 from node.rpc.errors import RpcError
 from node.rpc.method import BOOLEAN, HEX, INTEGER, OBJECT, STRING, ledger_answer, listing, method
 from node.rpc.methods.transactions import WAIT_S, submitted
@@ -60,6 +62,7 @@ async def request_publish(
         raise RpcError("unavailable", "this node has no trainer to make an initial model with", part="trainer")
     try:
         draft = request_from_json(request)
+        await _check_target(node, draft)
         # The trainer names a model or an argument it does not know in the same way.
         digest, parameters = await trainer.initial_model(draft)
         terms = draft.terms(digest, parameters)
@@ -154,6 +157,21 @@ async def model(node: Node, *, request: Hash) -> Json:
         "export": str(export) if export.is_file() else None,
         "about": {"model": found.terms.model, "arguments": to_json(found.terms.model_arguments)},
     }
+
+
+async def _check_target(node: Node, draft: RequestDraft) -> None:
+    """Raises RequestFileError for a target that nobody would ever measure."""
+    from fl.privacy.terms import PrivacyRefused
+    from node.target_check import target_refusal
+
+    records, totals = node.services.records, node.chain.read(AnchorTotals, anchor_totals_key(node.org))
+    tests = await trio.to_thread.run_sync(records.test_count) if records is not None and totals is not None else 0
+    try:
+        refusal = target_refusal(draft.privacy, dict(draft.privacy_settings), draft.target_accuracy, tests > 0)
+    except PrivacyRefused as error:
+        refusal = str(error)
+    if refusal is not None:
+        raise RequestFileError(refusal)
 
 
 def _need_request(node: Node, request: bytes) -> Request:
