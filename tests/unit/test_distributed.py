@@ -216,6 +216,11 @@ def test_a_gradient_travels_to_the_masks_as_it_is():
     given_sums = np.array([0, -1, 2**62, -(2**63)])
     data = pack_gradient(given_sums)
     assert unpack_gradient(data, 4).tolist() == given_sums.tolist()
+    # "HQG", version 1, 24 bits, and so on: what the training process of another build wrote is read.
+    assert (
+        pack_gradient(np.array([1, -2])).hex()
+        == "48514701180000000200000000000000" + "0100000000000000" + "fe" + "ff" * 7
+    )
     for damaged, code in (
         (b"", "length"),
         (data[:-1], "length"),
