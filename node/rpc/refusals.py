@@ -56,7 +56,7 @@ REFUSALS: dict[str, tuple[str, str]] = {
     "round": ("Another round or attempt is in work.", "Ask `round`."),
     "scores": ("An aggregate's scores do not name exactly the delivered updates.", "Nothing to do."),
     "signature": ("The sender did not sign this for this chain.", "Sign for this league's chain id with its key."),
-    "size": ("The transaction is longer than a transaction may be.", "Split it."),
+    "size": ("The transaction, or what it says about data, is longer than it may be.", "Split it; say less."),
     "skipped": ("The sender is not skipped as a leader.", "Nothing to do."),
     "stage": ("The request is at a stage at which this is not possible.", "Ask `request.get` for its stage."),
     "state": (

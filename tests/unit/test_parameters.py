@@ -69,6 +69,24 @@ def test_parameters_are_in_the_genesis_file_and_those_left_out_are_as_usual():
     assert League(4, reward_min=3).chain.parameters() == replace(PLAIN, reward_min=3)
 
 
+@pytest.mark.parametrize(("founded", "wanted", "code"), [(10_000, 999, "parameters"), (10_000, 1_000, "accepted")])
+def test_ballots_stay_open_long_enough_for_people_to_be_asked(founded: int, wanted: int, code: str):
+    league = League(4, ballot_expiry_heights=founded)
+    assert league.refusal(league.keys[0], OpenBallot(change(league, ballot_expiry_heights=wanted))) == code
+
+
+def test_what_founders_gave_ballots_may_stay_and_does_not_become_less():
+    league = League(4, ballot_expiry_heights=40)
+    for heights, code in ((39, "parameters"), (40, "accepted"), (41, "accepted")):
+        motion = change(league, ballot_expiry_heights=heights, reward_min=5)
+        assert league.refusal(league.keys[0], OpenBallot(motion)) == code
+
+
+def test_leagues_of_older_protocols_keep_the_bounds_that_they_were_founded_under():
+    league = League(4, protocol=2)
+    assert league.refusal(league.keys[0], OpenBallot(change(league, ballot_expiry_heights=8))) == "accepted"
+
+
 def test_a_change_holds_from_its_height_on_and_not_before():
     league = League(4)
     motion = change(league, ahead=12, reward_min=5)

@@ -173,6 +173,16 @@ def test_a_request_starts_as_soon_as_all_places_are_taken():
     assert story.league.request(story.id).deadline == story.league.now + 120_000
 
 
+def test_what_a_provider_says_about_its_data_is_bounded():
+    """Every provider's attributes lie in the request's entry, which each word about the request writes anew."""
+    most = (*(Setting(f"a{number:02}", "x" * 253) for number in range(15)), Setting("b", "ä" * 127), Setting("c", "1"))
+    told = sum(len(each.name.encode()) + len(each.value.encode()) for each in most)
+    fits = (*most[:-1], Setting("c", "1" * (4096 - told + 1)))
+    story = Story(joined=False)
+    for attributes, code in ((fits, "accepted"), ((*fits, Setting("d", "")), "size")):
+        assert story.league.refusal(story.bob, JoinRequest(story.id, "vibration", 100, attributes)) == code
+
+
 def test_a_request_starts_when_the_join_window_ends_with_enough_and_fails_with_too_few():
     enough, few = Story(joined=False, providers_min=2), Story(joined=False, providers_min=2)
     enough.league.join(enough.id, enough.providers[:2])
