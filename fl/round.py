@@ -5,7 +5,7 @@ The node's worker process and the simulator both call `run_round`: what one of t
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,6 +18,7 @@ from fl.evaluate import Evaluation, evaluate
 from fl.fixed_point import LIMIT, SCALE_BITS, Floats, Ints, decode, encode, limit_in_steps
 from fl.masking import Longs
 from fl.models.registry import build
+from fl.privacy.accountant import epsilon_of, rdp_poisson_gaussian
 from fl.privacy.distributed import DistributedPlan, NoisedGradient, distributed_gradient
 from fl.privacy.modes import (
     Mode,
@@ -187,7 +188,7 @@ def run_round(
         pack_clips(trained.clips, kept) if _keeps_clips(job) else kept,
         Metrics(trained.steps, trained.losses, trained.gradient_norms, before, before_served, after),
         Diagnostics(start.beta, start.beta_asked, start.alpha, distance(start.vector, uploaded), start.warnings),
-        mode.report,
+        _report(job, mode, rule, by),
         served,
     )
 
@@ -269,6 +270,15 @@ def _sound_plan(job: RoundJob, rule: Strategy, by: _Training) -> tuple[SoundPlan
         by.past_clips,
     )
     return plan, groups
+
+
+def _report(job: RoundJob, mode: Mode, rule: Strategy, by: _Training) -> PrivacyReport:
+    """What may be said of this round alone; what all rounds cost is for whoever charges them."""
+    if mode.name != "sound":
+        return mode.report
+    plan, _ = _sound_plan(job, rule, by)
+    cost = rdp_poisson_gaussian(float(plan.sampling.rate), plan.sigma, plan.sampling.steps)
+    return replace(mode.report, epsilon=epsilon_of(cost, plan.settings.delta))
 
 
 def units_of(unit: str, records: int, groups: NDArray[np.int64] | None) -> int:

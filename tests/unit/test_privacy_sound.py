@@ -13,6 +13,7 @@ from torch import nn
 
 from fl.batches import Records, UnusableTable, as_records
 from fl.models.registry import build
+from fl.privacy.accountant import epsilon_of, rdp_poisson_gaussian
 from fl.privacy.clipper_choice import clipper_for
 from fl.privacy.modes import MODES, PrivacyRefused, check_privacy, notes
 from fl.privacy.quantile import QuantileClip, clipping_of, gradient_sigma, pack_clips, unpack_clips
@@ -324,7 +325,10 @@ def test_a_round_needs_a_noise_that_was_decided_and_a_model_whose_records_do_not
     with pytest.raises(PrivacyRefused, match=r"noise multiplier of 0\.1"):
         run_round(replace(job, noise=0.1), separable(1), None, base, None)
     named = replace(job, privacy_settings={"sigma": "1.2"})
-    assert run_round(named, separable(1), None, base, None).privacy.mode == "sound"
+    report = run_round(named, separable(1), None, base, None).privacy
+    # Of this round alone: 7 steps at a rate of 32 / 200.
+    assert report.mode == "sound"
+    assert report.epsilon == pytest.approx(epsilon_of(rdp_poisson_gaussian(0.16, 1.2, 7), 1e-5))
     by_machine = replace(job, noise=1.0, privacy_settings={"unit": "group:machine"})
     with pytest.raises(PrivacyRefused, match="bear no groups"):
         run_round(by_machine, separable(1), None, base, None)
