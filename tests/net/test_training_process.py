@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -12,6 +13,7 @@ import trio
 
 from ledger.errors import InvalidBytes
 from ledger.transactions import Setting
+from node.record_groups import Grouping
 from node.training_process import JobRefused, WorkerCrashed, WorkerSettings, open_training_process
 from node.worker_protocol import (
     FRAME_BYTES_MAX,
@@ -262,3 +264,41 @@ def test_frames_come_back_as_they_went_and_damage_is_refused():
             parse_answer(data[:at])
     with pytest.raises(InvalidBytes, match="at most"):
         frame_length((FRAME_BYTES_MAX + 1).to_bytes(LENGTH_BYTES, "big"))
+
+
+@pytest.mark.trio
+async def test_a_sound_round_is_noised_as_charged_and_counts_groups_where_they_are_the_unit(store):
+    store.set_grouping(Grouping("machine", overlap=False))
+    machines = ("press", "press", "lathe", "saw", "saw", "saw")
+    store.add_period(4, replace(new_records(table(6)), groups=machines), 1, 2)
+    path = str(store.path)
+    by_machine = (Setting("unit", "group:machine"),)
+    async with open_training_process(WorkerSettings()) as process:
+        base = (await process.do(InitialModel(FORM, 5))).model
+        job = TrainRound(terms(privacy="sound", noise="2.0"), path, (1, 2, 3), base, None)
+        one, other = await process.do(job), await process.do(job)
+        # 39 records in batches of 16 on average: three epochs of three steps, never the same noise twice.
+        assert (one.steps, one.records) == (9, 39)
+        assert one.update != other.update
+        assert float(one.epsilon) > 0
+        # Three machines, fewer than a batch: each of them is in each of the three steps.
+        grouped = terms(privacy="sound", noise="2.0", privacy_settings=by_machine)
+        assert (await process.do(TrainRound(grouped, path, (4,), base, None))).steps == 3
+        for code, reason, wrong in (
+            ("store", "bear no group", TrainRound(grouped, path, (1, 4), base, None)),
+            ("privacy", "without a noise multiplier", TrainRound(terms(privacy="sound"), path, (1,), base, None)),
+            (
+                "store",
+                "grouped by machine, want shift",
+                TrainRound(
+                    terms(privacy="sound", noise="2", privacy_settings=(Setting("unit", "group:shift"),)),
+                    path,
+                    (4,),
+                    base,
+                    None,
+                ),
+            ),
+        ):
+            with pytest.raises(JobRefused, match=reason) as refusal:
+                await process.do(wrong)
+            assert refusal.value.code == code
