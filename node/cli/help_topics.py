@@ -47,10 +47,15 @@ def _sources() -> Topic:
 
 
 def _privacy() -> Topic:
-    from fl.privacy.modes import MODES
+    from fl.privacy.modes import MODES, notes
 
     return [
-        {"name": mode.name, "summary": mode.report.statement, "guarantee": mode.report.guarantee}
+        {
+            "name": mode.name,
+            "summary": mode.report.statement,
+            "guarantee": mode.report.guarantee,
+            "settings": _notes(notes(mode.name)),
+        }
         for mode in MODES.values()
         if mode.available
     ]
