@@ -41,25 +41,23 @@ def audit(as_json: bool, membership: bool, models: Path | None, **options: Any) 
     Without --data the records are made up. Exit code 7 when the claim is refuted, 0 when it is not: that is no proof of
     the claim, only that this attack, of so many trainings, found nothing against it.
     """
-    import torch
-
     from fl.batches import UnusableTable
     from fl.data.errors import DataError
     from fl.models.errors import ModelError
     from fl.privacy.terms import PrivacyRefused
     from fl.strategies.base import StrategyError
+    from fl.threads import one_thread
     from fl.train import Diverged
     from fl.vectors import VectorMismatch
     from node.audit_subject import audit_subject
 
-    # A small model's layers are too little work to be shared among cores: a second thread only waits.
-    torch.set_num_threads(1)
     try:
-        if models is not None:
-            _exposure(models, options, as_json)
-            return
-        subject = audit_subject(membership=membership, **options)
-        refuted = _membership(subject, as_json) if membership else _canary(subject, options["canary"], as_json)
+        with one_thread():
+            if models is not None:
+                _exposure(models, options, as_json)
+                return
+            subject = audit_subject(membership=membership, **options)
+            refuted = _membership(subject, as_json) if membership else _canary(subject, options["canary"], as_json)
     except (DataError, ModelError, StrategyError, PrivacyRefused, UnusableTable, VectorMismatch, Diverged) as error:
         raise CliError(Exit.CONFIGURATION, str(error)) from None
     if refuted:
