@@ -131,16 +131,19 @@ class RecordStore:
                 self._set_meta(f"note/{name}", value)
 
     def set_grouping(self, grouping: Grouping) -> None:
-        """Note what the source says of groups. Raises RecordStoreError when the records here are grouped otherwise."""
+        """Note what the source says of groups. Raises RecordStoreError when the records here are grouped otherwise.
+
+        A source may begin to name groups: its records of before then bear none.
+        """
         with self._transaction():
-            if self._meta(f"note/{GROUPED_BY}") is None:
-                for name, value in grouping_notes(grouping).items():
-                    self._set_meta(f"note/{name}", value)
-            elif self._grouping() != grouping:
+            known = self._grouping()
+            if known.by and known != grouping:
                 raise RecordStoreError(
-                    f"{self.path}: records here are {self._grouping()}, the source says {grouping} now: set it back, "
-                    "or give the table a data directory of its own"
+                    f"{self.path}: records here are grouped by {known.by}, the source says "
+                    f"{grouping.by or 'no groups'} now: set it back, or give the table a data directory of its own"
                 )
+            for name, value in grouping_notes(grouping).items():
+                self._set_meta(f"note/{name}", value)
 
     def grouping(self) -> Grouping:
         """What the records' groups are, and whether records overlap."""

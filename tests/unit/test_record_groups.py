@@ -121,10 +121,12 @@ def test_a_store_of_the_first_format_goes_on_with_ungrouped_records(tmp_path):
 
 def test_a_store_is_grouped_in_one_way_for_good(tmp_path):
     with RecordStore(tmp_path / "records.sqlite") as store:
-        store.set_grouping(Grouping("machine", False))
-        store.set_grouping(Grouping("machine", False))
-        with pytest.raises(RecordStoreError, match="the source says"):
-            store.set_grouping(Grouping("shift", False))
+        # A schema that names a group later: what came before bears none, what comes now does.
+        for named in ("", "machine", "machine"):
+            store.set_grouping(Grouping(named, False))
+        for named in ("shift", ""):
+            with pytest.raises(RecordStoreError, match=f"by machine, the source says {named or 'no groups'} now"):
+                store.set_grouping(Grouping(named, False))
 
 
 def test_windows_of_text_overlap_unless_they_are_set_apart(tmp_path):
