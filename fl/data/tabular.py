@@ -67,7 +67,7 @@ def records_of(columns: Columns, schema: Schema) -> Table:
     if schema.group is not None:
         sites, places = np.unique(np.array(_texts(columns.cells[schema.group])), return_inverse=True)
         groups, group_names = places.astype(np.int64), tuple(str(site) for site in sites)
-    return Table(features, labels, schema.classes, groups, group_names, schema.group or "")
+    return Table(features, labels, schema.classes, groups, group_names, schema.group or "", schema.overlap)
 
 
 def _inputs(columns: Columns, column: PublicRange | WordColumn) -> NDArray[np.float32]:

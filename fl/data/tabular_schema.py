@@ -4,6 +4,8 @@
     classes = ["0", "1"]              # as they stand in the file, in the order of the model's answers
     group = "Site"                    # optional: the site, machine or shift a record is from: group:Site can then be
                                       # the unit of privacy of a request
+    overlap = false                   # true: rows were made of the same measurements, as those of overlapping windows
+                                      # are; a single row is then no unit of privacy
     time = "Taken at"                 # optional: records are put in this order before the last are kept for testing
     time_unit = "s"                   # or "ms", since 1970: for a time column of numbers that is to date the records
     missing = "refuse"                # or "drop": rows with an empty or non-finite value
@@ -59,6 +61,7 @@ class Schema:
     missing: Literal["refuse", "drop"] = "refuse"
     delimiter: str = ","
     time_unit: Literal["", "s", "ms"] = ""
+    overlap: bool = False
 
     def columns(self) -> tuple[str, ...]:
         """Every column that must be in the file, once."""
@@ -87,7 +90,7 @@ def read_schema(path: Path) -> Schema:
 
 def parse_schema(table: Mapping[str, Any], where: str = "schema") -> Schema:
     """The schema that a TOML table says; `where` names it in errors. Raises DataError for what it cannot mean."""
-    known = {"label", "classes", "features", "group", "time", "time_unit", "missing", "delimiter"}
+    known = {"label", "classes", "features", "group", "overlap", "time", "time_unit", "missing", "delimiter"}
     _refuse_unknown(table, known, where)
     features = table.get("features")
     if not isinstance(features, list) or not 1 <= len(features) <= COLUMNS_MAX:
@@ -104,6 +107,9 @@ def parse_schema(table: Mapping[str, Any], where: str = "schema") -> Schema:
     time_unit = table.get("time_unit", "")
     if time_unit not in ("", "s", "ms") or (time_unit and "time" not in table):
         raise DataError(f"{where}: time_unit is {time_unit!r:.60}, want 's' or 'ms', of the column that time names")
+    overlap = table.get("overlap", False)
+    if not isinstance(overlap, bool):
+        raise DataError(f"{where}: overlap is {overlap!r:.60}, want true or false")
     schema = Schema(
         label=_text(table, "label", where),
         classes=_words(table.get("classes"), "classes", CLASSES_MAX, where),
@@ -113,6 +119,7 @@ def parse_schema(table: Mapping[str, Any], where: str = "schema") -> Schema:
         missing=missing,
         delimiter=delimiter,
         time_unit=time_unit,
+        overlap=overlap,
     )
     if any(column.name == schema.label for column in columns):
         raise DataError(f"{where}: column {schema.label!r} is the label and a feature, want one of the two")

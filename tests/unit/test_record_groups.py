@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fl.data import cwru, text
+from fl.data.errors import DataError
 from fl.data.registry import load
 from fl.data.tables import Split, Table
 from fl.privacy.modes import PrivacyRefused, unit_column
@@ -137,6 +138,16 @@ def test_windows_of_text_overlap_unless_they_are_set_apart(tmp_path):
     assert grouping_of(close) == Grouping("speaker", overlap=True)
     assert grouping_of(apart) == Grouping("speaker", overlap=False)
     assert grouping_of(close.take(slice(0, 3))) == grouping_of(close)
+
+
+def test_a_schema_can_say_that_rows_overlap(tmp_path):
+    path = a_table(tmp_path, 20)
+    schema = tmp_path / "readings.csv.schema.toml"
+    schema.write_text("overlap = true\n" + SCHEMA)
+    assert grouping_of(load("table", {}, path).train) == Grouping("machine", overlap=True)
+    schema.write_text("overlap = 1\n" + SCHEMA)
+    with pytest.raises(DataError, match="overlap is 1, want true or false"):
+        load("table", {}, path)
 
 
 def test_a_recording_can_be_the_unit_of_bearing_windows():
