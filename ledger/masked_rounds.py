@@ -48,7 +48,7 @@ from ledger.request_lookup import (
     round_in_work,
     with_participant,
 )
-from ledger.rounds import least_counted, settle, void_round
+from ledger.rounds import awaited_updates, least_counted, settle, void_round
 from ledger.state import BlockContext, State
 from ledger.types import OrgId
 
@@ -162,6 +162,21 @@ def settle_masked(state: State, context: BlockContext, request_id: bytes) -> Non
         state.put(request_key(request_id), waiting)
     elif not any(_STEPS[work.request.stage].awaits(state, work, member) for member in work.current.participants):
         _STEPS[work.request.stage].close(state, context, work)
+
+
+def waited_for(state: State, request_id: bytes) -> list[bytes]:
+    """Of which providers the stage in work of a request, masked or not, waits for a word; ascending."""
+    request = state.need(Request, request_key(request_id))
+    current = state.get(Round, round_key(request_id))
+    if current is None:
+        return []
+    if request.stage is Stage.TRAINING:
+        return awaited_updates(state, request_id, current)
+    work = _in_work(state, request_id)
+    if work is None or request.stage not in _STEPS:
+        return []
+    awaits = _STEPS[request.stage].awaits
+    return [part.org for part in current.participants if awaits(state, work, part)]
 
 
 def close_step(state: State, context: BlockContext, request_id: bytes, request: Request) -> None:

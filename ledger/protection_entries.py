@@ -131,6 +131,10 @@ def exclusion_key(request: bytes, org: OrgId | bytes) -> bytes:
     return b"excluded/" + request + org
 
 
+def exclusions_prefix(request: bytes) -> bytes:
+    return b"excluded/" + request
+
+
 def masking_key(request: bytes) -> bytes:
     """The exchange of the round in work; gone when the round is over."""
     return b"masking/" + request

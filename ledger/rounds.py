@@ -116,19 +116,19 @@ def settle(state: State, context: BlockContext, request_id: bytes) -> None:
     """Move on from training and attestation as soon as nobody is waited for any more."""
     request = state.need(Request, request_key(request_id))
     current = state.need(Round, round_key(request_id))
-    if request.stage is Stage.TRAINING and not _awaited(state, request_id, current):
+    if request.stage is Stage.TRAINING and not awaited_updates(state, request_id, current):
         request = to_attesting(state, context, request_id, request)
     if request.stage is Stage.ATTESTING and all(part.fate is not Fate.ANNOUNCED for part in current.participants):
         close_round(state, context, request_id, request, current)
 
 
-def _awaited(state: State, request_id: bytes, current: Round) -> bool:
-    """Whether somebody may still announce an update. In a masked round those only whose masks count."""
+def awaited_updates(state: State, request_id: bytes, current: Round) -> list[bytes]:
+    """Who may still announce an update in time, ascending. In a masked round those only whose masks count."""
     masking = mask_round_of(state, request_id)
     missing = [part.org for part in current.participants if part.fate is Fate.MISSING]
     if masking is None:
-        return bool(missing)
-    return any(member.counted and member.org in missing for member in masking.members)
+        return missing
+    return [member.org for member in masking.members if member.counted and member.org in missing]
 
 
 def to_attesting(state: State, context: BlockContext, request_id: bytes, request: Request) -> Request:

@@ -22,7 +22,9 @@ T = TypeVar("T")
 
 SAFE_INTEGER_MAX = 2**53 - 1
 # What holds an organisation, among the 32-byte fields of transactions: these take a peer id or a name as well.
-ORG_FIELDS = frozenset({"to", "beneficiary", "candidate", "provider", "org", "voter", "sender", "requester", "author"})
+ORG_FIELDS = frozenset(
+    {"to", "beneficiary", "candidate", "provider", "org", "voter", "sender", "requester", "author", "dealer", "holder"}
+)
 
 ResolveOrg = Callable[[str], bytes]
 
@@ -140,6 +142,9 @@ def from_json(kind: type[T], plain: Json, where: str, resolve_org: ResolveOrg) -
         raise InvalidView(f"{where}: got {_type_name(plain)}, want an object")
     described: Any = kind
     names, hints = _field_names(described), _hints(described)
+    # A statement inside another, as an update in its announcement, is shown with its kind.
+    if hasattr(described, "KIND") and plain.get("kind") == kind_name(described):
+        plain = {name: each for name, each in plain.items() if name != "kind"}
     unknown = sorted(plain.keys() - set(names))
     if unknown:
         raise InvalidView(f"{where}: no field {', '.join(map(repr, unknown))}; there are {', '.join(names)}")

@@ -8,6 +8,7 @@ from ledger.codec import digest
 from ledger.departures import expel
 from ledger.entries import Fate, Stage, Standing, standing_key
 from ledger.keys import KeyPair
+from ledger.masked_rounds import waited_for
 from ledger.protection import (
     MASKED_PROVIDERS_MIN,
     AcceptShares,
@@ -45,6 +46,22 @@ def to(story: MaskedStory, stage: Stage, by: list[KeyPair] | None = None) -> Mas
             story.league.pass_time(200_000)
         assert not story.is_over
     return story
+
+
+def test_who_is_waited_for_is_told_at_every_step():
+    story = MaskedStory(4)
+    everybody = [key.org for key in story.providers]
+    for stage in STEPS:
+        story = to(MaskedStory(4), stage)
+        say = {Stage.KEYS: story.offer, Stage.SHARES: story.deal, Stage.CONTEST: story.accept}
+        say |= {Stage.TRAINING: story.announce, Stage.UNMASKING: story.reveal}
+        waited = waited_for(story.league.state, story.id)
+        assert waited == (everybody if stage in say else [])
+        if stage in say:
+            say[stage](story.providers[2])
+            assert waited_for(story.league.state, story.id) == [org for org in everybody if org != everybody[2]]
+    story.aggregate()
+    assert waited_for(story.league.state, story.id) == []
 
 
 def test_a_masked_round_goes_on_as_soon_as_nobody_is_waited_for_and_is_paid_like_any_other():
