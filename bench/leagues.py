@@ -36,6 +36,9 @@ name = "mlp"
 arguments = {{{{ layers = "8,150,150,4" }}}}
 [strategy]
 name = "fedavg"
+[privacy]
+mode = "none"
+
 [training]
 epochs = {EPOCHS}
 batch = {BATCH}

@@ -11,10 +11,10 @@ from typing import Annotated, Any
 
 from ledger.codec import encode
 from ledger.errors import InvalidBytes
-from ledger.transactions import SETTINGS_MAX, RequestTerms, Setting
+from ledger.transactions import SETTINGS_MAX, Protection, RequestTerms, Setting
 from ledger.types import AMOUNT_MAX, MEMBERS_MAX, ZERO_HASH
 from node.toml_rules import (
-    Choice,
+    Flag,
     Number,
     Ratio,
     Seconds,
@@ -55,15 +55,36 @@ class StrategySection:
 
     name: Annotated[str, Words(1, 64, "fedavg, dlmu or a plug-in")] = "fedavg"
     settings: Annotated[Settings, TextTable(SETTINGS_MAX, "settings of the strategy")] = ()
-    aggregation: Annotated[str, Words(1, 64, "how the committee makes one model of all updates")] = "mean"
+
+
+@dataclass(frozen=True, slots=True)
+class AggregationSection:
+    """How the committee makes one model of all updates: exact integers, which every member of it computes again."""
+
+    rule: Annotated[str, Words(1, 64, "mean, or a rule that bears bad updates: `hanse help rules`")] = "mean"
+    settings: Annotated[Settings, TextTable(SETTINGS_MAX, "settings of the rule")] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class PrivacySection:
-    """What protects the records in an update. No mode claims more than it proves."""
+    """What protects the records in an update. No mode claims more than it proves; without a word it is `sound`."""
 
-    mode: Annotated[str, Words(1, 64, "none, paper; a provider must allow modes that prove nothing")] = "none"
-    settings: Annotated[Settings, TextTable(SETTINGS_MAX, "settings of the mode")] = ()
+    mode: Annotated[
+        str, Words(1, 64, "sound, distributed, paper or none; providers must allow modes that prove nothing")
+    ] = "sound"
+    settings: Annotated[Settings, TextTable(SETTINGS_MAX, "settings of the mode, as epsilon and delta")] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MaskingSection:
+    """Whether anybody may see a single update, or their sum only (secure aggregation)."""
+
+    enabled: Annotated[bool, Flag("mask every update: 3 providers at least, and no rule that looks at single ones")] = (
+        False
+    )
+    exchange_window_s: Annotated[int, Seconds(1, YEAR_MS, "each step of the exchange of masks waits for so long")] = (
+        10 * SECOND_MS
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +124,18 @@ _DATA_TYPE = Words(1, 64, "the type of data that providers must have")
 _SETTINGS = TextTable(SETTINGS_MAX, "settings by name")
 _ANY_TEXT = Words(1, 64, "a name")
 _ANY_WHOLE = Whole(0, AMOUNT_MAX, "a count, an amount, or milliseconds")
+_ANY_FLAG = Flag("yes or no")
+# What the ledger wants of a request that masks nothing.
+NO_WINDOW = 1
+# Modes of privacy whose cost providers announce.
+CHARGED = frozenset({"sound", "distributed"})
+_JSON_RULES: dict[Any, Any] = {Settings: _SETTINGS, str: _ANY_TEXT, int: _ANY_WHOLE, bool: _ANY_FLAG}
 REQUEST_SECTIONS: dict[str, type] = {
     "model": ModelSection,
     "strategy": StrategySection,
+    "aggregation": AggregationSection,
     "privacy": PrivacySection,
+    "masking": MaskingSection,
     "training": TrainingSection,
     "payment": PaymentSection,
     "rounds": RoundsSection,
@@ -115,7 +144,7 @@ REQUEST_SECTIONS: dict[str, type] = {
 
 @dataclass(frozen=True, slots=True)
 class RequestDraft:
-    """A request before its initial model is known. Field names and units are those of `RequestTerms`."""
+    """A request before its initial model is known. Fields and units are those of `RequestTerms` and `Protection`."""
 
     title: str
     model: str
@@ -126,8 +155,11 @@ class RequestDraft:
     strategy: str
     strategy_settings: Settings
     aggregation: str
+    aggregation_settings: Settings
     privacy: str
     privacy_settings: Settings
+    masked: bool
+    exchange_window: int
     data_type: str
     epochs: int
     batch: int
@@ -147,20 +179,35 @@ class RequestDraft:
 
         Raises RequestFileError when a value breaks a bound of the ledger.
         """
+        terms = RequestTerms(**self._values_of(RequestTerms), initial_model=initial_model, parameters=parameters)
+        self._check_bounds(terms)
+        return terms
+
+    def protection(self) -> Protection:
+        """What protects its updates beyond their noise. Raises RequestFileError for what no ledger takes."""
+        protection = Protection(**self._values_of(Protection))
+        self._check_bounds(protection)
+        return protection
+
+    @property
+    def needs_protection(self) -> bool:
+        """Whether an older league, which has no protected requests, could not carry it out."""
+        return self.masked or bool(self.aggregation_settings) or self.aggregation != "mean" or self.privacy in CHARGED
+
+    def _values_of(self, kind: type) -> dict[str, Any]:
         values: dict[str, Any] = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, tuple):
-                # The ledger wants settings in one order, whatever order they were written in.
-                value = tuple(Setting(name, text) for name, text in sorted(value))
-            values[field.name] = value
-        del values["seed"]
-        terms = RequestTerms(**values, initial_model=initial_model, parameters=parameters)
+        for name in {field.name for field in fields(kind)} & {field.name for field in fields(self)}:
+            value = getattr(self, name)
+            # The ledger wants settings in one order, whatever order they were written in.
+            is_settings = isinstance(value, tuple)
+            values[name] = tuple(Setting(key, text) for key, text in sorted(value)) if is_settings else value
+        return values
+
+    def _check_bounds(self, said: RequestTerms | Protection) -> None:
         try:
-            encode(terms)
+            encode(said)
         except InvalidBytes as error:
             raise RequestFileError(f"request {self.title!r}: {error}") from None
-        return terms
 
     def as_json(self) -> dict[str, Any]:
         """For `request.publish`: every field by name, settings as objects of texts."""
@@ -190,7 +237,7 @@ def request_from_json(values: Mapping[str, object]) -> RequestDraft:
     read: dict[str, Any] = {}
     for name, kind in known.items():
         value = values[name]
-        rule = _SETTINGS if kind == Settings else _ANY_TEXT if kind is str else _ANY_WHOLE
+        rule = _JSON_RULES[kind]
         read[name] = read_value(rule, value, Path(), f"request: {name}", RequestFileError)
     draft = RequestDraft(**read)
     _check(draft, "request")
@@ -202,26 +249,16 @@ def check_known(draft: RequestDraft) -> None:
 
     Imports numpy, never torch. Raises RequestFileError.
     """
-    from fl.aggregate import RULES
     from fl.models.errors import ModelError
-    from fl.models.shapes import parameter_shapes
-    from fl.privacy.modes import PrivacyRefused, privacy_mode
-    from fl.strategies.base import StrategyError
-    from fl.strategies.registry import strategy
+    from fl.models.shapes import parameter_count
+    from node.training_terms import TermsRefused, check_terms
 
     try:
-        parameter_shapes(draft.model, dict(draft.model_arguments))
-        strategy(draft.strategy, dict(draft.strategy_settings))
-        privacy_mode(draft.privacy, True).check(dict(draft.privacy_settings))
-    except (ModelError, StrategyError, PrivacyRefused) as error:
+        parameters = parameter_count(draft.model, dict(draft.model_arguments))
+        terms = draft.terms(ZERO_HASH, parameters)
+        check_terms(terms, allow_no_guarantee=True, protection=draft.protection())
+    except (ModelError, TermsRefused, RequestFileError) as error:
         raise RequestFileError(f"request {draft.title!r}: {error}") from None
-    read_value(
-        Choice(tuple(RULES), "how the committee makes one model of all updates"),
-        draft.aggregation,
-        Path(),
-        f"request {draft.title!r}: [strategy] aggregation",
-        RequestFileError,
-    )
 
 
 def _build(tables: dict[str, Any], name: str, folder: Path) -> RequestDraft:
@@ -234,6 +271,7 @@ def _build(tables: dict[str, Any], name: str, folder: Path) -> RequestDraft:
         for key, kind in REQUEST_SECTIONS.items()
     }
     model, strategy, privacy = read["model"], read["strategy"], read["privacy"]
+    aggregation, masking = read["aggregation"], read["masking"]
     training, payment, rounds = read["training"], read["payment"], read["rounds"]
     draft = RequestDraft(
         title=read_value(_TITLE, tables["title"], folder, f"{name}: title", RequestFileError),
@@ -244,9 +282,12 @@ def _build(tables: dict[str, Any], name: str, folder: Path) -> RequestDraft:
         limit=model.limit,
         strategy=strategy.name,
         strategy_settings=strategy.settings,
-        aggregation=strategy.aggregation,
+        aggregation=aggregation.rule,
+        aggregation_settings=aggregation.settings,
         privacy=privacy.mode,
         privacy_settings=privacy.settings,
+        masked=masking.enabled,
+        exchange_window=masking.exchange_window_s if masking.enabled else NO_WINDOW,
         data_type=read_value(_DATA_TYPE, tables["data_type"], folder, f"{name}: data_type", RequestFileError),
         epochs=training.epochs,
         batch=training.batch,
@@ -284,5 +325,6 @@ def _check(draft: RequestDraft, name: str) -> None:
         )
     try:
         draft.terms(ZERO_HASH, 1)
+        draft.protection()
     except RequestFileError as error:
         raise RequestFileError(f"{name}: {error}") from None

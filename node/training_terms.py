@@ -28,7 +28,7 @@ ATTEST_BYTES_PER_MS = 10_000
 
 
 class TermsRefused(ValueError):
-    """This provider cannot or does not want to train under these terms; the text fits a DeclineRound."""
+    """This provider cannot or does not want to train under these terms; `short_reason` fits it to a DeclineRound."""
 
 
 class BadTrainingSettings(ValueError):
@@ -114,17 +114,15 @@ def check_terms(
         count = parameter_count(terms.model, settings_dict(terms.model_arguments))
         _check_aggregation(terms, protection)
     except (ValueError, ModelError, StrategyError, PrivacyRefused) as error:
-        raise TermsRefused(short_reason(str(error))) from None
+        raise TermsRefused(str(error)) from None
     window_ms = ATTEST_MS_MIN + update_bytes_max(terms.parameters, protection) // ATTEST_BYTES_PER_MS
     if terms.attest_window < window_ms:
-        raise TermsRefused(short_reason(f"attest window {terms.attest_window} ms, want at least {window_ms}"))
+        raise TermsRefused(f"attest window {terms.attest_window} ms, want at least {window_ms}")
     if protection is not None and protection.masked and protection.exchange_window < ATTEST_MS_MIN:
         # Each step of the exchange is a word of everybody's, and of the next block.
-        raise TermsRefused(
-            short_reason(f"exchange window {protection.exchange_window} ms, want at least {ATTEST_MS_MIN}")
-        )
+        raise TermsRefused(f"exchange window {protection.exchange_window} ms, want at least {ATTEST_MS_MIN}")
     if count != terms.parameters:
-        raise TermsRefused(short_reason(f"model has {count} parameters, terms say {terms.parameters}"))
+        raise TermsRefused(f"model has {count} parameters, terms say {terms.parameters}")
 
 
 def _check_aggregation(terms: RequestTerms, protection: Protection | None) -> None:

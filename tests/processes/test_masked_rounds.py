@@ -56,12 +56,7 @@ def league(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevLeague]:
 def publish_masked(node: DevNode, **changes: Any) -> str:
     """Publish a small masked request; its id once it is final."""
     wanted = {"rounds_max": 1, "providers_min": 3, "providers_max": len(PROVIDERS)}
-    plain = publish(node, **{**wanted, **changes, "providers_max": 60})
-    terms = {**request_of(node, plain)["terms"], "providers_max": len(PROVIDERS)}
-    node.call("request.cancel", request=plain, mode="final")
-    protection = {"aggregation_settings": [], "masked": True, "exchange_window": WINDOW_MS}
-    body = {"kind": "publish_protected", "terms": terms, "protection": protection}
-    return str(node.call("send", body=body, mode="final")["id"])
+    return publish(node, **{**wanted, **changes}, masked=True, exchange_window=WINDOW_MS)
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,9 @@ def terms(**changes: Any) -> dict[str, Any]:
         "strategy": "dlmu",
         "strategy_settings": {},
         "aggregation": "mean",
+        "aggregation_settings": {},
+        "masked": False,
+        "exchange_window": 1,
         "privacy": "none",
         "privacy_settings": {},
         "data_type": "bearing-simulator",
@@ -358,9 +361,11 @@ def hanse_process(log: Path, *arguments: str | Path) -> subprocess.Popen[bytes]:
         )
 
 
-def eventually(condition: Callable[[], bool], what: str, explain: Callable[[], str] = str) -> None:
+def eventually(
+    condition: Callable[[], bool], what: str, explain: Callable[[], str] = str, every_s: float = LOOK_EVERY_S
+) -> None:
     """Look until it is so. Fails with what `explain` has to say when it does not come."""
     ends = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < ends, f"not so within {PATIENCE_S:g} s: {what}; {explain()}"
-        time.sleep(LOOK_EVERY_S)
+        time.sleep(every_s)

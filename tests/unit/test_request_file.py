@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ledger.codec import decode, encode
-from ledger.transactions import RequestTerms
+from ledger.transactions import Protection, RequestTerms
 from node.cli.exit_codes import Exit
 from node.config import load_config
 from node.config_template import config_template
@@ -35,7 +35,8 @@ def with_line(section: str, line: str) -> str:
 
 def test_the_least_request_has_every_default() -> None:
     draft = parse_request(LEAST)
-    assert (draft.strategy, draft.aggregation, draft.privacy, draft.seed) == ("fedavg", "mean", "none", 1)
+    assert (draft.strategy, draft.aggregation, draft.privacy, draft.seed) == ("fedavg", "mean", "sound", 1)
+    assert (draft.masked, draft.exchange_window, draft.needs_protection) == (False, 1, True)
     assert (draft.join_window, draft.round_deadline, draft.attest_window) == (30_000, 60_000, 10_000)
     assert dict(draft.training_settings) == {"learning_rate": "0.01", "momentum": "0.8"}
     check_known(draft)
@@ -57,6 +58,31 @@ def test_terms_are_what_the_ledger_carries() -> None:
     assert decode(RequestTerms, encode(terms)) == terms
     assert (terms.parameters, terms.initial_model) == (212, b"\1" * 32)
     assert [(each.name, each.value) for each in terms.model_arguments] == [("layers", "8,16,4")]
+
+
+def test_protection_is_what_the_ledger_carries() -> None:
+    draft = parse_request(LEAST + "[masking]\nenabled = true\nexchange_window_s = 2.5\n")
+    assert draft.protection() == Protection((), True, 2_500)
+    robust = parse_request(
+        LEAST + '[aggregation]\nrule = "trimmed-mean"\nsettings = { share = 0.2, inspect = false }\n'
+    )
+    named = [(each.name, each.value) for each in robust.protection().aggregation_settings]
+    assert (named, robust.protection().masked) == ([("inspect", "false"), ("share", "0.2")], False)
+    assert decode(Protection, encode(robust.protection())) == robust.protection()
+
+
+@pytest.mark.parametrize(
+    ("lines", "needed"),
+    [
+        ('[privacy]\nmode = "none"\n', False),
+        ('[privacy]\nmode = "paper"\n', False),
+        ('[privacy]\nmode = "none"\n[aggregation]\nrule = "median"\n', True),
+        ('[privacy]\nmode = "none"\n[masking]\nenabled = true\n', True),
+        ("", True),
+    ],
+)
+def test_what_an_older_league_cannot_carry_out_is_known(lines: str, needed: bool) -> None:
+    assert parse_request(LEAST + lines).needs_protection is needed
 
 
 def test_a_draft_survives_json() -> None:
@@ -128,7 +154,11 @@ def test_a_budget_that_pays_nobody_is_refused() -> None:
         ('name = "mlp"', 'name = "mlp"\narguments = { layers = "8,,4" }', "layers"),
         ("[payment]", '[strategy]\nname = "dlum"\n[payment]', "dlum"),
         ("[payment]", '[strategy]\nname = "dlmu"\nsettings = { tau = 3 }\n[payment]', "tau"),
-        ("[payment]", '[strategy]\naggregation = "median-of-lies"\n[payment]', "aggregation"),
+        ("[payment]", '[aggregation]\nrule = "median-of-lies"\n[payment]', "unknown rule 'median-of-lies'"),
+        ("[payment]", '[aggregation]\nrule = "trimmed-mean"\nsettings = { share = 2 }\n[payment]', "share"),
+        ("[payment]", '[aggregation]\nrule = "median"\n[masking]\nenabled = true\n[payment]', "median"),
+        ("[payment]", '[privacy]\nmode = "distributed"\n[payment]', "masked"),
+        ("[payment]", "[privacy]\nsettings = { epsilon = -1 }\n[payment]", "epsilon"),
         ("[payment]", '[privacy]\nmode = "total"\n[payment]', "total"),
         ("[payment]", '[privacy]\nmode = "paper"\nsettings = { sigma = -1 }\n[payment]', "sigma"),
     ],

@@ -24,13 +24,16 @@ MODEL = bytes([9]) * 32
 DRAFT = {
     "title": "bearings",
     "model": "mlp",
-    "model_arguments": {"inputs": "8"},
+    "model_arguments": {"layers": "8,4"},
     "seed": 1,
     "scale_bits": 20,
     "limit": 512,
     "strategy": "fedavg",
     "strategy_settings": {},
     "aggregation": "mean",
+    "aggregation_settings": {},
+    "masked": False,
+    "exchange_window": 1,
     "privacy": "none",
     "privacy_settings": {},
     "data_type": "bearing",
@@ -47,6 +50,10 @@ DRAFT = {
     "round_deadline": 60_000,
     "attest_window": 60_000,
 }
+
+
+# Noise that only a sum holds, and single updates for everybody to see.
+UNMASKED = {"privacy": "distributed", "aggregation": "mean"}
 
 
 class ModelMaker:
@@ -211,7 +218,7 @@ async def test_a_request_is_published_joined_followed_and_cancelled(node, servic
     shown = (await call(node, "request.get", request=request))["request"]
     assert shown["terms"]["initial_model"] == MODEL.hex()
     assert shown["terms"]["parameters"] == 7
-    assert shown["terms"]["model_arguments"] == {"inputs": "8"}
+    assert shown["terms"]["model_arguments"] == {"layers": "8,4"}
     assert (shown["stage"], shown["escrow"], shown["requester_name"]) == ("open", 1_000, "alice")
     assert (await call(node, "account"))["balance"] == TOKENS - 1_000
     listed = await call(node, "request.list", open=True)
@@ -237,7 +244,14 @@ async def test_a_request_is_published_joined_followed_and_cancelled(node, servic
 
 @pytest.mark.trio
 async def test_a_damaged_request_is_refused_before_anything_is_spent(node, services):
-    for change in ({"price": "1"}, {"title": 5}, {"budget": None}, {"colour": "red"}, {"model_arguments": [1]}):
+    for change in (
+        {"price": "1"},
+        {"title": 5},
+        {"budget": None},
+        {"colour": "red"},
+        {"model_arguments": [1]},
+        UNMASKED,
+    ):
         with pytest.raises(RpcError) as caught:
             await call(node, "request.publish", request=DRAFT | change)
         assert caught.value.kind.word == "invalid_params"

@@ -17,10 +17,13 @@ from ledger.entries import (
     request_key,
     round_key,
 )
-from ledger.transactions import CancelRequest, JoinRequest, PublishRequest, Setting
-from node.request_file import RequestDraft, RequestFileError, request_from_json
+from ledger.league_entries import PROTOCOL, Protocol
+from ledger.protocols import rules_of
+from ledger.transactions import CancelRequest, JoinRequest, PublishProtected, PublishRequest, Setting
+from node.request_file import RequestDraft, RequestFileError, check_known, request_from_json
 from node.rpc.errors import RpcError
 from node.rpc.method import BOOLEAN, HEX, INTEGER, OBJECT, STRING, ledger_answer, listing, method
+from node.rpc.methods.request_protection import protection_shown
 from node.rpc.methods.transactions import WAIT_S, submitted
 from node.rpc.node import Node
 from node.rpc.parameters import Count, Flag, Hash, JsonObject, Mode, Page, Positive, Seconds, Text
@@ -40,12 +43,17 @@ async def request_list(node: Node, *, open: Flag = False, limit: Page = 100, off
 
 
 async def request_get(node: Node, *, request: Hash) -> Json:
-    """A request with its terms, providers and the round in work (null when none is)."""
+    """A request with its terms, its protection, providers and the round in work (null when none is).
+
+    `charges` says what each provider's data was charged so far, `waited_for` whose word the stage waits for; `masking`
+    how far the exchange of a masked round has got (null when nothing is exchanged).
+    """
     found = _need_request(node, request)
     current = node.chain.read(Round, round_key(request))
     names = {"requester_name": node.name_of(found.requester), "over": found.stage in FINAL_STAGES}
     providers = [{**to_json(each), "name": node.name_of(each.org)} for each in found.providers]
     shown = {"id": request.hex(), **to_json(found), **names, "providers": providers}
+    shown |= protection_shown(node, request)
     return {"head": node.head(), "request": shown, "round": to_json(current)}
 
 
@@ -54,21 +62,24 @@ async def request_publish(
 ) -> Json:
     """Publish a request; its id is the transaction's. The budget leaves our balance until the request is over.
 
-    `request` has the fields of the ledger's terms, and `seed` in place of `initial_model` and `parameters`, which the
-    node computes: it draws the initial weights and keeps them as a blob for the providers.
+    `request` has the fields of the ledger's terms and protection, and `seed` in place of `initial_model` and
+    `parameters`, which the node computes: it draws the initial weights and keeps them as a blob for the providers.
     """
     trainer = node.services.trainer
     if trainer is None:
         raise RpcError("unavailable", "this node has no trainer to make an initial model with", part="trainer")
     try:
         draft = request_from_json(request)
+        protected = _takes_protection(node, draft)
+        await trio.to_thread.run_sync(check_known, draft)
         await _check_target(node, draft)
         # The trainer names a model or an argument it does not know in the same way.
         digest, parameters = await trainer.initial_model(draft)
         terms = draft.terms(digest, parameters)
+        body = PublishProtected(terms, draft.protection()) if protected else PublishRequest(terms)
     except RequestFileError as error:
         raise RpcError("invalid_params", str(error), parameter="request") from None
-    own = await node.services.submit_own(PublishRequest(terms))
+    own = await node.services.submit_own(body)
     return submitted(node, own, mode, timeout_s, lambda: {"request": own.id.hex(), "initial_model": digest.hex()})
 
 
@@ -157,6 +168,20 @@ async def model(node: Node, *, request: Hash) -> Json:
         "export": str(export) if export.is_file() else None,
         "about": {"model": found.terms.model, "arguments": to_json(found.terms.model_arguments)},
     }
+
+
+def _takes_protection(node: Node, draft: RequestDraft) -> bool:
+    """Whether the league protects updates. Raises RequestFileError when it is too old for what the request asks."""
+    protocol = node.chain.read(Protocol, PROTOCOL)
+    assert protocol is not None, "every state has a protocol"
+    version = protocol.version
+    protects = rules_of(version, protocol.since_height).protection
+    if draft.needs_protection and not protects:
+        raise RequestFileError(
+            f"request {draft.title!r}: the league's protocol {version} has no protected requests, so it knows no"
+            f" masking, no privacy but none and paper, and no rule but mean; want those, or a vote for a later version"
+        )
+    return protects
 
 
 async def _check_target(node: Node, draft: RequestDraft) -> None:
