@@ -60,10 +60,10 @@ def masks_count(shop: Workshop, work: RoundInWork) -> bool:
     return masks is None or any(each.org == shop.me and each.counted for each in masks.members)
 
 
-def rounds_unmasked(shop: Workshop) -> list[RoundId]:
+def rounds_unmasked(chain: ChainView, memory: MaskingMemory) -> list[RoundId]:
     """Rounds whose secrets are kept and are of no use to anybody any more: the ledger is past them."""
-    chain, over = shop.ledger.chain, []
-    for kept_id in shop.masking.rounds():
+    over = []
+    for kept_id in memory.rounds():
         request = chain.read(Request, request_key(kept_id.request))
         # A ledger that was put back may know less than what is kept here: then it is not over.
         if request is None:

@@ -112,7 +112,7 @@ class Trainer:
             _follow(task, in_work.get(task.id.request), TAKING_UPDATES)
         for task in self._exchanges.values():
             _follow(task, in_work.get(task.id.request), EXCHANGING)
-        for over in rounds_unmasked(shop):
+        for over in rounds_unmasked(shop.ledger.chain, shop.masking):
             nursery.start_soon(trio.to_thread.run_sync, shop.masking.forget, over)
         for current in in_work.values():
             if should_exchange(shop, current):

@@ -9,7 +9,17 @@ import trio
 from ledger.chain import Chain
 from ledger.entries import FINAL_STAGES, AnchorTotals, Request, anchor_totals_key, request_key
 from ledger.errors import InvalidTransaction, StoreUnavailable
-from ledger.transactions import Body, CancelRequest, PublishRequest, Transaction, Transfer, sign_transaction
+from ledger.protection import MASKED_PROVIDERS_MIN
+from ledger.transactions import (
+    Body,
+    CancelRequest,
+    Protection,
+    PublishProtected,
+    PublishRequest,
+    Transaction,
+    Transfer,
+    sign_transaction,
+)
 from ledger.types import Hash32
 from node.simulation.disk import PowerCut
 from node.simulation.factory import initial_model, terms
@@ -20,6 +30,8 @@ from node.simulation.referee import Referee
 # A client that does not know what became of its statement hands in the same bytes again.
 AGAIN_S = 3.0
 ROUNDS = 3
+# Of each step of a masked round: a dead leader or two, and a node that starts.
+EXCHANGE_MS = 10_000
 # What a daemon may answer with when its disk or its machine fails under a call.
 NODE_FAULTS = (StoreUnavailable, OSError, PowerCut)
 
@@ -34,6 +46,7 @@ class Clients:
     promised: dict[Hash32, tuple[Member, Transaction]] = field(default_factory=dict)
     taken: dict[Hash32, Member] = field(default_factory=dict)
     refused: set[Hash32] = field(default_factory=set)
+    masked: bool = False
     requests_wanted: int = 0
 
     async def run(self, transfers: int, requests: int, cancels: int, until_s: float) -> None:
@@ -100,12 +113,20 @@ class Clients:
                     blob = None
                 if blob is not None:
                     self.referee.archive[blob] = model
-                    self.say(publisher, PublishRequest(terms(blob, len(self.members) - 1, title, ROUNDS)))
+                    self.say(publisher, self._published(blob, title))
             await trio.sleep(AGAIN_S)
             life = publisher.alive
             if life is not None and self._find(life.chain, title) is not None:
                 break
         self.requests_wanted -= 1
+
+    def _published(self, model: Hash32, title: str) -> PublishRequest | PublishProtected:
+        most = len(self.members) - 1
+        if not self.masked:
+            return PublishRequest(terms(model, most, title, ROUNDS))
+        return PublishProtected(
+            terms(model, most, title, ROUNDS, MASKED_PROVIDERS_MIN), Protection((), True, EXCHANGE_MS)
+        )
 
     def _anchored(self, life: Life) -> bool:
         """Whether somebody else has records to offer."""

@@ -17,7 +17,16 @@ from ledger.types import Hash32
 from node.network.blob_exchange import BlobUnavailable
 from node.network.blob_store import NoSpaceForBlob
 from node.ports import Blobs, Ledger
-from node.rounds import RoundInWork, blob_bytes_max, model_holders, open_requests, participant, rounds_in_work
+from node.rounds import (
+    RoundInWork,
+    blob_bytes_max,
+    model_holders,
+    open_requests,
+    participant,
+    protection_of,
+    rounds_in_work,
+)
+from node.simulation.masked_factory import MaskedFactory
 from node.wakeup import Wakeup
 
 PARAMETERS, SCALE_BITS, LIMIT = 24, 20, 512
@@ -30,11 +39,19 @@ AGAIN_S = 3.0
 class Factory:
     """Run it once a life; ring `wake` at every new head. `malformed`: its updates are no vectors."""
 
-    def __init__(self, ledger: Ledger, blobs: Blobs, archive: dict[bytes, bytes], malformed: bool = False) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        blobs: Blobs,
+        archive: dict[bytes, bytes],
+        masked: MaskedFactory,
+        malformed: bool = False,
+    ) -> None:
         self._ledger = ledger
         self._blobs = blobs
         self._archive = archive
         self._malformed = malformed
+        self._masked = masked
         self._wakeup = Wakeup()
         self._said_at: dict[object, float] = {}
 
@@ -61,19 +78,38 @@ class Factory:
             if request.stage is Stage.OPEN and not joined and room and request.requester != me:
                 await self._say(("join", request_id), JoinRequest(request_id, DATA_TYPE, RECORDS, ()))
         for work in rounds_in_work(chain):
+            if protection_of(chain, work.id.request) is not None and not self._malformed:
+                await self._take_masked_part(work)
+                continue
             part = participant(work.round, me)
             if work.request.stage is Stage.TRAINING and part is not None and part.fate is Fate.MISSING:
                 await self._train(work)
 
-    async def _train(self, work: RoundInWork) -> None:
+    async def _take_masked_part(self, work: RoundInWork) -> None:
+        try:
+            await self._masked.look(work, lambda: self._trained(work), RECORDS, self._say)
+            self._masked.tidy()
+        except OSError:
+            # The disk is full or fails: nothing was said that rests on it, and the next look tries again.
+            return
+
+    async def _trained(self, work: RoundInWork) -> bytes | None:
         chain, base, terms = self._ledger.chain, work.round.base_model, work.request.terms
         try:
             await self._blobs.fetch(
                 base, blob_bytes_max(terms), model_holders(chain, work.request, self._ledger.key.public)
             )
-            update = self._update(bytes(self._blobs.view(base)), work, terms)
-            blob = await self._blobs.put(update)
+            return self._update(bytes(self._blobs.view(base)), work, terms)
         except (BlobUnavailable, NoSpaceForBlob):
+            return None
+
+    async def _train(self, work: RoundInWork) -> None:
+        update = await self._trained(work)
+        if update is None:
+            return
+        try:
+            blob = await self._blobs.put(update)
+        except NoSpaceForBlob:
             return
         self._archive[blob] = update
         body = AnnounceUpdate(*work.id, blob, len(update), RECORDS, (1,), 10_000 * work.id.number, 10)
@@ -105,7 +141,7 @@ def initial_model() -> bytes:
     return pack(np.zeros(PARAMETERS, np.int32), SCALE_BITS)
 
 
-def terms(initial: Hash32, providers_max: int, title: str, rounds: int) -> RequestTerms:
+def terms(initial: Hash32, providers_max: int, title: str, rounds: int, providers_min: int = 1) -> RequestTerms:
     """A request of some rounds that a simulated league can work on within minutes of virtual time."""
     return RequestTerms(
         title=title,
@@ -128,7 +164,7 @@ def terms(initial: Hash32, providers_max: int, title: str, rounds: int) -> Reque
         budget=20_000,
         target_accuracy=0,
         rounds_max=rounds,
-        providers_min=1,
+        providers_min=providers_min,
         providers_max=max(1, providers_max),
         join_window=10_000,
         round_deadline=20_000,

@@ -40,6 +40,7 @@ from node.simulation.factory import Factory
 from node.simulation.faults import Lie
 from node.simulation.liar import Liar, LyingBlobStore
 from node.simulation.life import Life, WatchedDriver
+from node.simulation.masked_factory import MaskedFactory
 from node.simulation.network import open_sim_transport
 from node.simulation.referee import Referee
 from node.vote_memory import JOURNAL, NEVER_VOTES, open_votes
@@ -96,6 +97,8 @@ class Member:
         self.twin_transport: Transport | None = None
         self._world = world
         self._folder = folder
+        # Drawn from on its own: whether rounds are masked must not change what else the seed draws.
+        self._masks = Random(f"masks/{folder.name}")
         self._dead = True
         self._rotted = False
         self._scope = trio.CancelScope()
@@ -287,7 +290,8 @@ class Member:
         life = Life(self.org, self.presented, driver, blobs)
         attester = Attester(life, blobs)
         malformed = self.liar is not None and Lie.MALFORMED in self.liar.lies
-        factory = Factory(life, blobs, world.referee.archive, malformed)
+        masked = MaskedFactory(life, blobs, world.referee.archive, FOLDER, self.disk.files(), self._masks.randbytes)
+        factory = Factory(life, blobs, world.referee.archive, masked, malformed)
         self.alive = life
         if life.may_vote:
             self.forgetful = False

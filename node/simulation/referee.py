@@ -12,7 +12,7 @@ from consensus.effects import Disagreement, Effect, Halt, Refused
 from consensus.messages import Message, Proposal, VoteMessage, parse_message
 from fl.aggregate import aggregate_blobs
 from fl.fixed_point import limit_in_steps
-from ledger.aggregation import AggregationTask
+from ledger.aggregation import AggregationTask, aggregate_transaction_body
 from ledger.blocks import FinalBlock
 from ledger.certificates import Committee, Vote, VoteKind, check_certificate, contradicts
 from ledger.chain import Chain, Outcome
@@ -22,6 +22,7 @@ from ledger.rewards import supply, tokens_in_circulation
 from ledger.transactions import AggregateProtected, AggregateRound, ReportEquivocation
 from ledger.types import Hash32, NodeKey
 from node.network.blob_store import blob_digest
+from node.unmasking import unmasked
 
 
 class SimulationFailed(AssertionError):
@@ -119,7 +120,7 @@ class Referee:
         if first:
             self._check_once(final)
             for task, body in outcome.claims:
-                self._check_aggregate(task, body)
+                self._check_aggregate(task, body, chain.chain_id)
 
     def _committee(self, chain: Chain, height: int) -> Committee:
         committee = chain.committee_at(height)
@@ -143,13 +144,23 @@ class Referee:
             if self.final.setdefault(transaction.id, block.height) != block.height:
                 self.fail(f"a transaction is final twice, at {self.final[transaction.id]} and {block.height}")
 
-    def _check_aggregate(self, task: AggregationTask, body: AggregateRound | AggregateProtected) -> None:
+    def _check_aggregate(
+        self, task: AggregationTask, body: AggregateRound | AggregateProtected, league: Hash32
+    ) -> None:
         """S17: from the blobs themselves, as anybody could who has them."""
         missing = [
             each for each in (task.base_model, *(part.blob for part in task.contributions)) if each not in self.archive
         ]
         if missing:
             self.fail(f"S17: round {task.round} rests on blob {missing[0].hex()[:8]}, which nobody ever had")
+        if task.masking is not None:
+            result, blob, _ = unmasked(task, league, self.archive.__getitem__)
+            if aggregate_transaction_body(task, result) != body:
+                self.fail(f"S17: the aggregate of masked round {task.round} is not what its sum unmasks to")
+            if blob:
+                self.archive[body.model] = blob
+            self.aggregates[task] = body
+            return
         updates = [(self.archive[part.blob], part.weight) for part in task.contributions]
         limit = limit_in_steps(task.limit, task.scale_bits)
         base = self.archive[task.base_model]

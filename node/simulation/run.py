@@ -28,14 +28,18 @@ def run(
     agenda: Agenda | None = None,
     transfers: int = 12,
     requests: int = 1,
+    masked: bool = False,
 ) -> Report:
-    """One simulated league; the seed draws what is not given. Raises SimulationFailed, naming the seed."""
+    """One simulated league; the seed draws what is not given. Raises SimulationFailed, naming the seed.
+
+    `masked`: requests want their updates masked, and so three providers at least.
+    """
     drawn = drawn_size(seed) if members is None else members
     weather = draw_faults(seed, drawn) if faults is None else faults
     if agenda is None:
         agenda = draw_agenda(seed, drawn) if faults is None else Agenda()
     with _quiet(), _short_journals(), _scratch_folder() as folder:
-        world = World(seed, drawn, weather, agenda, transfers, requests if drawn > 1 else 0, folder)
+        world = World(seed, drawn, weather, agenda, transfers, requests if drawn > 1 else 0, folder, masked)
         try:
             return run_on_virtual_time(world.run, seed)
         except BaseException as error:

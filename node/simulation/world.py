@@ -62,7 +62,15 @@ class World:
     """One run. `members` organisations; faulty ones are the first of `Random(seed)`'s order."""
 
     def __init__(
-        self, seed: int, members: int, faults: Faults, agenda: Agenda, transfers: int, requests: int, folder: Path
+        self,
+        seed: int,
+        members: int,
+        faults: Faults,
+        agenda: Agenda,
+        transfers: int,
+        requests: int,
+        folder: Path,
+        masked: bool = False,
     ) -> None:
         self.faults = faults
         self._agenda = agenda
@@ -87,7 +95,7 @@ class World:
             if each.liar is not None and Lie.TWINS in each.liar.lies
         ]
         self.newcomers = [self._member(self._keys(members + at), []) for at in range(agenda.newcomers)]
-        self.clients = Clients(list(self.members), self.referee, self._rng)
+        self.clients = Clients(list(self.members), self.referee, self._rng, masked=masked)
         self.members += self.newcomers
         self.assembly = Assembly(self.members, self._rng, self._may_go)
         self.harm = Harm(self, self._rng)

@@ -38,6 +38,22 @@ def test_one_faulty_member_in_four_changes_nothing(lie: Lie) -> None:
     assert report.aggregates >= 3, "its lies cost no round"
 
 
+@pytest.mark.parametrize("seed", [0, 4])
+def test_masked_rounds_come_to_exact_sums_while_nodes_crash_and_disks_fail(seed: int) -> None:
+    weather = Faults(
+        loss=0.05, delay_ms=(1, 100), crash_every_ms=4_000, cut_short=0.002, failing_call=0.002, until_ms=25_000
+    )
+    report = run(seed, 4 + seed % 4, weather, transfers=5, masked=True)
+    assert report.aggregates == 3, "each unmasked again by the referee, from all blobs and the shares on the ledger"
+    assert report.crashes + report.power_cuts > 3
+
+
+@pytest.mark.parametrize("lie", [Lie.MALFORMED, Lie.FALSE_AGGREGATE], ids=lambda lie: lie.name.lower())
+def test_one_faulty_member_in_five_stops_no_masked_round(lie: Lie) -> None:
+    weather = Faults(loss=0.05, delay_ms=(1, 100), crash_every_ms=5_000, until_ms=10_000, lies=(lie,))
+    assert run(11, 5, weather, transfers=5, masked=True).aggregates == 3
+
+
 def test_members_come_go_vote_and_change_keys_while_nodes_crash() -> None:
     weather = Faults(loss=0.05, delay_ms=(1, 100), crash_every_ms=3_000, until_ms=15_000)
     report = run(3, 6, weather, Agenda(rotations=2, newcomers=2, leavers=1, changes_parameters=True, upgrades=True))
