@@ -110,7 +110,7 @@ def get(request_id: str, config_path: str, as_json: bool) -> None:
         print_json(answer)
         return
     found = answer["request"]
-    terms = found["terms"]
+    terms = {**found["terms"], **_protection(found["protection"])}
     print_fields({**_about(found), **{name.replace("_", " "): _said(value) for name, value in terms.items()}})
     rows = [
         (each["name"] or short_hash(each["org"]), each["data_type"], each["record_count"], each["joined_height"])
@@ -125,6 +125,45 @@ def get(request_id: str, config_path: str, as_json: bool) -> None:
         ]
         title = f"Round {answer['round']['number']}, attempt {answer['round']['attempt']}"
         print_table(title, ("provider", "fate", "records", "reason"), parts)
+    _print_protection(found)
+
+
+def _protection(found: dict[str, Any] | None) -> dict[str, object]:
+    if found is None:
+        return {"protection": "none: every update can be seen and copied"}
+    masked = "masked: only their sum is ever seen" if found["masked"] else "sealed until announcements are closed"
+    window = {"exchange_window": found["exchange_window"]} if found["masked"] else {}
+    return {"aggregation_settings": found["aggregation_settings"], "updates": masked, **window}
+
+
+def _print_protection(found: dict[str, Any]) -> None:
+    """What was charged for the request, how far an exchange of masks has got, and who was put out."""
+    charges = [
+        (each["name"] or short_hash(each["org"]), each["charge"]["unit"], each["rounds"], *_spent(each["charge"]))
+        for each in found["charges"]
+    ]
+    if charges:
+        print_table("Charged, as each provider says", ("provider", "unit", "rounds", "epsilon", "delta"), charges)
+    if found["masking"]:
+        rows = [(each["name"] or short_hash(each["org"]), *_exchanged(each)) for each in found["masking"]["members"]]
+        print_table(f"Masks, threshold {found['masking']['threshold'] or '-'}", ("provider", "has", "masks"), rows)
+    for each in found["excluded"]:
+        click.echo(f"put out in round {each['round']}: {each['name'] or short_hash(each['org'])}, {each['reason']}")
+    if found["waited_for"]:
+        names = [each["name"] or short_hash(each["org"]) for each in found["waited_for"]]
+        click.echo(f"waiting for: {', '.join(names)}")
+
+
+def _spent(charge: dict[str, Any]) -> tuple[str, str]:
+    return f"{charge['epsilon_micro'] / 1e6:.3f}", f"{charge['delta_pico'] / 1e12:.2g}"
+
+
+def _exchanged(member: dict[str, Any]) -> tuple[str, str]:
+    words = [("revealed", "revealed"), ("answered", "answered"), ("accepted", "accepted"), ("dealt", "dealt shares")]
+    has = next((said for name, said in words if member[name]), "offered keys")
+    if member["complaints"] and not member["answered"]:
+        has += f", {len(member['complaints'])} complain"
+    return has, "count" if member["counted"] else "-"
 
 
 def _about(found: dict[str, Any]) -> dict[str, object]:

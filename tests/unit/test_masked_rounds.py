@@ -1,5 +1,6 @@
 """Masked rounds step by step: who is waited for, what a complaint does, which shares are told, who is put out."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -23,9 +24,18 @@ from ledger.protection import (
     vanished_max,
 )
 from ledger.protection_entries import Dealing, Exclusion, MaskedInputs, dealing_key, exclusion_key, unmasking_key
+from ledger.request_lookup import STAGES_ALLOWED
 from ledger.statements import LeaveLeague
-from ledger.transactions import CancelRequest, DeclineRound, JoinRequest
+from ledger.transactions import (
+    AggregateProtected,
+    AggregateRound,
+    AnnounceProtected,
+    CancelRequest,
+    DeclineRound,
+    JoinRequest,
+)
 from tests.support.masked_story import WINDOW_MS, MaskedStory
+from tests.support.transaction_examples import EXAMPLES
 
 STEPS = (Stage.KEYS, Stage.SHARES, Stage.CONTEST, Stage.TRAINING, Stage.ATTESTING, Stage.UNMASKING, Stage.AGGREGATING)
 
@@ -83,6 +93,21 @@ def test_a_masked_round_goes_on_as_soon_as_nobody_is_waited_for_and_is_paid_like
     assert kept == task.masking, "what the sum was unmasked with stays, for who checks it later"
     left = {key.split(b"/")[0] for key, value in story.league.rows().items() if value is not None}
     assert not left & {b"masking", b"dealing", b"revealed"}
+
+
+@pytest.mark.parametrize("stage", STEPS)
+def test_every_stage_of_a_masked_round_refuses_what_is_not_in_its_row_of_the_table(stage: Stage):
+    story = to(MaskedStory(4), stage)
+    said = {type(body): body for body in EXAMPLES if type(body) in STAGES_ALLOWED}
+    assert said.keys() == STAGES_ALLOWED.keys()
+    for kind, body in said.items():
+        if isinstance(body, AnnounceProtected):
+            body = replace(body, update=replace(body.update, request=story.id))
+        else:
+            body = replace(body, request=story.id)  # type: ignore[call-arg]
+        leads = kind in (AggregateRound, AggregateProtected)
+        code = story.league.lead(body) if leads else story.league.say(story.providers[0], body)
+        assert (code == "stage") is (stage not in STAGES_ALLOWED[kind]), f"{kind.__name__}: {code}"
 
 
 def test_each_step_waits_for_its_window_and_no_longer():
