@@ -56,7 +56,7 @@ def league(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevLeague]:
 def publish_masked(node: DevNode, **changes: Any) -> str:
     """Publish a small masked request; its id once it is final."""
     wanted = {"rounds_max": 1, "providers_min": 3, "providers_max": len(PROVIDERS)}
-    return publish(node, **{**wanted, **changes}, masked=True, exchange_window=WINDOW_MS)
+    return publish(node, **{**wanted, "masked": True, "exchange_window": WINDOW_MS, **changes})
 
 
 @dataclass(frozen=True)
