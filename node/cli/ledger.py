@@ -10,6 +10,7 @@ from node.cli.output import cell_text, percent, print_fields, print_json, print_
 from node.cli.prove import prove as prove_group
 from node.cli.sending import say_sent, sending_options
 from node.cli.verbs import VerbGroup, node_options
+from node.cli.vote_again import vote_again
 from node.cli.which_node import ask, send
 
 
@@ -26,7 +27,7 @@ def ledger() -> None:
     """What the league agreed on. Everything here can be proven to somebody who trusts no single node."""
 
 
-for verb in (prove_group, export_chain, import_chain, verify_chain):
+for verb in (prove_group, export_chain, import_chain, verify_chain, vote_again):
     ledger.add_command(verb)
 
 
