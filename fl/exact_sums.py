@@ -107,6 +107,17 @@ def exact_dot(left: Wide, right: Wide) -> int:
     return (high << 32) + (middle << 16) + low
 
 
+def squared_lengths(base: Ints, vectors: Sequence[Ints]) -> list[int]:
+    """Exactly |vector - base|^2 for each, all int32 of one shape [n]."""
+    lengths = [0] * len(vectors)
+    for start in range(0, len(base), CHUNK):
+        origin = base[start : start + CHUNK].astype(np.int64)
+        for at, vector in enumerate(vectors):
+            step = vector[start : start + CHUNK] - origin
+            lengths[at] += exact_dot(step, step)
+    return lengths
+
+
 def step_products(pairs: Sequence[tuple[Ints, Ints]]) -> list[list[int]]:
     """The exact dot products of all steps `to - from` with one another, for (from, to) int32 of one shape [n].
 

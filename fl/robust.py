@@ -14,7 +14,7 @@ from typing import Annotated
 
 import numpy as np
 
-from fl.exact_sums import CHUNK, AggregateError, Wide, check_updates, rounded_share, step_products
+from fl.exact_sums import CHUNK, AggregateError, Wide, check_updates, rounded_share, squared_lengths, step_products
 from fl.fixed_point import Ints
 from fl.settings import Number
 
@@ -76,7 +76,7 @@ def norm_bound(settings: NormBoundSettings, updates: Updates) -> Ints:
 
 def _shortening(settings: NormBoundSettings, updates: Updates) -> list[int | None]:
     """By update the factor of its step, in 2^-30; None for a step that may stay as long as it is."""
-    lengths = [step_products([(updates.base, vector)])[0][0] for vector in updates.vectors]
+    lengths = squared_lengths(updates.base, updates.vectors)
     if settings.bound:
         bound = int(settings.bound * 2**updates.scale_bits)
     else:

@@ -98,20 +98,23 @@ class SignFlip(Attack):
 class LittleIsEnough(Attack):
     """[Baruch, Baruch and Goldberg 2019, arXiv 1902.06156]: mean - z * deviation, by coordinate, of all honest updates.
 
-    The paper's attackers estimate both from their own; these know them.
+    The paper's attackers estimate both from their own and send the same; these know them, and each adds a little noise,
+    or they would be taken for the copies that they are.
     """
 
     name = "little-is-enough"
-    summary = "all send the mean of the honest updates, off by some deviations in every coordinate"
+    summary = "send the mean of the honest updates, off by some deviations in every coordinate"
     meaning = "z: how many deviations (1.5 in the paper's trials)"
     usual = 1.5
+    NOISE = 0.05  # of the step's length
 
     def uploads(self, seen: Seen) -> dict[int, Ints]:
         if len(seen.honest) < 2:
             raise AttackError(f"{self.name} with {len(seen.honest)} honest factories, want two to deviate from")
         honest = np.stack([seen.trained[client] for client in seen.honest]).astype(np.float64)
-        sent = seen.as_update(honest.mean(0) - self.strength * honest.std(0))
-        return dict.fromkeys(seen.attackers, sent)
+        common = honest.mean(0) - self.strength * honest.std(0)
+        length = self.NOISE * float(np.linalg.norm(common - seen.base))
+        return {client: seen.as_update(common + seen.noise(length)) for client in seen.attackers}
 
 
 class FreeRider(Attack):

@@ -92,8 +92,11 @@ def test_attackers_send_what_they_say_they_do():
     assert (flipped - base).tolist() == (-2 * (seen.trained[4].astype(np.int64) - base)).tolist()
     honest = np.stack([seen.trained[client] for client in (0, 1, 2)]).astype(float)
     little = attack("little-is-enough", "1.5").uploads(seen)
-    assert little[3].tolist() == little[4].tolist()
-    assert little[3].tolist() == np.rint(honest.mean(0) - 1.5 * honest.std(0)).tolist()
+    wanted = honest.mean(0) - 1.5 * honest.std(0)
+    assert [np.linalg.norm(each - wanted) / np.linalg.norm(wanted - base) for each in little.values()] == pytest.approx(
+        [0.05, 0.05], rel=0.1
+    )
+    assert little[3].tolist() != little[4].tolist()
     rider = attack("free-rider", "0.0001").uploads(seen)[3]
     assert np.abs(rider - base - 10).max() <= 1
     idle = attack("free-rider").uploads(seen_of(previous=False))[3]
