@@ -134,6 +134,8 @@ class PrivacyBudget:
         self._files = files or OsFiles()
         self._lock = threading.Lock()
         self._book: Book | None = None
+        # Whether what the ledger remembers was compared with it since the node started.
+        self.compared = False
         if files is None:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 

@@ -68,12 +68,13 @@ async def charge(shop: Workshop, round_id: RoundId, terms: RequestTerms, cost: R
 
     Raises BudgetSpent when the request's epsilon or this node's would be passed, BudgetDamaged, OSError.
     """
-    remembered = list(_remembered(shop))
+    remembered = list(_remembered(shop, round_id.request))
 
     def work() -> Account:
         for account in remembered:
             if shop.budget.adopt(account):
                 log.warning("privacy_budget_behind_the_ledger", request=account.request.hex()[:16])
+        shop.budget.compared = True
         one = ChargedRound(round_id.number, round_id.attempt, cost.sampling.units, cost.sampling.steps)
         return shop.budget.charge(_opened(round_id.request, cost), one, costs_of(cost.rdp()), shop.settings.limit)
 
@@ -244,10 +245,14 @@ def _announced(cost: RoundCost, account: Account) -> Charge:
     )
 
 
-def _remembered(shop: Workshop) -> Iterator[Account]:
-    """What the ledger knows that this organisation was charged: a file that was lost or is an old copy knows less."""
+def _remembered(shop: Workshop, present: bytes) -> Iterator[Account]:
+    """What the ledger knows that this organisation was charged: a file that was lost or is an old copy knows less.
+
+    Of all requests once in the life of a node, of the present one always: an old league has thousands.
+    """
     chain = shop.ledger.chain
-    for request_id, _ in chain.scan(Request, REQUESTS):
+    listed = [present] if shop.budget.compared else [request_id for request_id, _ in chain.scan(Request, REQUESTS)]
+    for request_id in listed:
         spent = chain.read(Spent, charge_key(request_id, shop.me))
         if spent is not None:
             yield cost_announced(request_id, spent)

@@ -16,9 +16,13 @@ log = structlog.get_logger(__name__)
 
 
 def should_report(shop: Workshop, current: RoundInWork) -> bool:
-    """The ledger counts test records up to those anchored, so without an anchor a report says nothing."""
+    """The ledger counts test records up to those anchored, so without an anchor a report says nothing.
+
+    A requester's own test records are its own to tell of, exactly; `[privacy] accuracy = "none"` keeps them to itself.
+    """
     return (
-        current.request.requester == shop.me
+        shop.settings.telling != "none"
+        and current.request.requester == shop.me
         and not current.round.requester_tested
         and shop.records is not None
         and bool(shop.anchored_records())

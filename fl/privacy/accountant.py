@@ -24,6 +24,9 @@ SIGMA_MOST = 10_000.0
 MICRO = 1_000_000
 # Sums of up to 1024 terms of both signs of rounding, 100 000 rounds added: far below a millionth, and always upwards.
 ROUNDING = 1.0 + 1e-9
+# Of an epsilon that noise is chosen for: each round's cost is written down in billionths, rounded up, and the last of
+# ten thousand must not fall a hair outside what was planned.
+PLANNED_BELOW = 1e-5
 
 Rdp = tuple[float, ...]
 """Rényi epsilons, one for each of RDP_ORDERS. Of two mechanisms on the same data: `add_rdp`."""
@@ -86,7 +89,7 @@ def epsilon_micro(rdp: Sequence[float], delta: float) -> int:
 def calibrate_sigma(
     epsilon: float, delta: float, rate: float, steps: int, other_rdp: Sequence[float] = ZERO_RDP
 ) -> float:
-    """The least noise multiplier, a whole number of millionths, with which `steps` steps stay within `epsilon`.
+    """The least noise multiplier, a whole number of millionths, with which `steps` steps stay PLANNED_BELOW `epsilon`.
 
     `other_rdp`: what is spent beside the steps within the same epsilon. SIGMA_LEAST where less noise would do. Raises
     PrivacyRefused where SIGMA_MOST is not enough or the rest alone exceeds epsilon.
@@ -95,7 +98,7 @@ def calibrate_sigma(
 
     def enough(micro: int) -> bool:
         steps_rdp = rdp_poisson_gaussian(rate, micro / MICRO, steps)
-        return epsilon_of(add_rdp(steps_rdp, other), delta) <= epsilon
+        return epsilon_of(add_rdp(steps_rdp, other), delta) <= epsilon - PLANNED_BELOW
 
     low, high = round(SIGMA_LEAST * MICRO), round(SIGMA_MOST * MICRO)
     if enough(low):

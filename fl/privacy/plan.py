@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from fl.privacy.accountant import (
     MICRO,
+    PLANNED_BELOW,
     ZERO_RDP,
     Rdp,
     add_rdp,
@@ -165,7 +166,7 @@ def _noise(settings: SoundSettings, sampled: Sampling, rounds: int, telling: str
         check_sigma(settings.sigma)
         sigma = math.ceil(settings.sigma * MICRO) / MICRO
         spent = epsilon_of(add_rdp(rdp_poisson_gaussian(rate, sigma, steps), queries), delta)
-        if spent > settings.epsilon:
+        if spent > settings.epsilon - PLANNED_BELOW:
             raise PrivacyRefused(
                 f"sigma {settings.sigma:g} spends epsilon {spent:.4g} in {rounds} rounds here, want at most "
                 f"{settings.epsilon:g}"

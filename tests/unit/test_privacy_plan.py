@@ -6,13 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fl.privacy.accountant import add_rdp, epsilon_of, rdp_gaussian, rdp_poisson_gaussian
+from fl.privacy.accountant import add_rdp, epsilon_micro, epsilon_of, rdp_gaussian, rdp_poisson_gaussian
 from fl.privacy.outlook import Wish, outlook
 from fl.privacy.plan import PICO, Noise, delta_for, round_cost, shared_cost, told
 from fl.privacy.secure_random import SecureRandom
 from fl.privacy.shared_noise import noise_shares
 from fl.privacy.telling import noisy_accuracy
 from fl.privacy.terms import PrivacyRefused
+from node.privacy_budget import as_rdp, costs_of
 from node.target_check import target_refusal
 
 
@@ -29,6 +30,15 @@ def test_all_rounds_together_keep_the_requests_epsilon(units, epochs, rounds, ep
     assert found.noise.delta_pico < PICO / (10 * units)
     alone = rdp_poisson_gaussian(float(found.sampling.rate), found.noise.sigma_micro / 1e6, found.sampling.steps)
     assert found.epsilon() == epsilon_of(alone, found.noise.delta_pico / PICO)
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(30, 5_000), st.integers(1, 10_000), st.floats(0.05, 20))
+def test_the_last_round_of_a_plan_fits_as_it_is_written_down(units, rounds, epsilon):
+    """Costs are kept in billionths, rounded up, and epsilon in millionths: ten thousand of them must not add up."""
+    found = round_cost("sound", {"epsilon": f"{epsilon:.6f}"}, units, 32, 1, rounds)
+    kept = [rounds * each for each in costs_of(found.rdp())]
+    assert epsilon_micro(as_rdp(kept), found.noise.delta_pico / PICO) <= found.noise.epsilon_micro
 
 
 def test_the_noise_chosen_first_is_kept_and_more_records_only_cost_less():
