@@ -6,7 +6,7 @@ No network and no consensus: every member signs what the rules would let it sign
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ledger.aggregation import aggregation_task, awaiting_aggregate
+from ledger.aggregation import AggregationResult, aggregate_transaction_body, aggregates_due
 from ledger.blocks import Block, FinalBlock
 from ledger.certificates import Certificate, Committee, Equivocation, Subject, VoteKind, cast, certify
 from ledger.chain import Chain, Trial
@@ -45,7 +45,6 @@ from ledger.transactions import (
     ReportEquivocation,
     RequestTerms,
     Transaction,
-    UpdateScore,
     Verdict,
     sign_transaction,
 )
@@ -258,18 +257,24 @@ class League:
         body = self.attestation(request_id, providers, verdict)
         self.say(*[(key, body) for key in (seated if by is None else by)])
 
-    def aggregate_body(self, request_id: bytes, quality: int = 500_000) -> AggregateRound:
-        for found, request, current in awaiting_aggregate(self.chain.state()):
-            if found == request_id:
-                task = aggregation_task(found, request, current)
-                scores = tuple(UpdateScore(each.org, quality) for each in task.contributions)
+    def aggregate_body(
+        self, request_id: bytes, quality: int = 500_000, rejected: Sequence[bytes] = ()
+    ) -> AggregateRound | AggregateProtected:
+        """What a leader would say. `rejected`: of a sealed request's providers; with too few others, no model."""
+        for task in aggregates_due(self.chain.state()):
+            if task.request == request_id:
+                kept = [each.org for each in task.contributions if each.org not in rejected]
                 model = digest("test/model", task.base_model + bytes([task.round]))
-                return AggregateRound(task.request, task.round, task.attempt, model, 24, scores)
+                scores = tuple((org, quality) for org in kept)
+                blamed = tuple((each.org, "a copy") for each in task.contributions if each.org in rejected)
+                whole = AggregationResult(model, 24, scores, blamed)
+                none = AggregationResult(b"", 0, (), blamed)
+                return aggregate_transaction_body(task, whole if len(kept) >= task.updates_least else none)
         raise AssertionError("the request awaits no aggregate")
 
-    def aggregate(self, request_id: bytes, quality: int = 500_000) -> FinalBlock:
+    def aggregate(self, request_id: bytes, quality: int = 500_000, rejected: Sequence[bytes] = ()) -> FinalBlock:
         author = self.key(self.chain.leaders()[0])
-        return self.say((author, self.aggregate_body(request_id, quality)))
+        return self.say((author, self.aggregate_body(request_id, quality, rejected)))
 
     def whole_round(self, request_id: bytes, providers: Sequence[KeyPair], **changes: object) -> None:
         """Everybody announces, a quorum holds it, the leader aggregates."""

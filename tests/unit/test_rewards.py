@@ -9,9 +9,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from ledger.codec import digest
 from ledger.entries import FINAL_STAGES, Account, Request, Round, Stage, account_key, request_key, round_key
+from ledger.protection_entries import protection_key
 from ledger.rewards import reward, supply, tokens_in_circulation
 from ledger.statements import RegisterMember
 from ledger.transactions import (
+    AnnounceProtected,
     AnnounceUpdate,
     Attestation,
     AttestBlobs,
@@ -19,6 +21,8 @@ from ledger.transactions import (
     CancelRequest,
     DeclineRound,
     JoinRequest,
+    Protection,
+    PublishProtected,
     PublishRequest,
     ReportAccuracy,
     Transfer,
@@ -75,7 +79,7 @@ class Books(RuleBasedStateMachine):
         key = self.league.keys[at]
         if self.league.refusal(key, body) == "accepted":
             final = self.league.say((key, body))
-            if isinstance(body, PublishRequest):
+            if isinstance(body, PublishRequest | PublishProtected):
                 self.requests.append(final.block.transactions[0].id)
 
     def newest(self, back: int) -> bytes:
@@ -89,14 +93,22 @@ class Books(RuleBasedStateMachine):
     def transfer(self, at: int, to: int, tokens: int) -> None:
         self.try_to_say(at, Transfer(self.league.keys[to].org, tokens, ""))
 
-    @rule(at=who, budget=amount, price=st.integers(1, 50), least=st.integers(1, 3), most=st.integers(1, 3))
-    def publish(self, at: int, budget: int, price: int, least: int, most: int) -> None:
+    @rule(
+        at=who,
+        budget=amount,
+        price=st.integers(1, 50),
+        least=st.integers(1, 3),
+        most=st.integers(1, 3),
+        sealed=st.booleans(),
+    )
+    def publish(self, at: int, budget: int, price: int, least: int, most: int, sealed: bool) -> None:
         wanted = terms(budget=budget, price=price, providers_min=least, providers_max=most, rounds_max=2)
-        self.try_to_say(at, PublishRequest(wanted))
+        protected = PublishProtected(wanted, Protection((), False, 1))
+        self.try_to_say(at, protected if sealed else PublishRequest(wanted))
 
-    @rule(at=who, price=st.integers(1, 9), least=st.integers(1, 3))
-    def a_request_that_all_others_join(self, at: int, price: int, least: int) -> None:
-        self.publish(at, 1_000, price, least, 3)
+    @rule(at=who, price=st.integers(1, 9), least=st.integers(1, 3), sealed=st.booleans())
+    def a_request_that_all_others_join(self, at: int, price: int, least: int, sealed: bool) -> None:
+        self.publish(at, 1_000, price, least, 3, sealed)
         for other in range(4):
             self.join(other, 0, 60)
 
@@ -116,7 +128,10 @@ class Books(RuleBasedStateMachine):
             if at != silent:
                 blob = digest("test/update", key.org)
                 body = AnnounceUpdate(request, number, attempt, blob, 24, 60, (1,), accuracy, 9)
-                self.try_to_say(at, body)
+                self.try_to_say(at, AnnounceProtected(body, ()) if self.is_protected(request) else body)
+
+    def is_protected(self, request: bytes) -> bool:
+        return self.league.chain.read(Protection, protection_key(request)) is not None
 
     @rule(at=who, back=st.integers(0, 2))
     def decline(self, at: int, back: int) -> None:
@@ -134,18 +149,20 @@ class Books(RuleBasedStateMachine):
                     if at != silent:
                         self.try_to_say(at, body)
 
-    @rule(back=st.integers(0, 2))
-    def aggregate(self, back: int) -> None:
-        found = self.league.chain.read(Request, request_key(self.newest(back)))
+    @rule(back=st.integers(0, 2), rejected=st.sets(who, max_size=3))
+    def aggregate(self, back: int, rejected: set[int]) -> None:
+        request = self.newest(back)
+        found = self.league.chain.read(Request, request_key(request))
         if found is not None and found.stage is Stage.AGGREGATING:
-            self.league.aggregate(self.newest(back))
+            blamed = [self.league.keys[at].org for at in rejected] if self.is_protected(request) else []
+            self.league.aggregate(request, rejected=blamed)
 
-    @rule(price=st.integers(1, 9))
-    def a_request_with_a_round_that_goes_well(self, price: int) -> None:
-        self.a_request_that_all_others_join(0, price, 1)
+    @rule(price=st.integers(1, 9), sealed=st.booleans(), rejected=st.sets(who, max_size=3))
+    def a_request_with_a_round_that_goes_well(self, price: int, sealed: bool, rejected: set[int]) -> None:
+        self.a_request_that_all_others_join(0, price, 1, sealed)
         self.everybody_announces(0, 9, 5)
         self.committee_attests(0, Verdict.HELD, 9)
-        self.aggregate(0)
+        self.aggregate(0, rejected)
 
     @rule(at=who, back=st.integers(0, 2))
     def cancel(self, at: int, back: int) -> None:
