@@ -132,6 +132,7 @@ async def _answer(nursery: trio.Nursery, services: NodeServices, metrics: Metric
         disk_free_bytes_min=config.storage.disk_free_min,
         data_type=config.data.data_type,
         privacy_limit=config.privacy.limit(),
+        telling=config.privacy.accuracy,
     )
     page = metrics if config.metrics.enabled else None
     await nursery.start(functools.partial(serve_rpc, services, rpc, metrics=page))

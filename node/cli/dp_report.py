@@ -33,6 +33,11 @@ def report(config_path: str, as_json: bool) -> None:
     )
     if records and float(delta) * 10 * records >= 1:
         click.echo(f"note: delta {delta} is not below 1 / (10 x {records} records): lower [privacy] delta")
+    for each in answer["unguarded"]:
+        click.echo(
+            f"note: request {short_hash(each['request'])} ({each['title']}) was trained in mode {each['mode']}: "
+            "what it told of these records no number bounds"
+        )
     rows = [
         (
             short_hash(each["request"]),

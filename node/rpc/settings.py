@@ -19,6 +19,8 @@ class RpcSettings:
     # What the node offers to requests, and how much of its records' privacy all of them may spend.
     data_type: str = ""
     privacy_limit: Limit = DEFAULT_LIMIT
+    # Most that this organisation lets be told of its test records.
+    telling: str = "noisy"
     # Names by which a browser or client may call us (DNS rebinding would come under another).
     hosts: tuple[str, ...] = LOOPBACK_HOSTS
 

@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from fl.privacy.modes import MODES
 from ledger.entries import (
     FINAL_STAGES,
+    REQUESTS,
     AnchorTotals,
     Receipt,
     Request,
@@ -37,6 +39,8 @@ async def privacy_budget(node: Node) -> Json:
     """What trainings have spent of our data's privacy, in all and by request; epsilons in millionths, rounded up.
 
     `left`: of `epsilon_max`, for one more training; epsilons of single requests do not add up to the whole.
+    `unguarded`: requests in modes that count nothing, which our records were trained for: what those told no number
+    bounds.
     """
     limit = node.settings.privacy_limit
     try:
@@ -54,6 +58,7 @@ async def privacy_budget(node: Node) -> Json:
         "left": max(0, limit.epsilon_micro - spent),
         "records": totals.records if totals is not None else 0,
         "requests": accounts,
+        "unguarded": _unguarded(node),
     }
 
 
@@ -74,6 +79,16 @@ def _account(node: Node, account: Account) -> Json:
         "delta": f"{account.delta_pico / PICO:g}",
         "newest": [to_json(each) for each in account.newest],
     }
+
+
+def _unguarded(node: Node) -> list[Json]:
+    found: list[Json] = []
+    for request_id, request in node.chain.scan(Request, REQUESTS):
+        terms = request.terms
+        mode, offered = MODES.get(terms.privacy), any(each.org == node.org for each in request.providers)
+        if offered and request.round > 0 and (mode is None or not mode.accounted):
+            found.append({"request": request_id.hex(), "title": terms.title, "mode": terms.privacy})
+    return found
 
 
 async def request_privacy(node: Node, *, request: Hash) -> Json:
@@ -153,6 +168,7 @@ METHODS = (
             left=INTEGER,
             records=INTEGER,
             requests=listing(OBJECT),
+            unguarded=listing(OBJECT),
         ),
         ("unavailable",),
     ),

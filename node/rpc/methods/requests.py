@@ -190,7 +190,8 @@ async def _check_target(node: Node, draft: RequestDraft) -> None:
     from node.target_check import target_refusal
 
     records, totals = node.services.records, node.chain.read(AnchorTotals, anchor_totals_key(node.org))
-    tests = await trio.to_thread.run_sync(records.test_count) if records is not None and totals is not None else 0
+    reports = totals is not None and node.settings.telling != "none"
+    tests = await trio.to_thread.run_sync(records.test_count) if records is not None and reports else 0
     try:
         refusal = target_refusal(draft.privacy, dict(draft.privacy_settings), draft.target_accuracy, tests > 0)
     except PrivacyRefused as error:
