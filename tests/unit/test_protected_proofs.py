@@ -1,5 +1,6 @@
 """Proofs of protected rounds, sealed and masked: anybody computes the model again; nothing in them can be changed."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from ledger.chain import Chain
 from ledger.codec import decode, encode
 from ledger.entries import Fate, Receipt, Stage, receipt_key
 from ledger.errors import InvalidBytes
+from ledger.genesis import genesis_from_json
 from ledger.light import trust_genesis
 from ledger.proof_check import check_proof
 from ledger.proofs import Proof, ProtectedAggregateProof, RewardProof, proof_from_json, proof_to_json
@@ -20,6 +22,7 @@ from node.proof_blobs import BlobFiles
 from node.proving import NothingToProve, Reader, prove_aggregate, prove_reward
 from tests.support.json_damage import changed_shapes, changed_values
 from tests.support.masked_league import BASE, Fall, MaskedLeague
+from tests.support.protected_examples import VECTORS
 from tests.support.sealed_chain import key_of
 from tests.support.sealed_league import COPIER, SealedLeague
 
@@ -157,3 +160,15 @@ def test_a_round_without_an_aggregate_has_none_to_prove():
     check = check_proof(prove_reward(chain, GENESIS, request, 1, 0), trust_genesis(chain.genesis))
     assert check.holds, check.refusal
     assert check.facts["paid"] == 0
+
+
+@pytest.mark.parametrize("name", ["sealed", "masked"])
+def test_protected_proofs_that_were_given_out_are_read_and_hold_for_ever(name: str, tmp_path: Path):
+    """Golden: `python -m tests.support.protected_examples` writes them anew, and leaves older files behind."""
+    golden = json.loads(VECTORS.read_text())[name]
+    genesis = genesis_from_json(json.dumps(golden["genesis"]))
+    for at, blob in enumerate(golden["blobs"]):
+        (tmp_path / str(at)).write_bytes(bytes.fromhex(blob))
+    recompute = BlobFiles([tmp_path], genesis.chain_id).recompute
+    check = check_proof(proof_from_json(json.dumps(golden["proof"])), trust_genesis(genesis), recompute)
+    assert check.holds, check.refusal
