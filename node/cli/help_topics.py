@@ -128,6 +128,8 @@ def _print_entries(entries: Topic) -> None:
         click.echo(f"{entry['name']!s:<{width}}  {entry['summary']}")
         if entry.get("path"):
             click.echo(f"{'':{width}}    path: {entry['path']}")
+        if entry.get("guarantee"):
+            click.echo(f"{'':{width}}    guarantee: {entry['guarantee']}")
         _print_settings([note for note in _settings(entry) if note not in common], f"{'':{width}}    ")
     if common:
         click.echo("\nAll of them have")
