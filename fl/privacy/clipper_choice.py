@@ -19,7 +19,13 @@ def clipper_for(flat: FlatModel) -> Clipper:
 
 
 def refuse_mixing_layers(model: nn.Module) -> None:
-    """Raises PrivacyRefused naming the first layer through which one record changes what another one's gradient is."""
+    """Raises PrivacyRefused naming the first layer through which one record changes what another one's gradient is.
+
+    Also for a parameter that is not to be trained: noise, which falls on all of them, would move it.
+    """
+    frozen = next((name for name, each in model.named_parameters() if not each.requires_grad), None)
+    if frozen is not None:
+        raise PrivacyRefused(f"parameter {frozen} is frozen, and noise would move it: want all of them trained")
     for name, layer in model.named_modules():
         reason = _mixing(layer)
         if reason is not None:

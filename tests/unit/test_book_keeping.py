@@ -129,6 +129,7 @@ def close(got, want):
     return float((got.double() - want).norm()) <= 1e-6 * max(1.0, float(want.norm()))
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 @pytest.mark.parametrize("name", MODELS)
 def test_books_agree_with_a_loop_over_the_records(name):
     flat, inputs, labels, kind = batch_of(name)
@@ -147,6 +148,7 @@ def test_books_agree_with_a_loop_over_the_records(name):
         assert torch.allclose(got.total, EachAlone(flat).of_records(inputs, labels, clip).total, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 @pytest.mark.parametrize("name", MODELS)
 def test_an_empty_batch_is_a_zero_sum(name):
     flat, inputs, labels, _ = batch_of(name)
@@ -207,6 +209,13 @@ def test_layers_through_which_records_meet_are_refused_by_name(layer, named):
     with pytest.raises(PrivacyRefused, match=named) as refusal:
         refuse_mixing_layers(nn.Sequential(nn.Linear(6, 6), layer))
     assert str(refusal.value).startswith("layer 1 is ")
+
+
+def test_a_frozen_parameter_is_refused_for_noise_would_move_it():
+    model = nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 3))
+    model[0].weight.requires_grad_(False)
+    with pytest.raises(PrivacyRefused, match=r"parameter 0\.weight is frozen"):
+        clipper_for(flatten_in_place(model))
 
 
 def test_shared_parameters_and_hooks_are_left_to_the_slow_way():
