@@ -1,31 +1,25 @@
-"""Masked requests over real daemons: one of seven providers deals wrong shares, two are killed at different steps.
+"""Protected requests over real daemons: one of seven providers deals wrong shares, one does nothing, two are killed.
 
-What comes out is computed again from what a stopped node has on its disk: masked blobs, and shares on the ledger.
+What comes out is computed again from a proof and the masked blobs, by who believes no node.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from fl.masked_blob import check_masked
-from ledger.aggregation import AggregationTask, Contribution
-from ledger.chain import Chain
-from ledger.entries import Fate, Receipt, Request, receipt_key, request_key
-from ledger.protection_entries import MaskedInputs, unmasking_key
-from ledger.types import Hash32, OrgId
+from fl.masked_blob import check_masked, masked_bytes
+from node.cli.exit_codes import Exit
 from node.devnet.league import DevLeague, DevNode, NodePlan
-from node.leveldb import LevelDbStore
-from node.network.blob_store import BlobStore
-from node.unmasking import BLAME, unmasked
-from tests.support import wrong_dealer
+from node.unmasking import BLAME
+from tests.support import free_rider, wrong_dealer
 from tests.support.processes import (
     FAST,
     Watch,
     factory,
+    hanse,
     publish,
     receipts_of,
     request_of,
@@ -41,6 +35,15 @@ pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
 
 ASKS, PROVIDERS = "alice", ("bob", "carol", "dave", "erin", "frank", "grace", "heidi")
 WINDOW_MS = 10_000
+# Each adds a part of the noise to a sum of clipped gradients, and nobody enough alone.
+NOISED: dict[str, Any] = {
+    "privacy": "distributed",
+    "privacy_settings": {"epsilon": "8"},
+    "strategy": "fedavg",
+    "aggregation": "noisy-step",
+    "aggregation_settings": {"lr": "0.5"},
+    "epochs": 1,
+}
 # Chi-squared over 256 byte values is beyond this once in a million blobs.
 UNEVEN = 380.0
 
@@ -57,50 +60,6 @@ def publish_masked(node: DevNode, **changes: Any) -> str:
     """Publish a small masked request; its id once it is final."""
     wanted = {"rounds_max": 1, "providers_min": 3, "providers_max": len(PROVIDERS)}
     return publish(node, **{**wanted, "masked": True, "exchange_window": WINDOW_MS, **changes})
-
-
-@dataclass(frozen=True)
-class Unmasked:
-    """A closed masked round as a stopped node's disk has it."""
-
-    receipt: Receipt
-    model: bytes
-    blobs: list[bytes]
-
-
-def computed_again(league: DevLeague, node: DevNode, request: str) -> Unmasked:
-    """Stop the node, compute the round's model from its disk alone, and start it again."""
-    assert node.stop() == 0
-    store, key = LevelDbStore(node.folder / "ledger"), bytes.fromhex(request)
-    try:
-        chain = Chain(store, league.genesis)
-        receipt = chain.read(Receipt, receipt_key(key, 1, 0))
-        inputs = chain.read(MaskedInputs, unmasking_key(key, 1, 0))
-        found = chain.read(Request, request_key(key))
-    finally:
-        store.close()
-    assert receipt is not None
-    assert inputs is not None
-    assert found is not None
-    delivered = [line for line in receipt.lines if line.fate is Fate.DELIVERED]
-    task = AggregationTask(
-        Hash32(key),
-        receipt.round,
-        receipt.attempt,
-        Hash32(receipt.base_model),
-        tuple(Contribution(OrgId(line.org), Hash32(line.blob), line.weight) for line in delivered),
-        found.terms.aggregation,
-        found.terms.parameters,
-        found.terms.scale_bits,
-        found.terms.limit,
-        protected=True,
-        masking=inputs,
-    )
-    blobs = BlobStore(node.folder / "blobs")
-    result, _, reason = unmasked(task, league.genesis.chain_id, lambda digest: blobs.read(Hash32(digest)))
-    assert not reason
-    restart(league, node)
-    return Unmasked(receipt, result.model, [blobs.read(Hash32(line.blob)) for line in delivered])
 
 
 def unevenness(blob: bytes, parameters: int) -> float:
@@ -127,15 +86,16 @@ def test_a_dealer_of_wrong_shares_is_named_and_the_round_is_done_without_it(leag
     assert [line["paid"] for line in void["lines"]] == [0] * len(PROVIDERS)
     assert {line["fate"] for line in done["lines"]} == {"delivered"}
     assert liar.org.hex() not in {line["org"] for line in done["lines"]}
+    assert [each["org"] for each in request_of(alice, request)["excluded"]] == [liar.org.hex()]
     assert liar.stop() == 0
     restart(league, liar)
 
 
-def test_two_of_seven_are_killed_and_the_sum_of_the_others_is_exact(league: DevLeague) -> None:
-    alice, absent, gone = league.nodes[:3]
+def test_two_of_seven_are_killed_and_the_sum_of_the_others_is_exact(league: DevLeague, tmp_path: Path) -> None:
+    alice, gone, absent = league.nodes[0], league.nodes[1], league.nodes[3]
     watch = Watch(alice, "request")
     # Whoever is killed is waited for until then; the others have just trained and are quick.
-    request = publish_masked(alice, round_deadline=15_000)
+    request = publish_masked(alice, round_deadline=15_000, **NOISED)
     # One has dealt shares and its masks count, but it will never deliver: the others reveal its key.
     watch.stage(request, "training")
     absent.kill()
@@ -149,11 +109,18 @@ def test_two_of_seven_are_killed_and_the_sum_of_the_others_is_exact(league: DevL
     assert set(fates.values()) == {"delivered"}
     assert len(fates) == 6
 
-    again = computed_again(league, league.nodes[4], request)
-    assert again.model.hex() == receipt["model"] == request_of(alice, request)["model"]
+    # Anybody computes the model again, from the blobs and what the ledger proves, with no node to believe.
+    proof, blobs = tmp_path / "aggregate.json", tmp_path / "blobs"
+    said = hanse("ledger", "prove", "aggregate", request, "1", "--blobs", blobs, "-o", proof, "-c", alice.folder)
+    assert said.code == Exit.OK, said
+    said = hanse("verify", proof, "--genesis", alice.folder / "genesis.json", "--blob", blobs, "--json", cwd=tmp_path)
+    assert said.code == Exit.OK, said
+    assert "unmasked again" in said.json["steps"][-1]
     parameters = int(request_of(alice, request)["terms"]["parameters"])
-    assert len(again.blobs) == 6
-    assert all(unevenness(blob, parameters) < UNEVEN for blob in again.blobs)
+    updates = [blob.read_bytes() for blob in blobs.iterdir() if blob.stat().st_size == masked_bytes(parameters)]
+    assert len(updates) == 6
+    assert all(unevenness(blob, parameters) < UNEVEN for blob in updates)
+    assert {each["org"] for each in request_of(alice, request)["charges"]} == set(fates)
 
     for node in (absent, gone):
         assert secrets_left(node), "a killed node sweeps nothing"
@@ -162,3 +129,30 @@ def test_two_of_seven_are_killed_and_the_sum_of_the_others_is_exact(league: DevL
     wait_agreed(league)
     assert {request_of(node, request)["model"] for node in league.nodes} == {receipt["model"]}
     assert supply_is_kept(league, alice)
+
+
+def test_a_free_rider_is_named_to_everybody_and_paid_nothing(league: DevLeague) -> None:
+    """Not masked: what is sealed can be compared. Its blobs are fetched when nobody can copy them any more."""
+    alice, rider = league.nodes[0], league.nodes[5]
+    assert rider.stop() == 0
+    free_rider.start(rider)
+    wait(league, lambda: rider.answers() and bool(rider.call("health")["ready"]), "the free rider is up")
+    request = publish(
+        alice,
+        rounds_max=2,
+        providers_min=3,
+        providers_max=len(PROVIDERS),
+        round_deadline=60_000,
+        aggregation="trimmed-mean",
+        aggregation_settings={"share": "0.2"},
+    )
+    ended = wait_over(league, alice, request)
+    assert (ended["outcome"], ended["model_round"]) == ("all rounds done", 2)
+    for receipt in receipts_of(alice, request):
+        lines = {line["org"]: line for line in receipt["lines"]}
+        dropped = lines.pop(rider.org.hex())
+        assert (dropped["fate"], dropped["paid"]) == ("rejected", 0)
+        assert dropped["reason"] == "idle: next to no step"
+        assert {(line["fate"], line["paid"] > 0) for line in lines.values()} == {("delivered", True)}
+    assert rider.stop() == 0
+    restart(league, rider)
