@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from node.cli.exit_codes import Exit
+from node.cli.main import run
 from node.rpc.errors import RpcError
-from node.vote_memory import VOTE_FROM
 from tests.e2e import membership
 from tests.e2e.asking import Silence
 from tests.e2e.bookkeeping import Books
@@ -216,7 +217,9 @@ class Perturber:
             if node.ask("status")["consensus"]["votes"]:
                 raise RunFailed(f"{node.name} votes though its journal is lost")
             node.stop()
-            (node.folder / VOTE_FROM).unlink()
+            code = run(["ledger", "vote-again", "--yes", "-c", str(node.folder)])
+            if code != Exit.OK:
+                raise RunFailed(f"{node.name}: `hanse ledger vote-again` ended with {code}")
             node.start()
 
     def _wait_up_or_ended(self, node: RunNode) -> None:

@@ -32,7 +32,8 @@ def devnet(cwd: Path, *arguments: str | Path) -> dict[str, Any]:
 
 
 def test_simulated_factories_train_to_within_two_points_of_a_centralised_model(tmp_path: Path) -> None:
-    report = devnet(tmp_path, "--factories", "4", "--rounds", "5")
+    report = devnet(tmp_path, "--factories", "4", "--rounds", "5", "--privacy", "none")
+    assert report["privacy"] is None
     assert (report["rounds"], report["receipts"]) == (5, 5)
     accuracy = report["accuracy"]
     assert accuracy["federated"] >= accuracy["centralised"] - 0.02
@@ -41,9 +42,25 @@ def test_simulated_factories_train_to_within_two_points_of_a_centralised_model(t
     assert [len(accuracy["own"][which]) for which in ("global", "served", "local")] == [3, 3, 3]
 
 
+def test_updates_are_noised_without_a_word_and_what_that_cost_is_shown(tmp_path: Path) -> None:
+    report = devnet(tmp_path, "--factories", "4", "--rounds", "5", "--epsilon", "3")
+    assert report["rounds"] == 5
+    assert "every charge follows from its noise" in " / ".join(check["what"] for check in report["checks"])
+    charges = [each["charge"] for each in report["privacy"]]
+    assert [(charge["mode"], charge["unit"]) for charge in charges] == [("sound", "record")] * 3
+    for each, charge in zip(report["privacy"], charges, strict=True):
+        # Planned for five rounds of epsilon 3 in all, and all five were trained.
+        assert (each["rounds"], each["fault"]) == (5, "")
+        assert 2_990_000 < each["recomputed"] <= charge["epsilon_micro"] <= 3_000_000
+        assert charge["steps"] == 5 * 8
+    accuracy = report["accuracy"]
+    assert accuracy["without_noise"] > accuracy["federated"] > accuracy["local_mean"]
+
+
 def test_too_little_training_is_told_by_the_exit_code(tmp_path: Path) -> None:
     """All of the league's checks hold, and what is not good enough is named: nobody takes it for a success."""
-    said = hanse("devnet", "--factories", "3", "--rounds", "1", "--epochs", "1", "--json", cwd=tmp_path)
+    small = ("--factories", "3", "--rounds", "1", "--epochs", "1", "--privacy", "none")
+    said = hanse("devnet", *small, "--json", cwd=tmp_path, timeout_s=TIMEOUT_S)
     assert said.code == Exit.NOT_VERIFIED, said
     failed = [check["what"] for check in said.json["checks"] if not check["held"]]
     assert any("points behind the centralised model, at most 2" in what for what in failed)
@@ -52,7 +69,7 @@ def test_too_little_training_is_told_by_the_exit_code(tmp_path: Path) -> None:
 
 @pytest.mark.data
 def test_four_motor_loads_learn_from_each_other(tmp_path: Path) -> None:
-    report = devnet(tmp_path, "--factories", "4", "--data", shared_data("cwru"), "--rounds", "3")
+    report = devnet(tmp_path, "--factories", "4", "--data", shared_data("cwru"), "--rounds", "3", "--privacy", "none")
     accuracy = report["accuracy"]
     assert accuracy["federated"] > accuracy["local_mean"]
     assert len(accuracy["own"]["served"]) == 4
@@ -66,3 +83,4 @@ def test_factories_that_know_two_digits_each(tmp_path: Path) -> None:
     accuracy = report["accuracy"]
     assert accuracy["federated"] > accuracy["local_mean"]
     assert min(accuracy["own"]["served"]) > 0.9, "each factory's own model knows its own two digits"
+    assert {each["charge"]["mode"] for each in report["privacy"]} == {"sound"}

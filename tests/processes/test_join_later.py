@@ -18,6 +18,8 @@ pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
 
 FOUNDERS = ("alice", "bob", "carol", "dave")
 TOKENS = 1_000_000
+# Each question is a process, and without a pause between them they take a core from the nodes that are waited for.
+ASK_EVERY_S = 0.5
 RECORDS = 120
 REQUEST = """
 title = "Small bearings"
@@ -29,6 +31,10 @@ arguments = { layers = "8,16,4" }
 
 [training]
 epochs = 2
+
+# Two requests fit into what a factory spends on its records unless told otherwise.
+[privacy]
+settings = { epsilon = 4 }
 
 [payment]
 price = 1
@@ -80,7 +86,7 @@ class Terminals:
             said = self.hanse(name, *arguments)
             return said.code == Exit.OK and wanted(said.json)
 
-        eventually(looked, f"{name}: {' '.join(arguments)}", lambda: self.log(name))
+        eventually(looked, f"{name}: {' '.join(arguments)}", lambda: self.log(name), ASK_EVERY_S)
 
     def log(self, name: str) -> str:
         return (self.directory / f"{name}.log").read_text()[-2000:]
