@@ -75,6 +75,7 @@ def test_every_file_of_the_folder_is_counted_under_what_it_is_for(tmp_path: Path
         "records.sqlite-wal": 1,
         "models/x.safetensors": 6,
         "strategies/y": 1,
+        "privacy/budget": 3,
         "node.log": 2,
     }
     for name, pages in sizes.items():
@@ -91,6 +92,7 @@ def test_every_file_of_the_folder_is_counted_under_what_it_is_for(tmp_path: Path
         "records": 5,
         "models": 6,
         "strategies": 1,
+        "privacy": 3,
         "other": 2,
     }
     assert use.total == sum(sizes.values()) * 4096
