@@ -1,7 +1,10 @@
 """Attacks and rules on recorded data: the rules bear what ruins the mean, and no honest factory is rejected."""
 
+from dataclasses import replace
+
 import pytest
 
+from fl.data.tables import Split
 from fl.simulate.attacks import attack
 from fl.simulate.comparing import compare_rules
 from fl.simulate.federation import Federation
@@ -42,3 +45,12 @@ def test_no_honest_factory_is_rejected_at_the_motor_loads(clients, split, privac
     sound = {"epsilon": "8"} if privacy == "sound" else {}
     terms = with_terms(chosen, rounds=3, epochs=4, inspected=True, privacy=privacy, privacy_settings=sound)
     assert [dict(result.rejected) for result in Federation(terms, splits, test, 3).run().rounds] == [{}] * 3
+
+
+def test_a_factory_with_a_hundredth_of_the_records_is_not_taken_for_idle():
+    chosen = replace(SCENARIOS["mnist"], settings={**SCENARIOS["mnist"].settings, "limit": "8000"})
+    splits, test = clients_of(chosen, shared_data("mnist"), 4, "iid", 1)
+    tiny = Split(splits[0].train.take(slice(0, 20)), test)
+    terms = with_terms(chosen, rounds=2, inspected=True)
+    federation = Federation(terms, [tiny, *splits[1:]], test, 1)
+    assert [dict(result.rejected) for result in federation.run().rounds] == [{}] * 2

@@ -84,11 +84,11 @@ def test_where_noise_protects_everybody_nobody_is_named_for_it():
     assert league.named() == {}
 
 
-def test_a_step_a_hundred_times_as_long_is_named_and_three_times_is_not():
+def test_a_monstrous_step_is_named_and_a_long_one_is_not():
     league = League()
     direction = league.honest[0] - league.base + league.step(league.rng.normal(size=COUNT), 1.0)
-    assert league.named(league.base + 3 * direction) == {}
-    assert league.named(league.base + 150 * direction) == {0: Reason.OUTSIZED}
+    assert league.named(league.base + 500 * direction) == {}
+    assert league.named(league.base + 9_500 * direction) == {0: Reason.OUTSIZED}
 
 
 def test_updates_that_are_alike_by_nature_are_not_copies():
