@@ -20,13 +20,16 @@ from fl.vectors import parameter_vector
 @dataclass(frozen=True, slots=True)
 class Compared:
     """`local`: by factory, of the model it trained alone, as the first two on the pooled test records. `federated_own`
-    and `local_own`: accuracies on each factory's own mix of classes, of the global model and of its own alone."""
+    and `local_own`: accuracies on each factory's own mix of classes, of the global model and of its own alone.
+    `without_noise`: accuracy of the same federation without privacy on the pooled test, None where it had none.
+    """
 
     federated: Evaluation
     centralised: Evaluation
     local: tuple[Evaluation, ...]
     local_own: tuple[float, ...]
     federated_own: tuple[float, ...]
+    without_noise: float | None = None
 
     @property
     def local_mean(self) -> float:

@@ -16,6 +16,7 @@ from node.cli.verbs import Verb, json_option, timeout_option
         "hanse devnet --factories 5                                   simulated bearings, DLMU",
         "hanse devnet --factories 4 --data ./cwru --rounds 30         four motor loads, one factory each",
         "hanse devnet --factories 5 --data ./mnist --split class2     two digits a factory",
+        "hanse devnet --privacy sound --epsilon 3                     more noise, at a price that it prints",
         "hanse devnet --directory ./league --keep                     leave the folders and look around",
     ),
 )
@@ -37,6 +38,16 @@ from node.cli.verbs import Verb, json_option, timeout_option
 @click.option("--target", type=click.FloatRange(0, 1), help="Accuracy at which training ends; 0: run all rounds.")
 @click.option("--strategy", metavar="NAME", help="fedavg, dlmu or a plug-in. Default: the request's.")
 @click.option(
+    "--privacy",
+    type=click.Choice(("sound", "none")),
+    help="Noise every update within --epsilon, or none at all. Default: sound, or what FILE says.",
+)
+@click.option(
+    "--epsilon",
+    type=click.FloatRange(0.01, 1000),
+    help="What each factory spends at most on its records in all rounds. Default: 8.",
+)
+@click.option(
     "--request",
     "request_path",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -52,8 +63,9 @@ from node.cli.verbs import Verb, json_option, timeout_option
 def devnet(as_json: bool, timeout_s: float, request_path: Path | None, **options: Any) -> int:
     """Found a league of FACTORIES nodes on this machine, publish a request, train, pay, and check everything.
 
-    Ends with a table of members and the accuracy against a centralised model on the same test records. Exit code 0
-    only if the request ended well and all nodes hold the same block and state.
+    Ends with a table of members, the accuracy against a centralised model and against the same rounds without noise,
+    and what was charged to each factory's records. Exit code 0 only if the request ended well, all nodes hold the same
+    block and state, and no charge is larger than agreed or smaller than its noise makes it.
     """
     if options["keep"] and options["directory"] is None:
         raise CliError(Exit.USAGE, "--keep needs --directory DIR: where the folders are to stay")

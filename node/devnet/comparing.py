@@ -3,7 +3,8 @@
 Reads the exported model from the requester's folder, as its owner would. torch is imported here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ import torch
 
 from fl.comparison import Compared, compare
 from fl.data import registry
+from fl.data.tables import Split, Table
 from fl.evaluate import Evaluation, own_accuracy
 from fl.export import read_model
 from fl.fixed_point import encode
+from fl.simulate.federation import Federation, Terms
 from fl.train import LocalPlan
 from ledger.types import MICRO
 from node.devnet.plan import Plan
@@ -36,7 +39,7 @@ def compare_with_centralised(folder: Path, plan: Plan, request: str, rounds: int
         seed=draft.seed,
     )
     global_q = encode(exported.vector, draft.scale_bits, draft.limit)
-    return compare(
+    compared = compare(
         draft.model,
         dict(draft.model_arguments),
         draft.seed,
@@ -47,6 +50,29 @@ def compare_with_centralised(folder: Path, plan: Plan, request: str, rounds: int
         draft.scale_bits,
         plan.common_test,
     )
+    if draft.privacy == "none":
+        return compared
+    return replace(compared, without_noise=_without_noise(plan, splits, pooled, rounds))
+
+
+def _without_noise(plan: Plan, splits: Sequence[Split], pooled: Table, rounds: int) -> float:
+    """Accuracy of the same rounds by the same code, in this process, in which nobody protects anything."""
+    draft = plan.draft
+    training = dict(draft.training_settings)
+    terms = Terms(
+        draft.model,
+        rounds,
+        draft.epochs,
+        draft.batch,
+        float(training["learning_rate"]),
+        float(training["momentum"]),
+        dict(draft.model_arguments),
+        draft.strategy,
+        dict(draft.strategy_settings),
+        scale_bits=draft.scale_bits,
+        limit=draft.limit,
+    )
+    return Federation(terms, splits, pooled, draft.seed).run().rounds[-1].accuracy
 
 
 def served_accuracy(plan: Plan, at: int, own_test: Mapping[str, Any]) -> float:

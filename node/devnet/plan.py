@@ -1,7 +1,8 @@
 """What a devnet league trains: the factories' data and the request, from the few options of `hanse devnet`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from pathlib import Path
 
 from fl.data import registry
@@ -15,7 +16,7 @@ _RECOGNISED = (
     ("fashion-mnist", "../fashion-mnist/train-images-idx3-ubyte.gz"),
     ("mnist", "train-images-idx3-ubyte.gz"),
 )
-# Requests by source, with what was found to train well there; options of the command line override.
+# Requests by source, with what was found to train well there without any noise; options of the command line override.
 _COMMON = """
 [payment]
 price = 1
@@ -86,6 +87,27 @@ _REQUESTS = {
     "mnist": _PICTURES.format(source="mnist"),
     "fashion-mnist": _PICTURES.format(source="fashion-mnist"),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Noised:
+    """How a source trains well under noise: few large batches, and a start from the global model alone, for the mix of
+    DLMU brings a factory's own noise back in every round."""
+
+    epochs: int
+    batch: int
+    learning_rate: str
+
+
+_NOISED = {
+    "bearing-simulator": _Noised(5, 128, "0.15"),
+    "cwru": _Noised(5, 128, "0.15"),
+    "mnist": _Noised(2, 256, "0.3"),
+    "fashion-mnist": _Noised(2, 256, "0.3"),
+}
+# Modes of privacy that a devnet can be asked for; the others need more than one option says: give them with --request.
+PRIVACY_MODES = ("sound", "none")
+EPSILON = 8.0
 # Enough for some minutes of training, few enough that a round of five factories takes seconds on two cores.
 PICTURES, TEST_PICTURES = 6000, 2000
 
@@ -97,7 +119,8 @@ class CannotPlan(Exception):
 @dataclass(frozen=True, slots=True)
 class Plan:
     """`providers`: settings of the source, by factory. `customer`: whether one more node, without data, publishes.
-    `common_test`: whether all factories hold the same test records, and differ in their training records only."""
+    `common_test`: whether all factories hold the same test records, and differ in their training records only.
+    `grants`: what each factory's own configuration allows the request."""
 
     source: str
     path: Path | None
@@ -105,12 +128,13 @@ class Plan:
     customer: bool
     common_test: bool
     draft: RequestDraft
+    grants: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
     @property
     def nodes(self) -> tuple[NodePlan, ...]:
         """The requester first."""
         factories = tuple(
-            NodePlan(f"factory-{at}", self.source, self.path, settings, period_records=250)
+            NodePlan(f"factory-{at}", self.source, self.path, settings, period_records=250, settings=self.grants)
             for at, settings in enumerate(self.providers)
         )
         return (NodePlan("customer"), *factories) if self.customer else factories
@@ -130,6 +154,8 @@ def plan_devnet(
     epochs: int | None,
     target: float | None,
     strategy: str | None,
+    privacy: str | None,
+    epsilon: float | None,
     request_path: Path | None,
 ) -> Plan:
     """Raises CannotPlan, DataError, RequestFileError."""
@@ -141,6 +167,7 @@ def plan_devnet(
     if training < 1:
         raise CannotPlan("--factories 1 leaves nobody to train: the one that publishes does not train for itself")
     draft = load_request(request_path) if request_path else _request(source)
+    draft = _protected(draft, source, privacy, epsilon, from_file=request_path is not None)
     draft = replace(
         draft,
         data_type=source,
@@ -153,7 +180,45 @@ def plan_devnet(
         providers_max=training,
     )
     common_test = any("partition" in settings for settings in providers)
-    return Plan(source, path, providers, customer, common_test, draft)
+    return Plan(source, path, providers, customer, common_test, draft, _grants(draft))
+
+
+def _protected(
+    draft: RequestDraft, source: str, privacy: str | None, epsilon: float | None, *, from_file: bool
+) -> RequestDraft:
+    """The request in the mode of privacy that was asked for; a file of one's own keeps what it says unless told."""
+    if from_file and privacy is None:
+        if epsilon is not None:
+            raise CannotPlan(f"--epsilon {epsilon:g} is for --privacy sound; the file of --request says its own")
+        return draft
+    if privacy == "none":
+        if epsilon is not None:
+            raise CannotPlan(f"--privacy none spends no epsilon, but --epsilon {epsilon:g} is given")
+        return replace(draft, privacy="none", privacy_settings=())
+    # The noisy accuracy costs a little of epsilon, and is what a target is judged by.
+    settings = (("accuracy", "noisy"), ("epsilon", f"{epsilon or EPSILON:g}"))
+    draft = replace(draft, privacy="sound", privacy_settings=settings)
+    noised = None if from_file else _NOISED.get(source)
+    if noised is None:
+        return draft
+    training = dict(draft.training_settings) | {"learning_rate": noised.learning_rate}
+    return replace(
+        draft,
+        epochs=noised.epochs,
+        batch=noised.batch,
+        training_settings=tuple(sorted(training.items())),
+        strategy="fedavg",
+        strategy_settings=(),
+    )
+
+
+def _grants(draft: RequestDraft) -> dict[str, dict[str, object]]:
+    """Every factory of a devnet has agreed to its request: it allows the epsilon, and modes that prove nothing."""
+    if draft.privacy == "paper":
+        return {"privacy": {"allow_no_guarantee": True}}
+    asked = dict(draft.privacy_settings).get("epsilon")
+    # A millionth more, for the figure that counts is rounded up.
+    return {"privacy": {"epsilon_max": Decimal(asked) + Decimal("0.000001")}} if asked is not None else {}
 
 
 def recognise(data: str) -> tuple[str, Path | None]:

@@ -14,6 +14,7 @@ from ledger.types import MICRO
 from node.cli.output import so_far
 from node.devnet.league import DevLeague, DevNode
 from node.devnet.plan import Plan
+from node.devnet.privacy import charges_of, privacy_faults
 
 # How far the federation may stay behind one model on all records, in points.
 BEHIND_CENTRALISED_MAX = 2.0
@@ -132,10 +133,14 @@ def check_league(
         Check("no token appeared or vanished", _supply_is_kept(league)),
         Check("it was done in time", time.monotonic() <= ends),
     ]
+    if plan.draft.privacy == "sound":
+        faults = privacy_faults(league, plan, request)
+        text = f"; not so: {'; '.join(faults)}" if faults else ""
+        checks.append(Check(f"every charge follows from its noise and is within what was agreed{text}", not faults))
     if compared is not None:
         behind = 100 * (compared.centralised.accuracy - compared.federated.accuracy)
-        if not plan.common_test:
-            # Divided by class the gap is large for every method; it is shown, and no bar is set on it.
+        if not plan.common_test and plan.draft.privacy == "none":
+            # Divided by class the gap is large for every method, and noise has its price: shown, without a bar.
             text = f"{behind:+.2f} points behind the centralised model, at most {BEHIND_CENTRALISED_MAX:g}"
             checks.append(Check(f"the federation is {text}", behind <= BEHIND_CENTRALISED_MAX))
         better = compared.federated.accuracy > compared.local_mean
@@ -158,6 +163,7 @@ def report_json(
             "federated_macro_f1": compared.federated.macro_f1,
             "federated_loss": compared.federated.loss,
             "centralised": compared.centralised.accuracy,
+            "without_noise": compared.without_noise,
             "local_mean": compared.local_mean,
             "local": [each.accuracy for each in compared.local],
             "own": {
@@ -174,6 +180,7 @@ def report_json(
         "rounds": final["model_round"],
         "receipts": len(watched.receipts),
         "accuracy": accuracy,
+        "privacy": charges_of(league, watched.request) if plan.draft.privacy == "sound" else None,
         "checks": [{"what": check.what, "held": check.held} for check in checks],
     }
 

@@ -17,6 +17,7 @@ from node.cli.exit_codes import Exit
 from node.cli.output import print_json
 from node.devnet.league import DevLeague, LeagueFailed
 from node.devnet.plan import CannotPlan, Plan, plan_devnet
+from node.devnet.privacy import privacy_lines
 from node.devnet.report import Check, Watched, check_league, factory_table, line_of, member_table, report_json
 from node.request_file import RequestFileError
 from node.rpc.errors import RpcError
@@ -34,6 +35,8 @@ def run_devnet(
     epochs: int | None,
     target: float | None,
     strategy: str | None,
+    privacy: str | None,
+    epsilon: float | None,
     request_path: Path | None,
     directory: Path | None,
     keep: bool,
@@ -52,6 +55,8 @@ def run_devnet(
             epochs=epochs,
             target=target,
             strategy=strategy,
+            privacy=privacy,
+            epsilon=epsilon,
             request_path=request_path,
         )
     except (CannotPlan, DataError, RequestFileError) as error:
@@ -182,6 +187,8 @@ def _show(
             f"{compared.federated.accuracy:.2%} (macro F1 {compared.federated.macro_f1:.3f}), centralised "
             f"{compared.centralised.accuracy:.2%}, each alone {compared.local_mean:.2%} in the mean"
         )
+        for line in privacy_lines(league, watched.request, compared):
+            console.print(line, highlight=False)
     console.print(f"{watched.final['model_round']} rounds in {watched.seconds:.1f} s: {watched.final['outcome']}")
     for check in checks:
         console.print(f"{'[green]holds[/]' if check.held else '[red]FAILS[/]'}  {check.what}", highlight=False)
