@@ -315,6 +315,27 @@ def test_shares_of_dealers_are_told_once_in_order_and_may_be_too_few():
     assert story.stage is Stage.AGGREGATING
 
 
+def test_who_is_not_in_U2_reveals_nothing():
+    story = to(MaskedStory(5), Stage.CONTEST)
+    story.providers, late = story.providers[:4], story.providers[4]
+    to(story, Stage.UNMASKING)
+    assert story.reveal(late) == "said"
+    assert story.reveal(story.requester) == "invited"
+    assert story.reveal(story.providers[0]) == ""
+
+
+def test_who_has_left_is_not_waited_for_to_reveal():
+    story = unmasking(4)
+    alice, bob, carol, dave = story.providers
+    assert story.reveal(alice) == story.reveal(bob) == ""
+    for gone in (carol, dave):
+        assert story.stage is Stage.UNMASKING
+        assert story.league.say(gone, LeaveLeague(gone.org)) == ""
+    # Two of three shares, and nobody left who could tell the third: void at once.
+    assert not story.receipt().model
+    assert story.stage is Stage.FAILED, "two providers are no masked round"
+
+
 def test_too_few_that_deliver_or_reveal_make_the_round_void_and_nothing_of_it_is_unmasked():
     few = to(MaskedStory(4, rounds_max=2), Stage.TRAINING)
     for key in few.providers[:2]:
