@@ -55,7 +55,9 @@ class PlayedProcess:
 
 
 SCORE = Score(40, 30, 750_000, 500_000, 740_000, ())
-TRAINED = RoundTrained(UPDATE, 39, 39, b"state after", SCORE, SCORE, SCORE, 9, ("0.5",), "0.0", "0.1", (), "none", None, 750_000, 40)
+TRAINED = RoundTrained(
+    UPDATE, 39, 39, b"state after", SCORE, SCORE, SCORE, 9, ("0.5",), "0.0", "0.1", (), "none", None, 750_000, 40
+)
 
 
 class MuteLedger(NodeLedger):
