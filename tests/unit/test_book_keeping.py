@@ -16,6 +16,9 @@ from fl.privacy.clipping import CLIP_MARGIN, EachAlone
 from fl.privacy.terms import PrivacyRefused
 from fl.vectors import flatten_in_place
 
+# As the trainer does: torch's second thread only waits.
+torch.set_num_threads(1)
+
 
 class Repeated(nn.Module):
     """A plug-in's own forward pass: never trusted, so every record goes through it alone."""
