@@ -79,6 +79,7 @@ OWN_BYTES = {
     "ledger/state_tree.py": "our own store, whose root is agreed",
     "ledger/light_path.py": "values that were decoded",
     "ledger/protection.py": "values that were decoded",
+    "node/audit_subject.py": "files the user names, read through fl/export.py",
     "node/cli": "answers of our own node, files the user names, read through the readers above",
     "node/daemon.py": "our own store",
     "node/devnet": "answers of nodes it started itself",
