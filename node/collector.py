@@ -68,7 +68,6 @@ def ingest(
                 f"{store.path} holds records of a stream: give the table a data directory of its own"
             )
         store.declare(layout_of(split.train))
-        store.set_grouping(grouping_of(split.train))
         store.replace_test(split.test.features, split.test.labels)
         store.set_note("first_time", str(max(0, now_ms - len(split.train) * ROW_INTERVAL_MS)))
         store.set_notes({BEGUN_WITH: str(len(split.train) + len(split.test)), "table": print_})
@@ -78,6 +77,8 @@ def ingest(
             "anchored records stay as they are; a file that grows wants [data] follow_seconds, another table a data "
             "directory of its own"
         )
+    # Also for a table that is known: a store of before there were groups hears whether its records overlap.
+    store.set_grouping(grouping_of(split.train))
     begin = int(store.note("first_time") or 0)
     done = stored = sum(closed.record_count for closed in store.closed_periods())
     each = rule.records or max(1, rule.milliseconds // ROW_INTERVAL_MS)
