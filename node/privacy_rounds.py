@@ -15,6 +15,7 @@ from fl.privacy.plan import Noise, RoundCost, round_cost, shared_cost, told
 from fl.privacy.shared_noise import PARTICIPANTS_MIN
 from fl.privacy.terms import PrivacyRefused, distributed_settings, group_column, sound_settings
 from ledger.entries import REQUESTS, Request
+from ledger.errors import CorruptStore
 from ledger.protection import Charge
 from ledger.protection_entries import MaskRound, Spent, charge_key, masking_key
 from ledger.transactions import RequestTerms
@@ -118,14 +119,14 @@ async def plan_refusal(shop: Workshop, request_id: bytes, request: Request) -> s
 async def round_refusal(shop: Workshop, round_id: RoundId, terms: RequestTerms, masked: bool) -> str | None:
     """Why the next round will not be trained here, as far as its cost tells; nothing is charged for asking.
 
-    Raises RecordStoreError, CorruptStore, OSError.
+    Damaged records or a damaged budget are a reason too. Raises OSError.
     """
-    periods = await trio.to_thread.run_sync(shop.anchored_periods)
     try:
+        periods = await trio.to_thread.run_sync(shop.anchored_periods)
         cost = (await round_privacy(shop, round_id.request, terms, periods, masked)).cost
         if cost is not None:
             await trio.to_thread.run_sync(_would_charge, shop, round_id, cost)
-    except (TermsRefused, BudgetSpent) as error:
+    except (TermsRefused, BudgetSpent, RecordStoreError, CorruptStore) as error:
         return str(error)
     return None
 

@@ -232,6 +232,39 @@ async def test_a_damaged_budget_ends_training_not_the_node(league):
 
 
 @pytest.mark.trio
+@pytest.mark.parametrize("damaged", [True, False])
+async def test_a_masked_round_is_declined_before_anybody_counts_on_this_node(league, damaged):
+    terms = replace(
+        TERMS,
+        initial_model=blob_digest(BASE),
+        privacy="sound",
+        privacy_settings=SOUND,
+        strategy="fedavg",
+        providers_min=3,
+        providers_max=3,
+    )
+    masked = Protection((), masked=True, exchange_window=10_000)
+    request = league.sealed.say("dave", PublishProtected(terms, masked)).id
+    league.seal()
+    for seed, name in enumerate(("bob", "carol"), start=1):
+        league.keep_records(name, seed)
+    for name in ("alice", "bob", "carol"):
+        join(league.sealed, name, request, RECORDS)
+    league.seal()
+    assert league.request(request).stage is Stage.KEYS
+    if damaged:
+        folder = league.folder / "alice" / FOLDER
+        folder.mkdir()
+        (folder / "budget").write_bytes(b"not what was written")
+    ledger, process = league.sealed.ledger("alice"), Watched(league, TRAINED)
+    await life(league, process, ledger, lambda: ledger.said, limit=Limit(500_000, 1e-5))
+    (declined,) = ledger.said
+    assert isinstance(declined, DeclineRound)
+    assert declined.reason.startswith("privacy budget damaged" if damaged else "privacy budget spent: epsilon ")
+    assert process.jobs == []
+
+
+@pytest.mark.trio
 async def test_a_budget_that_was_lost_is_known_from_the_ledger(league):
     request = in_training(league, rounds_max=6)
     ledger = league.sealed.ledger("alice")
