@@ -4,11 +4,12 @@ Nothing here sends, sleeps, reads a clock or draws random numbers; the chain's s
 one synced batch a height. Time comes in as milliseconds since 1970 with every event.
 """
 
-from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from consensus import events as machine_events
+from consensus.duties import Duties
 from consensus.early import EarlyMessages
 from consensus.effects import (
     APPEND_TIMER,
@@ -21,8 +22,6 @@ from consensus.effects import (
     VIEW_TIMER,
     CancelTimer,
     Committed,
-    Compute,
-    Disagreement,
     Dropped,
     Effect,
     Halt,
@@ -72,6 +71,7 @@ from consensus.messages import (
     VoteMessage,
     fit_transactions,
 )
+from consensus.readiness import Readiness
 from ledger.aggregation import (
     AggregationResult,
     AggregationTask,
@@ -83,19 +83,14 @@ from ledger.blocks import Block, FinalBlock
 from ledger.certificates import Certificate
 from ledger.chain import Chain
 from ledger.codec import encode
-from ledger.entries import ELECTION, Election
 from ledger.errors import InvalidBlock, InvalidTransaction
 from ledger.keys import KeyPair
 from ledger.transactions import Body as TransactionBody
-from ledger.transactions import ReportEquivocation, ReportForDuty, SkipNonce, Transaction, sign_transaction
+from ledger.transactions import ReportEquivocation, Transaction, sign_transaction
 from ledger.types import Hash32, NodeKey
 
-# Aggregates known at a time; a league works on few rounds at once.
-AGGREGATES_KEPT_MAX = 64
 # An aggregate in a block: 256 rejections of 101 bytes (a score has 40), and what is around them.
 AGGREGATE_BYTES_MAX = 28 * 1024
-# Blocks checked and not ready yet: one a view of the height.
-UNREADY_MAX = 16
 # How often a replica says where it is, and sends again what waits too long.
 STATUS_MS = 2_000
 STRAGGLER_MS = 2_000
@@ -135,13 +130,11 @@ class Replica:
         self._first_vote = first_vote
         self._later = dict(later or {})
         self._effects: list[Effect] = []
-        self._aggregates: OrderedDict[AggregationTask, AggregationResult | None] = OrderedDict()
-        self._unready: OrderedDict[Hash32, Block] = OrderedDict()
+        self._readiness = Readiness(self.chain, self.me, settings.clock_tolerance_ms)
         self._early = EarlyMessages()
         self._arrived: dict[Hash32, int] = {}
         self._following = Following(self.chain)
-        self._duty_reported = -1
-        self._gap: int | None = None
+        self._duties = Duties(self.chain, self.intake, key)
         self._heads: dict[NodeKey, int] = {}
         self._told: deque[tuple[HeightMachine, machine_events.Event]] = deque()
         self._telling = False
@@ -255,23 +248,23 @@ class Replica:
         elif name == STATUS_TIMER:
             self._status(None)
             self._send_stragglers()
-            self._report_for_duty()
-            self._fill_gap()
+            if not self.behind:
+                self._say(self._duties.report_for_duty())
+            self._say(self._duties.fill_gap())
             self._effects.append(SetTimer(STATUS_TIMER, STATUS_MS, jitter=True))
         return self._end()
 
     def aggregate_computed(self, task: AggregationTask, result: AggregationResult, now_ms: int) -> list[Effect]:
         """The answer to `Compute`."""
         self._begin(now_ms)
-        self._aggregates[task] = result
+        self._readiness.computed(task, result)
         self._try_ready()
         self._wake()
         return self._end()
 
     def aggregate_failed(self, task: AggregationTask) -> None:
         """`Compute` came to nothing; it is asked for again when it is needed again."""
-        if self._aggregates.get(task) is None:
-            self._aggregates.pop(task, None)
+        self._readiness.failed(task)
 
     # --- one height
 
@@ -330,7 +323,7 @@ class Replica:
                 case CheckBlock(block):
                     self._check(block)
                 case Report(evidence):
-                    self._submit_duty(ReportEquivocation(evidence))
+                    self._say(self._duties.say(ReportEquivocation(evidence)))
                 case machine_events.Refused(sender, reason):
                     self._effects.append(Refused(sender, reason))
                 case Decide(block, certificate):
@@ -349,7 +342,7 @@ class Replica:
         self.intake.refused(refused)
         worth_making = worth_making or len(chosen) > len(refused)
         for task in aggregates_due(trial.state):
-            result = self._aggregate(task)
+            result = self._readiness.aggregate(task, self._effects)
             if result is not None:
                 body = aggregate_transaction_body(task, result)
                 trial.apply(sign_transaction(self._key, self.chain.chain_id, self.chain.height + 1, body))
@@ -364,42 +357,12 @@ class Replica:
             self._tell(BlockChecked(block.id, valid=False))
             return
         self._tell(BlockChecked(block.id, valid=True))
-        self._unready[block.id] = block
-        if len(self._unready) > UNREADY_MAX:
-            self._unready.popitem(last=False)
+        self._readiness.wait(block)
         self._try_ready()
 
     def _try_ready(self) -> None:
-        """Readiness (DESIGN D6): the time is near our clock, and every aggregate is what we computed ourselves."""
-        for block_id, block in list(self._unready.items()):
-            if self._is_ready(block) and self._unready.pop(block_id, None) is not None:
-                self._tell(BlockReady(block_id))
-
-    def _is_ready(self, block: Block) -> bool:
-        ahead = block.header.time - self._now
-        if abs(ahead) > self._settings.clock_tolerance_ms:
-            if ahead > 0:
-                self._effects.append(SetTimer(CLOCK_TIMER, ahead - self._settings.clock_tolerance_ms))
-            return False
-        for task, body in self.chain.check(block).claims:
-            result = self._aggregate(task)
-            if result is None:
-                return False
-            if aggregate_transaction_body(task, result) != body:
-                self._unready.pop(block.id, None)
-                self._effects.append(Disagreement(task, NodeKey(block.header.author)))
-                return False
-        return True
-
-    def _aggregate(self, task: AggregationTask) -> AggregationResult | None:
-        """What is known of an aggregate; a member of the committee asks for it when it is not."""
-        # Who has no seat proposes nothing and votes on nothing: it fetches one model instead of everybody's updates.
-        if task not in self._aggregates and self.me in self._machine.setup.committee.members:
-            self._aggregates[task] = None
-            self._effects.append(Compute(task))
-            if len(self._aggregates) > AGGREGATES_KEPT_MAX:
-                self._aggregates.popitem(last=False)
-        return self._aggregates.get(task)
+        for block_id in self._readiness.ready(self._now, self._effects):
+            self._tell(BlockReady(block_id))
 
     def _commit(self, final: FinalBlock, *, from_catchup: bool = False) -> None:
         """Append and go on with the next height. Raises InvalidBlock, InvalidCertificate for a block from elsewhere."""
@@ -425,12 +388,12 @@ class Replica:
         """The head is a new one."""
         self._following.advanced()
         self._machine = self._make_machine(self._later.pop(self.chain.height + 1, ()))
-        self._unready.clear()
+        self._readiness.forget_blocks()
         for transaction, reason in self.intake.new_head(just_final, self._now):
             self._arrived.pop(transaction.id, None)
             self._effects.append(Dropped(transaction, reason))
         self._time_rests()
-        self._skip_refused_duty()
+        self._say(self._duties.skip_refused())
         self._tell(Started())
         self._look_at_state()
 
@@ -572,11 +535,11 @@ class Replica:
         """After a new head: what is due, what can be computed ahead, whether there is anything to decide."""
         state = self.chain.state()
         for task in aggregates_due(state):
-            self._aggregate(task)
+            self._readiness.aggregate(task, self._effects)
         # While the committee still attests: mostly all that is announced will count.
         for task in aggregates_foreseen(state):
             if task.contributions:
-                self._aggregate(task)
+                self._readiness.aggregate(task, self._effects)
         self._look_at_deadlines()
         self._wake()
 
@@ -597,7 +560,7 @@ class Replica:
         """Rule 5: tell the machine when there is something to decide."""
         if self.halted is not None:
             return
-        computed = [self._aggregates.get(task) is not None for task in aggregates_due(self.chain.state())]
+        computed = map(self._readiness.is_computed, aggregates_due(self.chain.state()))
         if self.intake.has_runnable or self._deadline_is_due() or any(computed):
             self._tell(WorkArrived())
 
@@ -615,49 +578,11 @@ class Replica:
         for message in fit_transactions(late[:STRAGGLERS_PER_STATUS_MAX]):
             self._send(None, message)
 
-    def _report_for_duty(self) -> None:
-        election = self.chain.read(Election, ELECTION)
-        org = None if self.me is None else self.chain.org_of(self.me)
-        if election is None or org not in election.skipped or self.behind:
-            return
-        if self._duty_reported != self.chain.height:
-            self._duty_reported = self.chain.height
-            self._submit_duty(ReportForDuty(self.chain.height))
-
-    def _fill_gap(self) -> None:
-        """A statement of ours that is refused or lost holds up all that we signed after it: let that one go.
-
-        Only when the same one is missing for a second time: it may be on its way back from those who had it.
-        """
-        gap = None if self._key is None else self.intake.gap(self._key.public)
-        if self._key is not None and gap is not None and gap == self._gap:
-            me = self._key.public
-            waiting = {each.nonce for each in self.intake.pool if each.sender == me}
-            self._submit_duty(SkipNonce(), gap)
-            # What was signed on top of it can be tried now. What of that is refused goes with it at once: a dozen
-            # statements of one mistake, each let go after two looks, would hold up the next one for a minute.
-            while (gap := self.intake.gap(me)) in waiting:
-                waiting.remove(gap)
-                self._submit_duty(SkipNonce(), gap)
-        self._gap = gap
-
-    def _skip_refused_duty(self) -> None:
-        """A duty that the new head has no use for must not hold up what we signed after it."""
-        gap = None if self._key is None else self.intake.gap(self._key.public)
-        if self._key is not None and gap is not None and self.intake.is_refused_duty(self._key.public, gap):
-            self._submit_duty(SkipNonce(), gap)
-
-    def _submit_duty(self, body: TransactionBody, nonce: int | None = None) -> None:
-        if self._key is None:
-            return
-        nonce = self.intake.next_nonce(self._key.public, body) if nonce is None else nonce
-        transaction = sign_transaction(self._key, self.chain.chain_id, nonce, body)
-        try:
-            self.intake.submit(transaction)
-        except InvalidTransaction:
-            return  # somebody else was first: evidence is reported once, a skip is lifted once
-        self._send(None, Transactions((transaction,)))
-        self._wake()
+    def _say(self, duties: Iterable[Transaction]) -> None:
+        """Send what we owe, one after the other: each is in the pool."""
+        for transaction in duties:
+            self._send(None, Transactions((transaction,)))
+            self._wake()
 
     # --- effects
 

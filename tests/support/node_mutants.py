@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from consensus.effects import RESEND_TIMER, STATUS_TIMER, Effect, Persist, SetTimer
-from consensus.replica import Replica
+from consensus.readiness import Readiness
 from ledger.chain import Chain
 from node import journal_file, vote_memory
 from node.journal_file import Group, JournalFile
@@ -109,7 +109,7 @@ def blobs_believed(patch: pytest.MonkeyPatch) -> None:
 
 
 def aggregates_believed(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Replica, "_is_ready", lambda self, block: True)
+    patch.setattr(Readiness, "_is_ready", lambda *_: True)
 
 
 def nothing_said_again(patch: pytest.MonkeyPatch) -> None:

@@ -189,6 +189,6 @@ def test_an_aggregate_that_came_to_nothing_is_asked_for_again():
     request = training(table)
     attested(table, request)
     seat = table.seat(table.leader)
-    task = next(iter(seat.replica._aggregates))
+    task = next(iter(seat.replica._readiness._aggregates))
     seat.replica.aggregate_failed(task)
-    assert task not in seat.replica._aggregates
+    assert task not in seat.replica._readiness._aggregates

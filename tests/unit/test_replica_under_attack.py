@@ -149,7 +149,7 @@ def test_a_block_born_late_leaves_room_for_what_shows_that_views_failed():
     replica = table.seat(alice).replica
     league = League(4)
     shown = tuple(league.nullification(view) for view in range(2_000))
-    assert sum(len(encode(each)) for each in shown) > replica_module.AGGREGATE_BYTES_MAX * 50
+    assert sum(len(encode(each)) for each in shown) > replica_module.AGGREGATE_BYTES_MAX * 25
     long = JoinRequest(bytes(32), "x", 1, tuple(Setting(f"{at}", "x" * 250) for at in range(32)))
     # Of so many senders, for a block takes only some of each.
     senders = [key_of(f"sender {number}") for number in range(8)]
