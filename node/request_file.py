@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from ledger.codec import encode
 from ledger.errors import InvalidBytes
+from ledger.protection import MASKED_PROVIDERS_MAX, MASKED_PROVIDERS_MIN
 from ledger.transactions import SETTINGS_MAX, Protection, RequestTerms, Setting
 from ledger.types import AMOUNT_MAX, MEMBERS_MAX, ZERO_HASH
 from node.toml_rules import (
@@ -312,6 +313,11 @@ def _check(draft: RequestDraft, name: str) -> None:
         raise RequestFileError(
             f"{name}: [rounds] providers_min is {draft.providers_min}, want at most providers_max"
             f" ({draft.providers_max})"
+        )
+    if draft.masked and not MASKED_PROVIDERS_MIN <= draft.providers_min <= draft.providers_max <= MASKED_PROVIDERS_MAX:
+        raise RequestFileError(
+            f"{name}: [rounds] {draft.providers_min} to {draft.providers_max} providers mask their updates, want"
+            f" {MASKED_PROVIDERS_MIN} at least (two know each other's from the sum) and {MASKED_PROVIDERS_MAX} at most"
         )
     least = draft.price * draft.providers_min
     if draft.budget < least:

@@ -61,7 +61,7 @@ def test_terms_are_what_the_ledger_carries() -> None:
 
 
 def test_protection_is_what_the_ledger_carries() -> None:
-    draft = parse_request(LEAST + "[masking]\nenabled = true\nexchange_window_s = 2.5\n")
+    draft = parse_request(LEAST + "[masking]\nenabled = true\nexchange_window_s = 2.5\n[rounds]\nproviders_min = 3\n")
     assert draft.protection() == Protection((), True, 2_500)
     robust = parse_request(
         LEAST + '[aggregation]\nrule = "trimmed-mean"\nsettings = { share = 0.2, inspect = false }\n'
@@ -77,7 +77,7 @@ def test_protection_is_what_the_ledger_carries() -> None:
         ('[privacy]\nmode = "none"\n', False),
         ('[privacy]\nmode = "paper"\n', False),
         ('[privacy]\nmode = "none"\n[aggregation]\nrule = "median"\n', True),
-        ('[privacy]\nmode = "none"\n[masking]\nenabled = true\n', True),
+        ('[privacy]\nmode = "none"\n[masking]\nenabled = true\n[rounds]\nproviders_min = 3\n', True),
         ("", True),
     ],
 )
@@ -113,6 +113,7 @@ def test_a_draft_survives_json() -> None:
         ("rounds", "providers_min = 5\nproviders_max = 4", ["providers_min is 5", "providers_max (4)"]),
         ("rounds", "providers_min = 9\nproviders_max = 300", ["[rounds] providers_max is 300"]),
         ("rounds", "providers_min = 501\n", ["[rounds] providers_min"]),
+        ("masking", "enabled = true", ["[rounds] 2 to 16 providers mask", "3 at least", "64 at most"]),
         ("payment", "tip = 1", ["[payment] has no tip"]),
         ("strategy", "name = ''", ["[strategy] name is ''"]),
     ],
@@ -156,7 +157,11 @@ def test_a_budget_that_pays_nobody_is_refused() -> None:
         ("[payment]", '[strategy]\nname = "dlmu"\nsettings = { tau = 3 }\n[payment]', "tau"),
         ("[payment]", '[aggregation]\nrule = "median-of-lies"\n[payment]', "unknown rule 'median-of-lies'"),
         ("[payment]", '[aggregation]\nrule = "trimmed-mean"\nsettings = { share = 2 }\n[payment]', "share"),
-        ("[payment]", '[aggregation]\nrule = "median"\n[masking]\nenabled = true\n[payment]', "median"),
+        (
+            "[payment]",
+            '[aggregation]\nrule = "median"\n[masking]\nenabled = true\n[rounds]\nproviders_min = 3\n[payment]',
+            "rule median compares the updates with one another, and of masked updates only the sum is ever seen",
+        ),
         ("[payment]", '[privacy]\nmode = "distributed"\n[payment]', "masked"),
         ("[payment]", "[privacy]\nsettings = { epsilon = -1 }\n[payment]", "epsilon"),
         ("[payment]", '[privacy]\nmode = "total"\n[payment]', "total"),
@@ -217,8 +222,9 @@ def test_the_example_requests_can_be_published(path: Path) -> None:
     assert draft.target_accuracy > 0
 
 
-def test_the_examples_are_the_three_that_the_documents_name() -> None:
-    assert {path.name for path in (CONFIGS / "requests").glob("*")} == {"bearing.toml", "cwru.toml", "mnist.toml"}
+def test_the_examples_are_the_four_that_the_documents_name() -> None:
+    named = {"bearing.toml", "bearing-masked.toml", "cwru.toml", "mnist.toml"}
+    assert {path.name for path in (CONFIGS / "requests").glob("*")} == named
 
 
 def test_the_example_configuration_is_the_template(tmp_path: Path) -> None:
