@@ -135,6 +135,9 @@ class RecordStore:
 
         A source may begin to name groups: its records of before then bear none.
         """
+        if grouping == self.grouping() and self.note(GROUPED_BY) is not None:
+            # Asked at every look at a source: nothing is written, so that nobody reads the records anew for it.
+            return
         with self._transaction():
             known = self._grouping()
             if known.by and known != grouping:
