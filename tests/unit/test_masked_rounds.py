@@ -16,6 +16,7 @@ from ledger.protection import (
     OfferMaskKeys,
     OpenedShare,
     OpenShares,
+    Rejection,
     SecretKind,
     ShareMaskSecrets,
     is_usable_key,
@@ -33,6 +34,7 @@ from ledger.transactions import (
     CancelRequest,
     DeclineRound,
     JoinRequest,
+    UpdateScore,
 )
 from tests.support.masked_story import WINDOW_MS, MaskedStory
 from tests.support.transaction_examples import EXAMPLES
@@ -328,7 +330,7 @@ def test_who_has_left_is_not_waited_for_to_reveal():
     story = unmasking(4)
     alice, bob, carol, dave = story.providers
     assert story.reveal(alice) == story.reveal(bob) == ""
-    for gone in (carol, dave):
+    for gone in (dave, carol):
         assert story.stage is Stage.UNMASKING
         assert story.league.say(gone, LeaveLeague(gone.org)) == ""
     # Two of three shares, and nobody left who could tell the third: void at once.
@@ -393,6 +395,15 @@ def test_a_sum_that_is_none_makes_the_round_void_and_is_nobodys_visible_fault():
 def test_an_aggregate_blames_members_of_U2_only_and_has_no_model_beside_the_blame():
     story = to(MaskedStory(4), Stage.AGGREGATING)
     assert story.aggregate([story.requester]) == "rejected"
+    model = digest("test/model", b"one")
+    liar = (Rejection(story.providers[0].org, "wrong shares"),)
+    equal = tuple(UpdateScore(key.org, 1_000_000) for key in story.providers)
+    better = (UpdateScore(equal[0].provider, 999_999), *equal[1:])
+    for scores, rejected, code in ((equal, liar, "rejected"), (better, (), "scores"), (equal[1:], (), "scores")):
+        body = AggregateProtected(story.id, 1, 0, model, 24, scores, rejected)
+        assert story.league.lead(body) == code
+    assert story.league.lead(AggregateProtected(story.id, 1, 0, b"", 24, (), liar)) == "blob"
+    assert story.league.lead(AggregateProtected(story.id, 1, 0, model[:5], 24, equal, ())) == "blob"
     assert story.aggregate() == ""
 
 
