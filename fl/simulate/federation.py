@@ -6,13 +6,11 @@ ledger, so nobody is paid. One seed gives one course of events on one machine. W
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
-import torch
 
 from fl.aggregate import aggregate_blobs
 from fl.batches import as_records
@@ -24,6 +22,7 @@ from fl.privacy.plan import round_cost
 from fl.privacy.secure_random import SecureRandom
 from fl.round import RoundJob, RoundOutcome, initial_model, run_round
 from fl.simulate.attacks import Attack, AttackError, Seen
+from fl.threads import one_thread
 
 MICRO = 1_000_000
 
@@ -112,7 +111,7 @@ class Federation:
     def run(self, done: RoundDone | None = None) -> Course:
         """All rounds. Raises what `run_round` does."""
         results = []
-        with _one_thread():
+        with one_thread():
             for number in range(self.terms.rounds):
                 results.append(self.round(number))
                 if done is not None:
@@ -183,14 +182,3 @@ class Federation:
         """53 bits that depend on the seed, on what they are for and on whom."""
         text = f"{what} {self._seed} {places}"
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 11
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Small models are slower on many threads than on one, and their sums depend on how many there are."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -12,8 +12,9 @@ from fl.fixed_point import limit_in_steps, pack, unpack
 from fl.round import RoundJob, initial_model, run_round
 from fl.simulate.attacks import ATTACKS, AttackError, Seen, attack
 from fl.simulate.comparing import compare_rules
-from fl.simulate.federation import Federation, Terms, _one_thread
+from fl.simulate.federation import Federation, Terms
 from fl.simulate.scenarios import SCENARIOS, clients_of, scenario, with_terms
+from fl.threads import one_thread
 
 TERMS = Terms("mlp", rounds=3, epochs=2, batch=16, lr=0.1, momentum=0.5, arguments={"layers": "6,12,3"})
 LIMIT_Q = limit_in_steps(512.0, 20)
@@ -43,7 +44,7 @@ def test_a_round_is_what_a_league_would_make_of_it():
     ours = federation(count=3)
     course = ours.run()
     base, states = initial_model("mlp", TERMS.arguments, 1), [None] * 3
-    with _one_thread():
+    with one_thread():
         for number in range(TERMS.rounds):
             outcomes = []
             for client in range(3):
