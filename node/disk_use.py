@@ -36,6 +36,7 @@ PARTS: tuple[tuple[str, str], ...] = (
     ("records.sqlite", "records"),
     ("models", "models"),
     ("strategies", "strategies"),
+    ("masking", "masking"),
     ("privacy", "privacy"),
 )
 

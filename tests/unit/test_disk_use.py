@@ -75,6 +75,7 @@ def test_every_file_of_the_folder_is_counted_under_what_it_is_for(tmp_path: Path
         "records.sqlite-wal": 1,
         "models/x.safetensors": 6,
         "strategies/y": 1,
+        "masking/z.masking": 1,
         "privacy/budget": 3,
         "node.log": 2,
     }
@@ -92,6 +93,7 @@ def test_every_file_of_the_folder_is_counted_under_what_it_is_for(tmp_path: Path
         "records": 5,
         "models": 6,
         "strategies": 1,
+        "masking": 1,
         "privacy": 3,
         "other": 2,
     }
