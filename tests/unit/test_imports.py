@@ -7,6 +7,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -59,13 +60,19 @@ def files(*packages: str) -> list[Path]:
     return found
 
 
+@cache
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    """Every node of a file's syntax tree: each question here is asked of the same hundreds of files."""
+    return tuple(ast.walk(ast.parse(path.read_text())))
+
+
 def name(path: Path) -> str:
     return path.relative_to(REPOSITORY).as_posix()
 
 
 def imports(path: Path) -> Iterator[tuple[str, int]]:
     """Every module a file names in an import, wherever in the file it stands."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield alias.name, node.lineno
@@ -107,7 +114,7 @@ def test_agreement_neither_sends_nor_sleeps_nor_reads_a_clock_or_a_disk(package:
 
 
 def floats_in(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         where = f"{name(path)}:{getattr(node, 'lineno', 0)}"
         if isinstance(node, ast.Constant) and isinstance(node.value, float | complex):
             yield f"{where} writes {node.value}"
@@ -146,7 +153,7 @@ def test_no_rule_depends_on_the_order_of_a_set():
     """Python orders a set of bytes anew in every process: two members would write two states."""
     wrong = []
     for path in files("ledger", "consensus"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in nodes(path):
             looped = node.iter if isinstance(node, ast.For | ast.comprehension) else None
             if isinstance(looped, ast.Set | ast.SetComp) or (
                 isinstance(looped, ast.Call)
