@@ -30,7 +30,7 @@ from ledger.proofs import proof_from_json, proof_to_json
 from ledger.records import parse_record
 from ledger.state_keys import read_key
 from ledger.transactions import parse_transaction
-from node import chain_file, privacy_budget, training_memory
+from node import chain_file, masking_memory, privacy_budget, training_memory
 from node.chain_file import ChainFile, InvalidChainFile
 from node.cold_identity import read_public
 from node.config import ConfigError, parse_config
@@ -210,6 +210,9 @@ def _files() -> Iterator[Decoder]:
     yield Decoder("address book", _book, (InvalidBytes,), (_of("node.network.address_book.AddressRecords"),))
     memory = training_memory.MAGIC + bytes(32) + _of("node.training_memory.TrainingRecord")
     yield Decoder("training memory", lambda data: training_memory._parse(data, b"r" * 32), (InvalidBytes,), (memory,))
+    masks = _sealed(masking_memory.MAGIC, _of("node.masking_memory.RoundSecrets"))
+    request = (b"request" * 5)[:32]
+    yield Decoder("masking secrets", lambda data: masking_memory._parse(data, request), (InvalidBytes,), (masks,))
     spent = _sealed(privacy_budget.MAGIC, _of("node.privacy_budget.Book"))
     place = Path("budget")
     yield Decoder("privacy budget", lambda data: privacy_budget._parse(place, data), (BudgetDamaged,), (spent,))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fl.fixed_point import InvalidVector
 from fl.mask_keys import pair_seed, self_seed
 from fl.masked_blob import check_masked, masked_bytes
-from fl.masking import CHUNK, WrongShares, expand, mask_update, unmask
+from fl.masking import CHUNK, WrongShares, expand, mask_update, unmask, wrong_dealers
 from fl.shamir import threshold
 from tests.support.masked_round import MaskedRound, context, masked_round, org, updates
 
@@ -159,6 +159,8 @@ def test_of_two_wrong_dealers_everybody_blames_the_same():
         with pytest.raises(WrongShares) as caught:
             unmask(league.context, order)
         assert caught.value.dealer == min(org(0), org(2))
+        assert wrong_dealers(league.context, order) == tuple(sorted((org(0), org(2)))), "all of them at once"
+    assert wrong_dealers(league.context, members) == ()
 
 
 def test_shares_are_judged_before_blobs():
