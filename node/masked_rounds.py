@@ -35,7 +35,7 @@ log = structlog.get_logger(__name__)
 
 BEFORE_TRAINING = frozenset({Stage.KEYS, Stage.SHARES, Stage.CONTEST, Stage.ANSWERING})
 EXCHANGING = BEFORE_TRAINING | {Stage.UNMASKING}
-# Where the exchange is done with whatever came of it: what is still to be told, the ledger has been told.
+# In every other stage the ledger knows all that there was to tell.
 SECRETS_NEEDED = EXCHANGING | {Stage.TRAINING, Stage.ATTESTING}
 
 # Whose updates say little of any one record: nothing else that was trained here may find its way out beside them.
