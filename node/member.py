@@ -92,34 +92,27 @@ async def _run_parts(services: NodeServices, transport: Transport, journal: Jour
         figures = BlockFigures(metrics, chain, services.org)
         services.keeping = keeping = LedgerKeeping(config, chain, transport, blob_store, upkeep)
 
+        def wake() -> None:
+            for part in (attester, trainer, anchorer, upkeep):
+                if part is not None:
+                    part.wake()
+
         def committed(final: FinalBlock, outcome: Outcome) -> None:
             tell_block(services.events, chain, final, outcome)
             figures.count(final, outcome)
             if any(changed.startswith((MEMBERS, PROTOCOL)) for changed in outcome.changes):
                 members.look()
             keeping.committed()
-            for part in (attester, trainer, anchorer, upkeep):
-                if part is not None:
-                    part.wake()
+            wake()
 
         def rebased() -> None:
             members.look()
-            for part in (attester, trainer, anchorer, upkeep):
-                if part is not None:
-                    part.wake()
+            wake()
 
         aggregation = Aggregation(chain, blobs, key.public)
-        compute = aggregation.compute_while_wanted
+        compute, heard = aggregation.compute_while_wanted, attester.wake
         driver = ReplicaDriver(
-            services.replica,
-            journal,
-            transport,
-            metrics,
-            data_dir,
-            compute,
-            committed,
-            heard=attester.wake,
-            rebased=rebased,
+            services.replica, journal, transport, metrics, data_dir, compute, committed, heard=heard, rebased=rebased
         )
         services.driver = driver
         serve_admission(transport, chain, driver.submit)
