@@ -116,7 +116,8 @@ def test_many_seeds_run_in_processes_of_their_own() -> None:
         check=True,
         timeout=240,
     )
-    assert done.stdout.startswith("2 of 2 seeds")
+    # A slow machine tells how far it is.
+    assert done.stdout.splitlines()[-1].startswith("2 of 2 seeds")
 
 
 def test_a_failure_names_its_seed_its_time_and_what_broke(monkeypatch: pytest.MonkeyPatch) -> None:
