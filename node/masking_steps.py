@@ -96,11 +96,17 @@ def next_step(view: MaskView, secrets: RoundSecrets | None, random: Random) -> S
 
 
 def _offer(view: MaskView, secrets: RoundSecrets | None, random: Random) -> Step:
-    kept = secrets or fresh_secrets(view.id, random)
-    if kept.is_spent:
-        raise SecretsLost("the secrets of this round are used up")
+    kept = secrets
+    if kept is not None:
+        _need_own(kept)
+        used = {key for member in view.members for key in (member.mask_key, member.exchange_key)}
+        if used & {public_key(kept.mask_key), public_key(kept.exchange_key)}:
+            # Somebody read our offer on its way and made it first, to keep us out. Nothing rests on these keys yet.
+            kept = None
+    if kept is None:
+        kept = fresh_secrets(view.id, random)
     say = OfferMaskKeys(*view.id, public_key(kept.mask_key), public_key(kept.exchange_key))
-    return Step(kept if secrets is None else None, say)
+    return Step(None if kept is secrets else kept, say)
 
 
 def _deal(view: MaskView, secrets: RoundSecrets, random: Random) -> Step:
