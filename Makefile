@@ -37,8 +37,8 @@ demo: $(INSTALLED)  ## Five factories on this machine train one model, pay for i
 # each other. A file's tests share a league, so they stay with one worker.
 test: $(INSTALLED)  ## All tests
 	@status=0; \
-	$(BIN)/python -m pytest -q -n logical --maxprocesses $(WORKERS_MAX) --dist worksteal -m 'not processes' || status=$$?; \
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m processes tests/processes || status=$$?; \
+	$(BIN)/python -m pytest -q -n logical --maxprocesses $(WORKERS_MAX) --dist worksteal --ignore tests/processes || status=$$?; \
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/processes || status=$$?; \
 	exit $$status
 
 e2e: $(INSTALLED)  ## Faults on real daemons: all of tests/e2e/manifests (twenty minutes), or MANIFEST=... or RANDOM_SEED=7
