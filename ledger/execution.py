@@ -17,7 +17,7 @@ from ledger.entries import ELECTION, LEAGUE, Account, Election, League, Member, 
 from ledger.errors import InvalidBytes, InvalidTransaction
 from ledger.governance import enter_height
 from ledger.keyring import account_of, rotate, sender_of
-from ledger.masked_rounds import accept_shares, offer_keys, open_shares, reveal_shares, share_secrets
+from ledger.masked_words import accept_shares, offer_keys, open_shares, reveal_shares, share_secrets
 from ledger.membership import admit_wanted, approve, forget_expired, is_member, register
 from ledger.protection import AcceptShares, OfferMaskKeys, OpenShares, RevealShares, ShareMaskSecrets
 from ledger.protocols import rules_of
