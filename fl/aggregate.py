@@ -6,7 +6,7 @@ of memory-mapped files: they are read in chunks, and a few megabytes are all tha
 result. Who may deliver, and how many records count for whom, is decided elsewhere.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isqrt
 from typing import Annotated, Any
@@ -163,15 +163,15 @@ def aggregate_blobs(
     *,
     inspected: bool = False,
     previous: Bytes | None = None,
-    earlier: Collection[int] = (),
+    known_for: Sequence[int] | None = None,
 ) -> Aggregated:
     """The new global model from the blobs of the old one and of the (update, weight) pairs.
 
     `inspected`: updates that are no honest work are rejected first, unless the settings say otherwise; `previous` is
-    then the blob of the global model before the old one, None where there is none, `earlier` the places of updates that
-    were seen before the others could be made, and are nobody's copies. Raises InvalidVector for a blob that
-    is no vector of `count` coordinates at `scale_bits` within limit_q, AggregateError for an unknown rule or setting,
-    for no updates, and for weights that could overflow.
+    then the blob of the global model before the old one, None where there is none, `known_for` how long everybody has
+    known each update (fl.inspection.inspect), None where all are new. Raises InvalidVector for a blob that is no vector
+    of `count` coordinates at `scale_bits` within limit_q, AggregateError for an unknown rule or setting, for no
+    updates, and for weights that could overflow.
     """
     known, parsed, wanted = _parsed(rule, settings)
     origin = unpack(base, count, scale_bits, limit_q)
@@ -179,7 +179,7 @@ def aggregate_blobs(
     rejected: dict[int, str] = {}
     if inspected and wanted:
         before = unpack(previous, count, scale_bits, limit_q) if previous is not None else None
-        rejected = {at: reason.value for at, reason in inspect(origin, vectors, before, earlier)}
+        rejected = {at: reason.value for at, reason in inspect(origin, vectors, before, known_for)}
     kept = [at for at in range(len(updates)) if at not in rejected]
     if rejected and not kept:
         return Aggregated(b"", (0,) * len(updates), tuple(rejected.items()))

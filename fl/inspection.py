@@ -6,7 +6,7 @@ lie, in leagues whose factories hold different classes too: who is hit is not pa
 is the lesser harm (figures: docs/results.md). How the others become one model is `fl.robust`'s business.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 
 from fl.exact_sums import step_products
@@ -45,12 +45,13 @@ class Reason(StrEnum):
 
 
 def inspect(
-    base: Ints, vectors: Sequence[Ints], previous: Ints | None = None, earlier: Collection[int] = ()
+    base: Ints, vectors: Sequence[Ints], previous: Ints | None = None, known_for: Sequence[int] | None = None
 ) -> tuple[tuple[int, Reason], ...]:
     """(place, reason) of every update to reject, ascending. All int32 [n]; `previous`: the global model before `base`.
 
-    Two updates that are copies of each other are both rejected: sealed as they are, neither can be the victim. Only of
-    those in `earlier`, which everybody could see before the others were made, a copy is rejected alone.
+    Two updates that are copies of each other are both rejected: sealed as they are, neither can be the victim. Only
+    where everybody has known one for longer, as `known_for` says of each (None: all are new), the other is rejected
+    alone.
     """
     if not vectors:
         return ()
@@ -63,9 +64,10 @@ def inspect(
     rejected = dict.fromkeys((at for at, length in enumerate(lengths) if not length), Reason.IDLE)
     stepping = [at for at, length in enumerate(lengths) if length]
     found: dict[int, Reason] = {}
+    known = known_for or [0] * len(vectors)
     for pair in _copies(products, stepping):
-        seen = [at for at in pair if at in earlier]
-        found |= dict.fromkeys((at for at in pair if len(seen) != 1 or at not in seen), Reason.COPY)
+        newest = min(known[at] for at in pair)
+        found |= dict.fromkeys((at for at in pair if known[at] == newest), Reason.COPY)
     if len(stepping) >= COMPARED_LEAST:
         for at in _noise(products, stepping, len(base)):
             found[at] = Reason.NOISE

@@ -6,7 +6,7 @@ The arithmetic of an aggregate is `fl`'s, which nothing here may import: whoever
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ledger.aggregation import AggregationResult, AggregationTask, Contribution
+from ledger.aggregation import AggregationResult, AggregationTask, Contribution, known_since
 from ledger.blocks import Header
 from ledger.entries import Fate, Receipt, ReceiptLine, Request, receipt_key, request_key
 from ledger.errors import InvalidProof
@@ -117,12 +117,12 @@ def _protected_task(
     protection = read_entry(header, proof.protection, Protection, protection_key(receipt.request))
     if protection.masked:
         counted, masking, previous = delivered_lines(receipt), _masking(proof, header, receipt), None
-        earlier: set[tuple[bytes, bytes]] = set()
+        known: dict[tuple[bytes, bytes], int] = {}
     else:
         # The rule saw them all, and said of some that they are worth nothing.
         counted = [line for line in receipt.lines if line.fate in (Fate.DELIVERED, Fate.REJECTED)]
         masking, previous = None, _previous_model(proof, header, receipt)
-        earlier = _announced_earlier(proof, header, receipt)
+        known = _known_since(proof, header, receipt)
     terms = request.terms
     return AggregationTask(
         Hash32(receipt.request),
@@ -130,7 +130,7 @@ def _protected_task(
         receipt.attempt,
         Hash32(receipt.base_model),
         tuple(
-            Contribution(OrgId(line.org), Hash32(line.blob), line.weight, (line.org, line.blob) in earlier)
+            Contribution(OrgId(line.org), Hash32(line.blob), line.weight, known.get((line.org, line.blob), 0))
             for line in counted
         ),
         terms.aggregation,
@@ -170,10 +170,9 @@ def _previous_model(proof: ProtectedAggregateProof, header: Header, receipt: Rec
     return Hash32(before.base_model)
 
 
-def _announced_earlier(proof: ProtectedAggregateProof, header: Header, receipt: Receipt) -> set[tuple[bytes, bytes]]:
-    """(provider, blob) of what earlier attempts at the round have shown to everybody."""
+def _known_since(proof: ProtectedAggregateProof, header: Header, receipt: Receipt) -> dict[tuple[bytes, bytes], int]:
     before = [read_receipt(header, entry) for entry in proof.attempts]
     wanted = [(receipt.request, receipt.round, attempt) for attempt in range(receipt.attempt)]
     if [(each.request, each.round, each.attempt) for each in before] != wanted:
         raise InvalidProof(f"receipts of {len(before)} earlier attempts, want those of all {receipt.attempt} in order")
-    return {(line.org, line.blob) for each in before for line in each.lines if line.blob}
+    return known_since(before, receipt.attempt)

@@ -1,6 +1,6 @@
 """What a round's aggregate is computed from, for leader and voters alike, and which rounds wait for one."""
 
-from collections.abc import Collection
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -36,13 +36,13 @@ NO_MODEL = b""
 
 @dataclass(frozen=True, slots=True)
 class Contribution:
-    """One agreed update and the records it counts for. `earlier`: a sealed one that its provider had announced in an
-    earlier attempt at the round already, so everybody has seen it since and it is nobody's copy."""
+    """One agreed update and the records it counts for. `known_for`: of a sealed one, how many attempts ago its provider
+    announced it in time first: everybody could read it since, so of two copies the one known for longer is none."""
 
     org: OrgId
     blob: Hash32
     weight: int
-    earlier: bool = False
+    known_for: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +94,10 @@ def aggregation_task(
     masking: MaskedInputs | None = None,
     *,
     foreseen: bool = False,
-    earlier: Collection[tuple[bytes, bytes]] = (),
+    known: Mapping[tuple[bytes, bytes], int] | None = None,
 ) -> AggregationTask:
-    """What a closed round's aggregate is computed from; `foreseen`: as if all that is announced will count; `earlier`:
-    (provider, blob) of what was announced in earlier attempts at the round."""
+    """What a closed round's aggregate is computed from; `foreseen`: as if all that is announced will count; `known`: of
+    earlier attempts at the round, see `known_since`."""
     counted = {Fate.DELIVERED, Fate.ANNOUNCED} if foreseen else {Fate.DELIVERED}
     parts = [part for part in current.participants if part.fate in counted]
     terms = request.terms
@@ -108,7 +108,12 @@ def aggregation_task(
         current.attempt,
         Hash32(current.base_model),
         tuple(
-            Contribution(OrgId(part.org), Hash32(part.blob), part.weight, sealed and (part.org, part.blob) in earlier)
+            Contribution(
+                OrgId(part.org),
+                Hash32(part.blob),
+                part.weight,
+                known.get((part.org, part.blob), 0) if sealed and known else 0,
+            )
             for part in parts
         ),
         terms.aggregation,
@@ -154,13 +159,23 @@ def _task(
     protection = state.get(Protection, protection_key(request_id))
     masked = protection is not None and protection.masked and not foreseen
     masking = masked_inputs(state, request_id, current) if masked else None
-    earlier = _announced_earlier(state, request_id, current)
-    return aggregation_task(request_id, request, current, protection, masking, foreseen=foreseen, earlier=earlier)
-
-
-def _announced_earlier(state: State, request_id: bytes, current: Round) -> set[tuple[bytes, bytes]]:
     keys = [receipt_key(request_id, current.number, attempt) for attempt in range(current.attempt)]
-    return {(line.org, line.blob) for key in keys for line in state.need(Receipt, key).lines if line.blob}
+    known = known_since((state.need(Receipt, key) for key in keys), current.attempt)
+    return aggregation_task(request_id, request, current, protection, masking, foreseen=foreseen, known=known)
+
+
+def known_since(receipts: Iterable[Receipt], attempt: int) -> dict[tuple[bytes, bytes], int]:
+    """Of every (provider, blob) that was announced in time in earlier attempts at a round, how many attempts before
+    this one that was first. `receipts`: of those attempts, in order.
+
+    What came late is left out: by then the others' updates could be read, and it may be a copy of one of them.
+    """
+    known: dict[tuple[bytes, bytes], int] = {}
+    for receipt in receipts:
+        for line in receipt.lines:
+            if line.blob and line.fate is not Fate.LATE:
+                known.setdefault((line.org, line.blob), attempt - receipt.attempt)
+    return known
 
 
 def masked_inputs(state: State, request_id: bytes, current: Round) -> MaskedInputs:

@@ -167,7 +167,7 @@ def recomputed(
         limit_q,
         inspected=task.sealed,
         previous=previous,
-        earlier=[at for at, each in enumerate(task.contributions) if each.earlier],
+        known_for=[each.known_for for each in task.contributions],
     )
 
 

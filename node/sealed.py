@@ -40,7 +40,8 @@ def is_sealed(chain: ChainView, request: bytes) -> bool:
 
 
 class Withheld:
-    """Which of this node's blobs it gives to nobody yet: its own sealed updates while a round takes announcements.
+    """Which of this node's blobs it gives to nobody yet: its own sealed updates while a round takes announcements, and
+    until the round is over one that was not announced in time: in the next attempt it may be the answer again.
 
     Told from the ledger and from the blob itself, so that a node that has just started knows it as well: its
     announcement may be on everybody's lips since before it went down.
@@ -54,12 +55,10 @@ class Withheld:
     def __call__(self, digest: Hash32) -> bool:
         chain, me = self._chain(), self._me()
         for work in rounds_in_work(chain):
-            if work.request.stage is not Stage.TRAINING or not is_sealed(chain, work.id.request):
-                continue
             part = participant(work.round, me)
-            if part is None:
+            if part is None or not is_sealed(chain, work.id.request):
                 continue
-            if part.blob == digest:
+            if part.blob == digest and (work.request.stage is Stage.TRAINING or part.fate is Fate.LATE):
                 return True
             # Until a block says which one it is, it may be any that bears our name.
             if part.fate is Fate.MISSING and self._is_ours(digest, me):

@@ -308,7 +308,51 @@ def test_a_copy_of_what_an_earlier_attempt_showed_leaves_its_victim_alone():
     story.attest(copied, attempt=1)
     chain = story.sealed.chain
     (task,) = aggregates_due(chain.trial(chain.leaders()[0], chain.head_time + 1).state)
-    assert {each.org for each in task.contributions if each.earlier} == {org_of("alice")}
+    assert {each.org for each in task.contributions if each.known_for} == {org_of("alice")}
     blobs = {org_of(name): blob for name, blob in copied.items()}
     found = recomputed(task, BASE, [(blobs[each.org], each.weight) for each in task.contributions], None)
     assert [task.contributions[at].org for at, _ in found.rejected] == [org_of("bob")]
+
+
+def test_a_copy_that_was_announced_late_does_not_make_its_victim_a_copy():
+    """Bob reads alice's update while it is attested, and announces a copy late: as early, as attempts go, as hers."""
+    story = SealedLeague(providers_min=2)
+    copy = seal(stepped(1), org_of("bob"))
+    story.announce("alice", ALICES)
+    story.sealed.seal()
+    story.sealed.seal(after_ms=100_000)
+    assert story.stage is Stage.ATTESTING
+    story.announce("bob", copy)
+    story.sealed.seal()
+    assert story.parts()[org_of("bob")].fate is Fate.LATE
+    story.attest({"alice": ALICES})
+    assert (story.stage, round_of(story.sealed, story.request).attempt) == (Stage.TRAINING, 1)
+    copied = {"alice": ALICES, "bob": copy, "carol": CAROLS}
+    for name, blob in copied.items():
+        story.announce(name, blob, attempt=1)
+    story.sealed.seal()
+    story.attest(copied, attempt=1)
+    chain = story.sealed.chain
+    (task,) = aggregates_due(chain.trial(chain.leaders()[0], chain.head_time + 1).state)
+    blobs = {org_of(name): blob for name, blob in copied.items()}
+    found = recomputed(task, BASE, [(blobs[each.org], each.weight) for each in task.contributions], None)
+    assert [task.contributions[at].org for at, _ in found.rejected] == [org_of("bob")]
+
+
+def test_what_came_late_is_withheld_until_its_round_is_over(tmp_path):
+    """It may be the answer to the next attempt: who reads it in this one could be there first with a copy."""
+    store = BlobStore(tmp_path / "bob")
+    name = store.put(BOBS)
+    story = SealedLeague(providers_min=2)
+    withheld = story.withheld("bob", store)
+    for other, blob in (("alice", ALICES), ("carol", CAROLS)):
+        story.announce(other, blob)
+    story.sealed.seal()
+    story.sealed.seal(after_ms=100_000)
+    # Said aloud too late, and in no block yet.
+    assert story.stage is Stage.ATTESTING
+    assert withheld(name)
+    story.announce("bob", BOBS)
+    story.sealed.seal()
+    assert story.parts()[org_of("bob")].fate is Fate.LATE
+    assert withheld(name)

@@ -68,9 +68,11 @@ def test_copies_are_named_with_what_they_are_copies_of(noise):
 def test_what_everybody_has_seen_before_is_nobodys_copy():
     league = League()
     vectors = [*league.honest, league.honest[2] + 1]
-    assert inspect(league.base, vectors, earlier=[0, 2]) == ((7, Reason.COPY),)
+    assert inspect(league.base, vectors, known_for=[1, 0, 1, 0, 0, 0, 0, 0]) == ((7, Reason.COPY),)
+    # A copy does not become an original by being said again.
+    assert inspect(league.base, vectors, known_for=[0, 0, 2, 0, 0, 0, 0, 1]) == ((7, Reason.COPY),)
     # Two that were alike the first time are alike the second.
-    assert inspect(league.base, vectors, earlier=[2, 7]) == ((2, Reason.COPY), (7, Reason.COPY))
+    assert inspect(league.base, vectors, known_for=[0, 0, 1, 0, 0, 0, 0, 1]) == ((2, Reason.COPY), (7, Reason.COPY))
 
 
 def test_noise_is_named_where_the_others_agree():
