@@ -19,6 +19,7 @@ from ledger.errors import CorruptStore
 from ledger.protection import Charge
 from ledger.protection_entries import MaskRound, Spent, charge_key, masking_key
 from ledger.transactions import RequestTerms
+from node.decline_reasons import public_reason
 from node.privacy_budget import NOTHING, PICO, Account, BudgetSpent, ChargedRound, added, check_limit, costs_of
 from node.privacy_charges import cost_announced
 from node.record_errors import RecordStoreError
@@ -41,6 +42,11 @@ class RoundPrivacy:
     def sigma(self) -> float:
         """Noise multiplier of the steps; 0 where the mode has none of ours."""
         return self.cost.noise.sigma_micro / 1e6 if self.cost is not None else 0.0
+
+    @property
+    def units(self) -> int:
+        """How many units of privacy are charged for; 0 where none are counted."""
+        return self.cost.sampling.units if self.cost is not None else 0
 
     @property
     def query_sigma(self) -> float:
@@ -127,7 +133,8 @@ async def round_refusal(shop: Workshop, round_id: RoundId, terms: RequestTerms, 
         if cost is not None:
             await trio.to_thread.run_sync(_would_charge, shop, round_id, cost)
     except (TermsRefused, BudgetSpent, RecordStoreError, CorruptStore) as error:
-        return str(error)
+        log.warning("round_refused", request=round_id.request.hex()[:16], reason=str(error))
+        return public_reason(error)
     return None
 
 

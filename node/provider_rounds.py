@@ -17,6 +17,7 @@ from ledger.protection import Charge
 from ledger.protection_entries import protection_key
 from ledger.transactions import AnnounceProtected, AnnounceUpdate, DeclineRound, Protection
 from ledger.types import MICRO
+from node.decline_reasons import public_reason
 from node.disk_patience import kept
 from node.masked_rounds import check_masks, counted_weight, masked_update, spend_secrets, starts_from_released
 from node.network.blob_store import blob_digest
@@ -27,7 +28,7 @@ from node.rounds import RoundId, RoundInWork, participant
 from node.sealed import seal
 from node.training_memory import TrainingRecord
 from node.training_process import JobRefused, WorkerCrashed
-from node.training_terms import TermsRefused, round_name, short_reason, training_terms
+from node.training_terms import TermsRefused, round_name, training_terms
 from node.worker_protocol import Progress, RoundTrained, TrainRound
 from node.workshop import RESEND_S, RoundTask, Workshop
 
@@ -122,7 +123,7 @@ async def _answer(
         # Damaged records end this node's training, not its part in the league.
         log.warning("round_declined", round=round_name(task.id), reason=str(error))
         shop.tell(task.id, "declined", reason=str(error), code=_fault_of(error))
-        decline = DeclineRound(*task.id, short_reason(str(error)))
+        decline = DeclineRound(*task.id, public_reason(error))
         return TrainingRecord(*task.id, before, before, decline, None), None
     update = AnnounceUpdate(
         *task.id,
@@ -179,6 +180,7 @@ async def _train(
             privacy.sigma,
             privacy.accuracy,
             privacy.query_sigma,
+            privacy.units,
         ),
         str(shop.records.path),
         periods,

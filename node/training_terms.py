@@ -61,10 +61,11 @@ def training_terms(
     noise: float = 0.0,
     accuracy: str = "none",
     query_noise: float = 0.0,
+    units: int = 0,
 ) -> TrainingTerms:
     """The job of round `number` (counted from 1). `allow`: this provider trains in a mode that proves nothing too.
 
-    `noise`, `query_noise`: what was charged for. `accuracy`: what is told of the test records.
+    `noise`, `query_noise`, `units`: what was charged for. `accuracy`: what is told of the test records.
 
     Raises BadTrainingSettings.
     """
@@ -85,6 +86,7 @@ def training_terms(
         noise=repr(noise),
         accuracy=accuracy,
         query_noise=repr(query_noise),
+        units=units,
     )
 
 

@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 
 from fl.batches import UnusableTable, as_records
 from fl.evaluate import Evaluation, evaluate
+from fl.fitting import check_fit
 from fl.fixed_point import InvalidVector, NotEncodable, decode, limit_in_steps, pack, unpack
 from fl.gradient_blob import pack_gradient
 from fl.models.errors import ModelError
 from fl.models.registry import build
 from fl.models.shapes import parameter_count
-from fl.privacy.modes import PrivacyRefused, unit_column
+from fl.privacy.modes import PrivacyRefused, privacy_mode, unit_column
 from fl.privacy.secure_random import SecureRandom
 from fl.privacy.telling import noisy_accuracy
 from fl.round import RoundJob, initial_model, run_round, served_model
@@ -156,6 +157,8 @@ class Worker:
     def _train(self, job: TrainRound) -> RoundTrained:
         records = self._records.training(job.store, job.periods)
         test = self._records.test(job.store)
+        if privacy_mode(job.terms.privacy, allow_no_guarantee=True).accounted:
+            _check_fit(job.terms.form, records)
         column = unit_column(job.terms.privacy, _words(job.terms.privacy_settings))
         outcome = run_round(
             _round_job(job.terms),
@@ -209,6 +212,11 @@ def _tested(form: ModelForm, test: RecordArrays, vector: Any) -> Evaluation:
     return evaluate(model, as_records(test.features, test.labels), vector)
 
 
+def _check_fit(form: ModelForm, records: RecordArrays) -> None:
+    model = build(form.model, _words(form.arguments), seed=0)
+    check_fit(model, records.features.shape[1:], records.features.dtype, len(records.classes))
+
+
 def _vector(form: ModelForm, blob: bytes) -> Any:
     count = parameter_count(form.model, _words(form.arguments))
     return unpack(blob, count, form.scale_bits, limit_in_steps(form.limit, form.scale_bits))
@@ -234,6 +242,7 @@ def _round_job(terms: TrainingTerms) -> RoundJob:
         privacy_settings=_words(terms.privacy_settings),
         allow_no_guarantee=terms.allow_no_guarantee,
         noise=float(terms.noise),
+        units=terms.units,
         scale_bits=terms.form.scale_bits,
         limit=terms.form.limit,
     )

@@ -2,13 +2,16 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from ledger.transactions import Setting
+from node.collector import layout_of
+from node.record_store import RecordStore
 from node.worker import Worker
-from node.worker_protocol import InitialModel, JobFailed, ModelMade, RoundTrained, TrainRound
+from node.worker_protocol import InitialModel, JobFailed, ModelForm, ModelMade, RoundTrained, TrainRound
 from tests.net.test_training_process import FORM, terms
-from tests.support.factory_records import filled_store
+from tests.support.factory_records import HOUR_MS, filled_store, new_records, table
 
 SOUND = terms(privacy="sound", privacy_settings=(Setting("epsilon", "8"),), strategy="fedavg", noise="1.5")
 
@@ -59,3 +62,30 @@ def test_of_the_test_records_is_told_what_was_allowed(trained):
     # This factory's own people see how it went all the same.
     assert silent.start == exact.start
     assert len(silent.losses) == 3
+
+
+@pytest.mark.parametrize("labels", [(0,), (0, 1, 2)])
+def test_whether_a_model_fits_is_told_from_what_is_declared_and_not_from_the_records(tmp_path, labels):
+    """A requester asks for too few classes: whether there is a record of the others must not be the answer."""
+    store = RecordStore(tmp_path / "records.sqlite")
+    rows = table(39)
+    rows = replace(rows, labels=np.resize(np.array(labels), len(rows)))
+    store.declare(layout_of(rows))
+    store.add_period(1, new_records(rows), 0, HOUR_MS)
+    few = ModelForm("mlp", (Setting("layers", "8,4,2"),), FORM.scale_bits, FORM.limit)
+    answers = []
+    worker = Worker(answers.append)
+    worker.do(InitialModel(few, 5))
+    worker.do(TrainRound(replace(SOUND, form=few), str(store.path), (1,), answers[-1].model, None))
+    store.close()
+    assert answers[-1] == JobFailed("data", "the model tells 2 classes apart, the records here have 4")
+
+
+def test_a_round_is_sampled_at_the_rate_that_was_charged_for(trained):
+    """More units were charged for than are still there: they are drawn and add nothing, and no other is drawn more."""
+    more = trained(units=64)
+    assert isinstance(more, RoundTrained)
+    # 64 units in batches of 16, three passes.
+    assert (more.steps, more.records) == (12, 39)
+    fewer = trained(units=38)
+    assert (fewer.code, "charged for were 38" in fewer.reason) == ("data", True)
