@@ -222,8 +222,8 @@ def test_the_example_requests_can_be_published(path: Path) -> None:
     assert draft.target_accuracy > 0
 
 
-def test_the_examples_are_the_four_that_the_documents_name() -> None:
-    named = {"bearing.toml", "bearing-masked.toml", "cwru.toml", "mnist.toml"}
+def test_the_examples_are_those_that_the_documents_name() -> None:
+    named = {"bearing.toml", "bearing-masked.toml", "bearing-robust.toml", "cwru.toml", "mnist.toml"}
     assert {path.name for path in (CONFIGS / "requests").glob("*")} == named
 
 
