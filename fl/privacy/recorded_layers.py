@@ -15,6 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import group_norm, layer_norm, pad
 
+# What float32 may add to a record's part, over the lengths of all that it is the sum of: some roundings of 2^-24.
+ROUNDING = 16 * 2.0**-24
+# Up to this share of its length it is left to the margin of the clipping (clipping.py), which is ten times as wide.
+ROUNDING_LEFT = 1e-4
 # A matrix for every record is held only when all of them are no more than this.
 MATRICES_BYTES_MAX = 64 * 1024 * 1024
 
@@ -30,10 +34,16 @@ class LayerPart(Protocol):
 
 
 class AffinePart:
-    """inputs [records, times, in] and output gradients [records, times, out]; `bias` when the layer has one."""
+    """inputs [records, times, in] and output gradients [records, times, out]; `bias` when the layer has one.
 
-    def __init__(self, inputs: Tensor, back: Tensor, bias: bool, bias_count: int = 1) -> None:
+    `length`: of each record's inputs, or more, float [records], where that is known for less than reading them again.
+    """
+
+    def __init__(
+        self, inputs: Tensor, back: Tensor, bias: bool, bias_count: int = 1, length: Tensor | None = None
+    ) -> None:
         self._inputs, self._back, self._bias, self._bias_count = inputs, back, bias, bias_count
+        self._length = length
         self._matrices: Tensor | None = None
         self._sums: Tensor | None = None
 
@@ -43,13 +53,24 @@ class AffinePart:
         if times == 1:
             squared = inputs.square().sum((1, 2)) * back.square().sum((1, 2))
         elif times * (width + out) <= width * out:
-            squared = (torch.bmm(inputs, inputs.mT) * torch.bmm(back, back.mT)).sum((1, 2))
+            squared = self._by_pairs()
         else:
             squared = self._by_matrices()
         if self._bias:
             self._sums = back.sum(1) if times > 1 else back.squeeze(1)
-            squared = squared + self._bias_count * self._sums.square().sum(1)
-        return squared
+            squared = squared.add_(self._sums.square().sum(1), alpha=self._bias_count)
+        if times == 1:
+            return squared
+        length = lengths(inputs) if self._length is None else self._length
+        # A bias has an input that is always 1.
+        ones = self._bias_count * times if self._bias else 0
+        return at_most(squared, lengths(back) * length.square().add_(ones).sqrt_())
+
+    def _by_pairs(self) -> Tensor:
+        # What cancels out over time leaves a sum much shorter than its terms: in float32 the products of pairs would be
+        # nearly all rounding then.
+        inputs, back = self._inputs.double(), self._back.double()
+        return (torch.bmm(inputs, inputs.mT) * torch.bmm(back, back.mT)).sum((1, 2)).float()
 
     def _by_matrices(self) -> Tensor:
         inputs, back = self._inputs, self._back
@@ -107,7 +128,9 @@ class EmbeddingPart:
 
     def squared_norms(self) -> Tensor:
         same = self._codes[:, :, None] == self._codes[:, None, :]
-        return (torch.bmm(self._back, self._back.mT) * same).sum((1, 2))
+        back = self._back.double()
+        squared = (torch.bmm(back, back.mT) * same).sum((1, 2)).float()
+        return at_most(squared, self._back.norm(dim=2).sum(1))
 
     def add_weighted(self, factors: Tensor, into: Sequence[Tensor]) -> None:
         weighted = (self._back * factors[:, None, None]).flatten(0, 1)
@@ -115,7 +138,10 @@ class EmbeddingPart:
 
 
 class ScalePart:
-    """The scale and shift of a normalisation: gradients float [records, numbers] of each, made out in full."""
+    """The scale and shift of a normalisation: gradients float [records, numbers] of each, made out in full.
+
+    They are what is added up, so their norms are right whatever cancelled out on the way.
+    """
 
     def __init__(self, gradients: Sequence[Tensor]) -> None:
         self._gradients = gradients
@@ -128,6 +154,24 @@ class ScalePart:
             place.view(-1).addmv_(each.t(), factors)
 
 
+def lengths(values: Tensor) -> Tensor:
+    """float [records]: the L2 norm of all numbers of a record, in whatever order they lie."""
+    ordered = values if values.is_contiguous() else values.mT
+    length: Tensor = ordered.reshape(len(values), -1).norm(dim=1)
+    return length
+
+
+def at_most(squared: Tensor, reach: Tensor) -> Tensor:
+    """Squared norms [records] that hold for what float32 makes of the sum too.
+
+    `reach`: the lengths of all terms of the sum together, or more. Where the terms cancel out, what rounding leaves of
+    them may be as long as the sum: it is counted in, and such a record is clipped a little more than it would need.
+    """
+    norms = squared.clamp(min=0.0).sqrt()
+    rounding = ROUNDING * reach
+    return torch.where(rounding > ROUNDING_LEFT * norms, norms + rounding, norms).square()
+
+
 def layer_part(layer: nn.Module, calls: Sequence[tuple[Tensor, Tensor]]) -> LayerPart:
     """The part of a layer that was used as `calls` say, (input, output gradient) each; used twice, they add up."""
     if isinstance(layer, nn.Linear):
@@ -135,7 +179,8 @@ def layer_part(layer: nn.Module, calls: Sequence[tuple[Tensor, Tensor]]) -> Laye
         return AffinePart(given, back, layer.bias is not None)
     if isinstance(layer, nn.Conv1d | nn.Conv2d):
         given, back = _joined([(patches(layer, a), d.flatten(2).mT) for a, d in calls])
-        return AffinePart(given, back, layer.bias is not None)
+        seen = torch.stack([lengths(a) for a, _ in calls]).norm(dim=0) * _times_seen(layer) ** 0.5
+        return AffinePart(given, back, layer.bias is not None, length=seen)
     if isinstance(layer, nn.Embedding):
         given, back = _joined([(a.reshape(len(a), -1), d.reshape(len(a), -1, d.shape[-1])) for a, d in calls])
         return EmbeddingPart(given, back, layer.padding_idx)
@@ -175,6 +220,13 @@ def patches(layer: nn.Conv1d | nn.Conv2d, given: Tensor) -> Tensor:
         (len(given), given.shape[1], *layer.kernel_size, *counts), (records, channels, *kernel, *places)
     )
     return seen.reshape(len(given), -1, prod(counts)).mT
+
+
+def _times_seen(layer: nn.Conv1d | nn.Conv2d) -> int:
+    """In how many places of a convolution a number of its input is seen at the most."""
+    sides = zip(layer.kernel_size, layer.stride, layer.dilation, strict=True)
+    # A dilated kernel meets a number with each of its taps once at the most, any kernel once every stride.
+    return prod(kernel if dilation > 1 else -(-kernel // stride) for kernel, stride, dilation in sides)
 
 
 def _padding(

@@ -13,6 +13,7 @@ from fl.models.registry import build
 from fl.privacy.book_keeping import BookKeeping, DenseBooks, can_keep_books
 from fl.privacy.clipper_choice import clipper_for
 from fl.privacy.clipping import CLIP_MARGIN, EachAlone
+from fl.privacy.recorded_layers import AffinePart
 from fl.privacy.terms import PrivacyRefused
 from fl.vectors import flatten_in_place
 
@@ -212,6 +213,46 @@ def test_layers_through_which_records_meet_are_refused_by_name(layer, named):
     with pytest.raises(PrivacyRefused, match=named) as refusal:
         refuse_mixing_layers(nn.Sequential(nn.Linear(6, 6), layer))
     assert str(refusal.value).startswith("layer 1 is ")
+
+
+@pytest.mark.parametrize("name", ["cnn", "cnn1d", "lstm", "lstm-all", "many-patches", "over-time", "words"])
+def test_what_cancels_out_over_time_stays_within_the_norm(name):
+    """Signals that swing far to both sides: the terms of a gradient are long, their sum is short or all rounding."""
+    flat, inputs, labels, _ = batch_of(name, records=40)
+    generator = torch.Generator().manual_seed(6)
+    if inputs.is_floating_point():
+        swing = torch.tensor([1.0, -1.0]).repeat(inputs.shape[-1])[: inputs.shape[-1]]
+        inputs = swing * 10.0 ** (8 * torch.rand(40, *[1] * (inputs.ndim - 1), generator=generator)) + inputs
+    else:
+        inputs = torch.randint(0, 2, inputs.shape, generator=generator)
+    for scale in (1.0, 30.0):
+        flat.values.mul_(scale)
+        clipper = clipper_for(flat)
+        for clip in (1e-3, 1.0, 1e4):
+            for one in range(40):
+                got = clipper.of_records(inputs[one : one + 1], labels[one : one + 1], clip)
+                assert float(got.total.double().norm()) <= clip
+
+
+def test_the_norm_of_terms_that_cancel_out_is_never_told_too_short():
+    generator = torch.Generator().manual_seed(7)
+    for pairs in (False, True):
+        width, times = (64, 6) if pairs else (3, 40)
+        signs = torch.tensor([1.0, -1.0]).repeat(times // 2)[None, :, None]
+        inputs = signs * torch.rand(50, 1, width, generator=generator) * 1e4
+        inputs = (
+            inputs
+            + torch.randn(50, times, width, generator=generator) * 10.0 ** torch.linspace(-4, 4, 50)[:, None, None]
+        )
+        back = torch.randn(50, 1, width, generator=generator).expand(50, times, width).contiguous()
+        part = AffinePart(inputs, back, bias=False)
+        told = part.squared_norms().sqrt().double()
+        true = torch.einsum("bto,bti->boi", back.double(), inputs.double()).flatten(1).norm(dim=1)
+        assert bool((told >= true * CLIP_MARGIN).all())
+        for one in range(50):
+            weight = torch.zeros(width, width)
+            part.add_weighted(torch.eye(50)[one], [weight])
+            assert float(weight.double().norm()) * CLIP_MARGIN <= float(told[one])
 
 
 def test_a_frozen_parameter_is_refused_for_noise_would_move_it():
