@@ -177,7 +177,9 @@ def _fix_u0(state: State, context: BlockContext, work: MaskedWork) -> None:
     state.put(masking_key(work.request_id), work.masking)
     orgs = [each.org for each in members]
     work.drop_all_but(state, orgs, "offered no keys in time")
-    if len(orgs) < least_counted(work.request, work.masking):
+    # Fewer shares than f of the invited hold must tell nothing, however few of the others take part.
+    told = work.masking.threshold <= vanished_max(len(work.current.participants))
+    if told or len(orgs) < least_counted(work.request, work.current, work.masking):
         work.void(state, context, orgs)
     else:
         work.enter(state, context, Stage.SHARES)
@@ -190,7 +192,7 @@ def _awaits_shares(state: State, work: MaskedWork, part: Participant) -> bool:
 def _fix_u1(state: State, context: BlockContext, work: MaskedWork) -> None:
     dealers = [each.org for each in work.present() if each.seed_commitment]
     work.drop_all_but(state, dealers, "dealt no shares in time")
-    if len(dealers) < least_counted(work.request, work.masking):
+    if len(dealers) < least_counted(work.request, work.current, work.masking):
         work.void(state, context, dealers)
     else:
         work.enter(state, context, Stage.CONTEST)
@@ -232,7 +234,7 @@ def _fix_u2(state: State, context: BlockContext, work: MaskedWork) -> None:
         if _awaits_answer(state, work, part):
             work.exclude(state, context, part.org, "did not open the shares that were complained of")
     counted = _accepted(work)
-    if len(counted) < least_counted(work.request, work.masking):
+    if len(counted) < least_counted(work.request, work.current, work.masking):
         work.void(state, context, counted)
         return
     members = tuple(replace(each, counted=each.org in counted) for each in work.masking.members)

@@ -27,15 +27,18 @@ Spoken = OfferMaskKeys | ShareMaskSecrets | AcceptShares | OpenShares | RevealSh
 
 
 def offer_keys(state: State, context: BlockContext, sender: OrgId, body: OfferMaskKeys) -> None:
-    """A provider is in U0. Keys that share no secret, or are somebody else's, are refused."""
+    """A provider is in U0. Keys that share no secret are refused.
+
+    Keys that somebody else has offered are not: who read them on their way to a block could say them first and so keep
+    their owner out. They are of no use to a copier, for everything made with them names the organisation it is for.
+    """
     work, part = _said_by(state, sender, body)
     if any(member.org == sender for member in work.masking.members):
         raise InvalidTransaction("said", "the sender has offered keys for this attempt already")
     _check_awaited(part)
     keys = (body.mask_key, body.exchange_key)
-    used = {key for member in work.masking.members for key in (member.mask_key, member.exchange_key)}
-    if len({*keys}) < len(keys) or used & {*keys} or not all(map(is_usable_key, keys)):
-        raise InvalidTransaction("key", "a key is used already in this attempt, or shares no secret with any other")
+    if len({*keys}) < len(keys) or not all(map(is_usable_key, keys)):
+        raise InvalidTransaction("key", "one key for both uses, or one that shares no secret with any other")
     member = MaskMember(sender, *keys, b"", False, (), False, False, False, 0)
     members = tuple(sorted((*work.masking.members, member), key=lambda each: each.org))
     state.put(masking_key(body.request), replace(work.masking, members=members))

@@ -146,7 +146,7 @@ def close_round(state: State, context: BlockContext, request_id: bytes, request:
     else:
         protection = protection_of(state, request_id)
         assert protection is not None
-        enough = least_unmasked(request, masking)
+        enough = least_counted(request, current, masking)
         following, lasts = Stage.UNMASKING, protection.exchange_window
     if len(delivered) >= enough:
         state.put(request_key(request_id), replace(request, stage=following, deadline=context.time + lasts))
@@ -154,14 +154,14 @@ def close_round(state: State, context: BlockContext, request_id: bytes, request:
         void_round(state, context, request_id, request, current, delivered)
 
 
-def least_counted(request: Request, masking: MaskRound) -> int:
-    """How many providers a masked round goes on with, at least."""
-    return max(MASKED_PROVIDERS_MIN, masking.threshold, request.terms.providers_min)
+def least_counted(request: Request, current: Round, masking: MaskRound) -> int:
+    """How many providers a masked round goes on with, and of how many updates a sum is unmasked, at least.
 
-
-def least_unmasked(request: Request, masking: MaskRound) -> int:
-    """Of how many updates a sum is unmasked, at least: with f that collude, two others remain in it."""
-    return max(least_counted(request, masking), vanished_max(len(masking.members)) + 2)
+    With f of all who were invited colluding two others remain in the sum: of those who offered keys f is less, and
+    whoever can keep some from offering would choose among whom it hides.
+    """
+    hidden = vanished_max(len(current.participants)) + 2
+    return max(MASKED_PROVIDERS_MIN, masking.threshold, request.terms.providers_min, hidden)
 
 
 def void_round(

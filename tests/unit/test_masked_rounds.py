@@ -154,17 +154,45 @@ def test_thresholds_are_above_two_thirds_and_let_a_third_vanish():
 # --- what is refused
 
 
-def test_keys_that_share_no_secret_or_are_somebody_elses_are_refused():
+def test_keys_that_share_no_secret_are_refused():
     story = MaskedStory(3)
-    alice, bob, _ = story.providers
+    alice, _, _ = story.providers
     place = (story.id, 1, 0)
     own, other = digest("test", b"one"), digest("test", b"two")
     assert story.league.say(alice, OfferMaskKeys(*place, own, own)) == "key"
     assert story.league.say(alice, OfferMaskKeys(*place, bytes(32), own)) == "key"
     assert story.league.say(alice, OfferMaskKeys(*place, own, other)) == ""
     assert story.league.say(alice, OfferMaskKeys(*place, own, other)) == "said"
-    assert story.league.say(bob, OfferMaskKeys(*place, other, digest("test", b"three"))) == "key"
     assert story.league.say(story.requester, OfferMaskKeys(*place, bytes(32), own)) == "invited"
+
+
+def test_nobody_keeps_others_out_by_saying_their_keys_first():
+    """Mallory reads alice's and bob's keys on their way to a block, and is there first with one of each."""
+    story = MaskedStory(4)
+    mallory, alice, bob, _ = story.providers
+    place = (story.id, 1, 0)
+    keys = {key: (digest("test", b"mask" + key.org), digest("test", b"exchange" + key.org)) for key in (alice, bob)}
+    assert story.league.say(mallory, OfferMaskKeys(*place, keys[alice][0], keys[bob][1])) == ""
+    for key, own in keys.items():
+        assert story.league.say(key, OfferMaskKeys(*place, *own)) == ""
+    assert [each.org for each in story.masking.members] == [mallory.org, alice.org, bob.org]
+
+
+def test_two_others_remain_in_a_sum_whoever_of_the_invited_collude():
+    """Of seven two may collude: were three enough, four kept from offering would leave one alone between them."""
+    for present, stage in ((3, Stage.KEYS), (4, Stage.SHARES)):
+        story = MaskedStory(7)
+        for key in story.providers[:present]:
+            assert story.offer(key) == ""
+        story.league.pass_time(WINDOW_MS)
+        assert (story.stage, story.request.void_rounds) == (stage, int(stage is Stage.KEYS))
+    # And 7 of 22 must not hold as many shares as bring a secret back, which is 7 where 9 or 10 deal.
+    for present, voided in ((10, True), (11, False)):
+        story = MaskedStory(22)
+        for key in story.providers[:present]:
+            assert story.offer(key) == ""
+        story.league.pass_time(WINDOW_MS)
+        assert bool(story.request.void_rounds) is voided
 
 
 def test_points_of_small_order_are_known_in_every_spelling():
