@@ -147,12 +147,15 @@ class PrivacyBudget:
     def charge(self, account: Account, charge: ChargedRound, cost: Sequence[int], limit: Limit) -> Account:
         """Charge one job to the request's account, opened with `account` when it has none. On the disk on return.
 
+        A smaller delta of `account` is the request's from now on, and all that was spent is measured at it.
+
         Raises BudgetSpent when the request's own limit or the data set's would be passed, BudgetDamaged, OSError: then
         nothing may be trained. After an OSError the charge may be on the disk all the same.
         """
         with self._lock:
             book = self._read()
             before = book.account(account.request) or account
+            before = replace(before, delta_pico=min(before.delta_pico, account.delta_pico))
             after = before.charged(charge, cost)
             book = book.with_account(after)
             check_limit(after.spent, after.delta_pico / PICO, after.epsilon_micro, "in this request")

@@ -38,8 +38,8 @@ class TrainingTerms:
     """How a round is trained: `fl.round.RoundJob` in words of the ledger. `round_number` counts from 0.
 
     `noise`: the noise multiplier that was charged for, 0 in modes without. `accuracy`: what may be told of the test
-    records, "none", "noisy" or "exact"; `query_noise`: deviation of the noise on the count of recognised ones. `units`: how
-    many units of privacy were charged for; 0 in modes without.
+    records, "none", "noisy" or "exact"; `query_noise`: deviation of the noise on the count of recognised ones.
+    `units`: how many units of privacy were charged for, 0 in modes without.
     """
 
     form: ModelForm

@@ -8,7 +8,7 @@ public numbers only, so what was spent may decide whether another round follows:
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fl.privacy.accountant import (
     MICRO,
@@ -103,14 +103,19 @@ def round_cost(
     """What a round of mode sound costs a provider of `units` units under a request of `rounds` rounds at most.
 
     `telling`: the most its owner lets be told of its test records ("none" where it has none). `kept`: the noise that
-    was chosen in an earlier round of the request; it is chosen now without. Raises PrivacyRefused when no noise, or not
+    was chosen in an earlier round of the request, but for a delta that is too large for as many units as there are now;
+    it is chosen now without. Raises PrivacyRefused when no noise, or not
     the one that the request names, keeps the request's epsilon.
     """
     if mode != "sound":
         raise PrivacyRefused(f"privacy mode {mode} costs nothing that could be counted")
     chosen = sound_settings(settings)
     sampled = sampling(units, batch, epochs)
-    noise = kept if kept is not None else _noise(chosen, sampled, rounds, telling)
+    if kept is None:
+        noise = _noise(chosen, sampled, rounds, telling)
+    else:
+        # More units than at first: what was little for each of them then may be too much now.
+        noise = replace(kept, delta_pico=min(kept.delta_pico, delta_for(chosen.delta, sampled.units)))
     return RoundCost(mode, chosen.unit, noise, sampled)
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fl.privacy.accountant import add_rdp, epsilon_of, rdp_poisson_gaussian
+from fl.privacy.accountant import add_rdp, epsilon_micro, epsilon_of, rdp_poisson_gaussian
 from ledger.types import AMOUNT_MAX
 from node import privacy_budget
 from node.privacy_budget import (
@@ -87,6 +87,13 @@ def test_a_request_never_costs_more_than_it_promised(budget):
         budget.charge(replace(modest, epsilon_micro=9_000_000), ROUND, COST, ROOMY)
     assert len(str(spent.value).encode()) <= 64
     budget.charge(account(PUMPS), ROUND, COST, ROOMY)
+
+
+def test_all_that_a_request_has_spent_is_measured_at_its_smallest_delta(budget):
+    first = budget.charge(account(), ROUND, COST, ROOMY)
+    grown = budget.charge(replace(account(), delta_pico=1_000_000), ROUND, COST, ROOMY)
+    assert grown.spent_micro() == epsilon_micro(as_rdp(added(COST, COST)), 1e-6) > first.spent_micro()
+    assert budget.charge(account(), ROUND, COST, ROOMY).delta_pico == 1_000_000
 
 
 def test_the_file_is_the_owners_alone(budget):

@@ -51,6 +51,15 @@ def test_the_noise_chosen_first_is_kept_and_more_records_only_cost_less():
     assert cost(units=500, kept=first.noise).epsilon() > first.epsilon()
 
 
+def test_delta_follows_the_number_of_units_down_and_never_up():
+    first = cost(units=9_000)
+    assert first.noise.delta_pico == 10_000_000
+    grown = cost(units=20_000, kept=first.noise)
+    assert grown.noise.delta_pico * 10 * 20_000 < PICO
+    assert grown.noise.sigma_micro == first.noise.sigma_micro
+    assert cost(units=9_000, kept=grown.noise).noise == grown.noise
+
+
 def test_a_noise_that_the_request_names_is_taken_or_refused():
     assert cost(sigma="4").noise.sigma_micro == 4_000_000
     with pytest.raises(PrivacyRefused, match=r"sigma 1 spends epsilon .* in 20 rounds here, want at most 3"):
@@ -209,4 +218,4 @@ def test_a_target_that_nobody_would_measure_is_refused(privacy, settings, target
 
 def test_kept_noise_is_what_the_account_says():
     kept = Noise(2_000_000, 0, 3_000_000, 10_000_000)
-    assert cost(kept=kept).noise is kept
+    assert cost(kept=kept).noise == kept
