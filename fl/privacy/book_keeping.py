@@ -26,7 +26,7 @@ from fl.privacy.clipping import (
     record_losses,
     unusable,
 )
-from fl.privacy.recorded_layers import LayerPart, LstmPart, layer_part
+from fl.privacy.recorded_layers import LOST, LayerPart, LstmPart, layer_part
 from fl.vectors import FlatModel
 
 # Layers with parameters whose part of a record's gradient is known in closed form.
@@ -214,7 +214,7 @@ class DenseBooks(GroupClipping):
         squared = torch.zeros(rows)
         for below, error in zip(outputs, errors, strict=False):
             # The bias is an input that is always 1.
-            squared.addcmul_(below.square().sum(1).add_(1.0), error.square().sum(1))
+            squared.addcmul_(below.square().sum(1).add_(1.0), error.square().sum(1).add_(LOST))
         norms = squared.sqrt_()
         finite = norms.isfinite()
         if not bool(finite.all()):

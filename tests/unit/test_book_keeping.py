@@ -255,6 +255,21 @@ def test_the_norm_of_terms_that_cancel_out_is_never_told_too_short():
             assert float(weight.double().norm()) * CLIP_MARGIN <= float(told[one])
 
 
+@pytest.mark.parametrize("books", [DenseBooks, BookKeeping])
+def test_a_length_whose_square_is_no_number_any_more_still_counts(books):
+    """A first model made to spy: activations of 1e18 and output gradients of 1e-23, whose product is far above C."""
+    model = build("mlp", {"layers": "4,2,2"}, 0)
+    flat = flatten_in_place(model)
+    with torch.no_grad():
+        flat.values.zero_()
+        model.layers[0].bias.fill_(1e18)
+        model.layers[1].bias[0] = 52.0
+    clipper = DenseBooks(flat, list(model.layers)) if books is DenseBooks else BookKeeping(flat)
+    for clip in (1e-6, 1e-3, 1.0):
+        got = clipper.of_records(torch.rand(1, 4), torch.zeros(1, dtype=torch.long), clip)
+        assert 0.0 < float(got.total.double().norm()) <= clip
+
+
 def test_a_frozen_parameter_is_refused_for_noise_would_move_it():
     model = nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 3))
     model[0].weight.requires_grad_(False)
