@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 
 from node.simulation.faults import draw_faults
 from node.simulation.referee import SimulationFailed
@@ -26,18 +27,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--first", type=int, default=0, help="the first of them (default %(default)s)")
     parser.add_argument("--seed", type=int, help="run this one only, and print its weather and what it saw")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (default: one a core)")
+    parser.add_argument("--masked", action="store_true", help="requests want their updates masked")
     options = parser.parse_args(arguments)
     if options.seed is not None:
-        return _show(options.seed)
-    return _run_many(range(options.first, options.first + options.seeds), options.jobs)
+        return _show(options.seed, options.masked)
+    return _run_many(range(options.first, options.first + options.seeds), options.jobs, options.masked)
 
 
-def _show(seed: int) -> int:
+def _show(seed: int, masked: bool) -> int:
     size = drawn_size(seed)
     for name, value in asdict(draw_faults(seed, size)).items():
         print(f"{name:20} {value}")
     try:
-        report = run(seed)
+        report = run(seed, masked=masked)
     except SimulationFailed as failure:
         print(failure)
         return 1
@@ -46,12 +48,13 @@ def _show(seed: int) -> int:
     return 0
 
 
-def _run_many(seeds: range, jobs: int) -> int:
+def _run_many(seeds: range, jobs: int, masked: bool) -> int:
     began = told = time.monotonic()
     rounds = transactions = crashes = 0
-    for done, (seed, outcome) in enumerate(_outcomes(seeds, jobs), 1):
+    again = " --masked" if masked else ""
+    for done, (seed, outcome) in enumerate(_outcomes(seeds, jobs, masked), 1):
         if isinstance(outcome, str):
-            print(f"{outcome}\nsee it again: python -m node.simulation --seed {seed}")
+            print(f"{outcome}\nsee it again: python -m node.simulation --seed {seed}{again}")
             return 1
         rounds += outcome.aggregates
         transactions += outcome.transactions_final
@@ -67,13 +70,13 @@ def _run_many(seeds: range, jobs: int) -> int:
     return 0
 
 
-def _outcomes(seeds: range, jobs: int) -> Iterator[tuple[int, Report | str]]:
+def _outcomes(seeds: range, jobs: int, masked: bool) -> Iterator[tuple[int, Report | str]]:
     if jobs <= 1:
-        yield from map(outcome_of, seeds)
+        yield from map(partial(outcome_of, masked=masked), seeds)
         return
     # Spawned: a fork of a process that has run trio or numpy is nobody's promise.
     with multiprocessing.get_context("spawn").Pool(jobs, maxtasksperchild=200) as pool:
-        yield from pool.imap(outcome_of, seeds)
+        yield from pool.imap(partial(outcome_of, masked=masked), seeds)
 
 
 if __name__ == "__main__":

@@ -50,10 +50,10 @@ def run(
             raise SimulationFailed(f"seed {seed}, {drawn} members: a bug came up: {error!r}") from error
 
 
-def outcome_of(seed: int) -> tuple[int, Report | str]:
+def outcome_of(seed: int, masked: bool = False) -> tuple[int, Report | str]:
     """`run(seed)`, or in words what failed: for processes that hand results to each other."""
     try:
-        return seed, run(seed)
+        return seed, run(seed, masked=masked)
     except SimulationFailed as failure:
         return seed, str(failure)
 
