@@ -14,7 +14,7 @@ from fl.privacy.modes import MODES
 from fl.privacy.plan import Noise, RoundCost, round_cost, shared_cost, told
 from fl.privacy.shared_noise import PARTICIPANTS_MIN
 from fl.privacy.terms import PrivacyRefused, distributed_settings, group_column, sound_settings
-from ledger.entries import REQUESTS, Request
+from ledger.entries import REQUESTS, Request, Round, round_key
 from ledger.errors import CorruptStore
 from ledger.protection import Charge
 from ledger.protection_entries import MaskRound, Spent, charge_key, masking_key
@@ -67,7 +67,9 @@ async def round_privacy(
     # be: those who happened to be first say nothing.
     masks = shop.ledger.chain.read(MaskRound, masking_key(request_id)) if masked else None
     members = len(masks.members) if masks is not None and masks.threshold else 0
-    return await trio.to_thread.run_sync(_round_privacy, shop, request_id, terms, periods, members)
+    current = shop.ledger.chain.read(Round, round_key(request_id)) if members else None
+    invited = len(current.participants) if current is not None else 0
+    return await trio.to_thread.run_sync(_round_privacy, shop, request_id, terms, periods, members, invited)
 
 
 async def charge(shop: Workshop, round_id: RoundId, terms: RequestTerms, cost: RoundCost) -> Charge:
@@ -177,7 +179,7 @@ def _plan_refusal(
 
 
 def _round_privacy(
-    shop: Workshop, request_id: bytes, terms: RequestTerms, periods: Sequence[int], members: int = 0
+    shop: Workshop, request_id: bytes, terms: RequestTerms, periods: Sequence[int], members: int = 0, invited: int = 0
 ) -> RoundPrivacy:
     telling = shop.settings.telling
     if shop.records is None or not periods:
@@ -200,7 +202,8 @@ def _round_privacy(
             cost = round_cost(terms.privacy, settings, units, terms.batch, terms.epochs, rounds, telling, kept)
         else:
             members = members or max(PARTICIPANTS_MIN, terms.providers_min)
-            cost = shared_cost(settings, units, rounds, terms.parameters, members, terms.providers_min, telling)
+            least, size = terms.providers_min, terms.parameters
+            cost = shared_cost(settings, units, rounds, size, members, least, telling, invited)
     except PrivacyRefused as error:
         raise TermsRefused(short_reason(str(error))) from None
     accuracy = told(chosen.accuracy, telling)

@@ -127,14 +127,16 @@ def shared_cost(
     participants: int,
     providers_min: int,
     telling: str = "exact",
+    invited: int = 0,
 ) -> RoundCost:
-    """What a round of mode distributed costs: one sum over all units, noised by `participants` together.
+    """What a round of mode distributed costs: one sum over all units, noised by `participants` together,
+    those of `invited` (0: all of them) who offered keys.
 
     The noise of the sum is the request's, for every provider leans on the others'; an own part of it is what a provider
     adds. Raises PrivacyRefused where it cannot be kept, or its delta says too little about so many units.
     """
     chosen = distributed_settings(settings)
-    shares = noise_shares(participants, providers_min)
+    shares = noise_shares(participants, providers_min, invited)
     delta_pico = delta_for(chosen.delta, 1)
     if delta_for(chosen.delta, units) < delta_pico:
         raise PrivacyRefused(f"delta {chosen.delta:g} for {units} units, want less than 1 in {10 * units}")

@@ -19,8 +19,8 @@ from torch.nn.functional import group_norm, layer_norm, pad
 ROUNDING = 16 * 2.0**-24
 # Up to this share of its length it is left to the margin of the clipping (clipping.py), which is ten times as wide.
 ROUNDING_LEFT = 1e-4
-# Numbers below 1e-22 have squares that float32 does not hold. Beside a factor of 1e18, which a first model made to spy can
-# have, what is lost would be longer than a small C: so much is counted in, and matters nowhere else.
+# Numbers below 1e-22 have squares that float32 does not hold. Beside a factor of 1e18, which a first model made to spy
+# can have, what is lost would be longer than a small C: so much is counted in, and matters nowhere else.
 LOST = 1e-35
 # A matrix for every record is held only when all of them are no more than this.
 MATRICES_BYTES_MAX = 64 * 1024 * 1024

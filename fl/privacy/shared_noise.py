@@ -4,10 +4,10 @@ Every provider adds a discrete Gaussian of sigma / sqrt(h) clipping norms to its
 sum over those who delivered is ever seen. h is how many honest ones that sum holds at the least: as many as must
 deliver for a round to be unmasked, less those who may collude (who know their own noise, or add none).
 
-What holds: against everybody who sees the sums, together with any c providers, c = max(1, (n - 1) // 3) of the n in the
-round, (epsilon, delta) for one unit of every other provider. What does not: more than c colluding providers leave the
-noise of fewer than h; whoever breaks the masks sees updates with 1/h of the variance. One provider's noise alone is not
-enough for what is charged, and is not meant to be.
+What holds: against everybody who sees the sums, together with any c providers, c = max(1, (n - 1) // 3) of the n who
+were invited, (epsilon, delta) for one unit of every other provider. What does not: more than c colluding providers
+leave the noise of fewer than h; whoever breaks the masks sees updates with 1/h of the variance. One provider's noise
+alone is not enough for what is charged, and is not meant to be.
 
 Sums of discrete Gaussians are no discrete Gaussian, but nearly: Kairouz, Liu and Steinke 2021 (arXiv 2102.06387,
 proposition 14) bound the Rényi divergence of order a by a D^2 / (2 h s^2) + tau d, for numbers of variance s^2, vectors
@@ -37,11 +37,15 @@ class NoiseShares:
     honest: int
 
 
-def noise_shares(participants: int, providers_min: int = 0) -> NoiseShares:
-    """`participants`: who offered keys in this round, `providers_min`: the request's. Raises PrivacyRefused."""
+def noise_shares(participants: int, providers_min: int = 0, invited: int = 0) -> NoiseShares:
+    """`participants`: who offered keys in this round, of `invited` (0: all did); `providers_min`: the request's.
+
+    Those who collude may have kept others from offering: a third of all who were invited is counted. Raises
+    PrivacyRefused.
+    """
     if participants < PARTICIPANTS_MIN:
         raise PrivacyRefused(f"{participants} providers offered keys, want at least {PARTICIPANTS_MIN} to share noise")
-    third = (participants - 1) // 3
+    third = (max(participants, invited) - 1) // 3
     delivered = max(PARTICIPANTS_MIN, third + 2, threshold(participants), providers_min)
     # One's own noise hides nothing from oneself, so one is always counted among those who might look.
     colluding = max(1, third)

@@ -47,6 +47,18 @@ def test_whoever_vanishes_and_colludes_enough_noise_is_left(participants):
         assert delivered - max(1, third) >= shares.honest >= 2
 
 
+@pytest.mark.parametrize("invited", [3, 7, 10, 16, 31])
+def test_who_keeps_others_from_offering_finds_no_less_noise(invited):
+    """A third of the invited collude, and let only some of the others offer keys."""
+    colluding = max(1, (invited - 1) // 3)
+    for participants in range(3, invited + 1):
+        shares = noise_shares(participants, invited=invited)
+        # As the ledger counts: f + 2 of who were invited, more than two thirds of who offered.
+        delivered = max(3, (invited - 1) // 3 + 2, threshold(participants))
+        assert delivered - colluding >= shares.honest >= 2
+        assert shares.colluding == colluding
+
+
 def test_two_providers_cannot_share_noise():
     with pytest.raises(PrivacyRefused, match="2 providers offered keys"):
         noise_shares(2)
