@@ -12,7 +12,9 @@ import pytest
 from consensus.journal import JournalRecord, OwnVote
 from ledger import chain, execution, rounds
 from ledger.rewards import deposit
-from node.sim import Faults, SimNode, Simulation, SimulationFailed, run
+from node.sim import Simulation, run
+from node.sim_referee import SimulationFailed
+from node.sim_wishes import Faults, SimNode
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -84,7 +86,7 @@ def test_the_same_seed_is_the_same_run_in_another_process():
 def test_a_failure_names_its_seed():
     simulation = Simulation(seed=77)
     with pytest.raises(SimulationFailed, match="seed 77"):
-        simulation._fail("for the test")
+        simulation.referee.fail("for the test")
 
 
 # --- planted faults: each must be noticed
