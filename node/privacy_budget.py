@@ -171,10 +171,19 @@ class PrivacyBudget:
         with self._lock:
             book = self._read()
             known = book.account(account.request)
-            if known is not None and known.charges >= account.charges:
-                return False
-            spent = account.spent if known is None else tuple(map(max, known.spent, account.spent))
-            self._write(book.with_account(replace(account, spent=spent)))
+            # An old copy may count more charges than were announced, crashes among them, and yet lack the newest. What is
+            # known from elsewhere may be rounded up: the file is held against what was announced itself.
+            announced = min(account.epsilon_micro, account.spent_micro())
+            if known is not None:
+                if known.charges >= account.charges and known.spent_micro() >= announced:
+                    return False
+                account = replace(
+                    known,
+                    delta_pico=min(known.delta_pico, account.delta_pico),
+                    charges=max(known.charges, account.charges),
+                    spent=tuple(map(max, known.spent, account.spent)),
+                )
+            self._write(book.with_account(account))
             return True
 
     def _read(self) -> Book:

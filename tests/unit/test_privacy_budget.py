@@ -201,6 +201,18 @@ def test_adopting_never_makes_less_of_what_is_known(budget):
     assert budget.book().spent() == added(COST, COST, COST)
 
 
+def test_an_old_copy_with_crashes_in_it_takes_over_what_was_announced_since(budget):
+    """Five charges of which three crashed; then four rounds more were announced, and an old file was put back."""
+    for _ in range(5):
+        budget.charge(account(), ROUND, COST, ROOMY)
+    whole = added(*[COST] * 9)
+    announced = replace(account(), charges=5, spent=whole)
+    announced = replace(announced, epsilon_micro=announced.spent_micro())
+    assert budget.adopt(announced)
+    assert budget.book().spent() == whole
+    assert not budget.adopt(announced)
+
+
 # --- arithmetic
 
 
