@@ -34,7 +34,7 @@ from tests.support.processes import (
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
 
 ASKS, PROVIDERS = "alice", ("bob", "carol", "dave", "erin", "frank", "grace", "heidi")
-WINDOW_MS = 15_000
+WINDOW_MS = 10_000
 # Each adds a part of the noise to a sum of clipped gradients, and nobody enough alone.
 NOISED: dict[str, Any] = {
     "privacy": "distributed",
