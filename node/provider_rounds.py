@@ -94,15 +94,16 @@ async def _still_held(shop: Workshop, known: TrainingRecord) -> TrainingRecord:
 
 async def _released_before(shop: Workshop, round_id: RoundId, known: TrainingRecord | None) -> TrainingRecord | None:
     """The update of an earlier attempt at this round, as the answer to this one: it begins with the same model, and
-    training anew would cost privacy anew. None where there is none, or it was masked, or cost nothing."""
+    training anew would cost privacy anew. What others have seen is known as ours only while we stay by it, too: another
+    one like it might stand beside a copy as a copy itself. None where there is none, or it was masked."""
     if known is None or known.round != round_id.number or not isinstance(known.answer, AnnounceProtected):
         return None
     protection = shop.ledger.chain.read(Protection, protection_key(round_id.request))
     update, charges = known.answer.update, known.answer.charge
-    if not charges or protection is None or protection.masked or not shop.blobs.has(update.blob):
+    if protection is None or protection.masked or not shop.blobs.has(update.blob):
         return None
-    again = await kept(shop, round_id, lambda: charge_again(shop, round_id, charges[0]))
-    answer = AnnounceProtected(replace(update, attempt=round_id.attempt), (again,))
+    again = (await kept(shop, round_id, lambda: charge_again(shop, round_id, charges[0])),) if charges else ()
+    answer = AnnounceProtected(replace(update, attempt=round_id.attempt), again)
     return replace(known, attempt=round_id.attempt, answer=answer)
 
 

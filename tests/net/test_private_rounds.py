@@ -39,8 +39,9 @@ async def league(tmp_path, nursery, monkeypatch):
 
 
 def publish(league, *, settings=SOUND, **changes):
-    """A protected request in mode sound; its id."""
-    terms = replace(TERMS, initial_model=blob_digest(BASE), privacy="sound", privacy_settings=settings, **changes)
+    """A protected request, in mode sound unless another is named; its id."""
+    changes = {"privacy": "sound", "privacy_settings": settings} | changes
+    terms = replace(TERMS, initial_model=blob_digest(BASE), **changes)
     transaction = league.sealed.say("dave", PublishProtected(terms, UNMASKED))
     league.seal()
     assert not league.sealed.refused, league.sealed.refused
@@ -166,15 +167,15 @@ async def test_every_try_of_a_worker_that_dies_is_charged(league):
     assert check_charges(league.request(request).terms, [Announced(RECORDS, said.charge[0])]).fault == ""
 
 
-@pytest.mark.trio
-async def test_a_round_tried_again_sends_the_bytes_of_the_first_try(league):
+async def two_attempts(league, process, **changes):
+    """The request, and what alice announced in either attempt at its first round."""
     league.keep_records("bob", 1)
-    request = publish(league, providers_max=2, providers_min=2)
+    request = publish(league, providers_max=2, providers_min=2, **changes)
     for name in ("alice", "bob"):
         join(league.sealed, name, request, RECORDS)
     league.seal()
     assert league.request(request).stage is Stage.TRAINING
-    ledger, process = league.sealed.ledger("alice"), Watched(league, TRAINED, replace(TRAINED, update=vector_blob(0.9)))
+    ledger = league.sealed.ledger("alice")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(league.trainer("alice", process, ledger).run)
         await wait_until(lambda: announced(ledger))
@@ -185,7 +186,13 @@ async def test_a_round_tried_again_sends_the_bytes_of_the_first_try(league):
         assert league.request(request).attempt == 1
         await wait_until(lambda: len(announced(ledger)) == 2)
         nursery.cancel_scope.cancel()
-    first, second = announced(ledger)
+    return request, *announced(ledger)
+
+
+@pytest.mark.trio
+async def test_a_round_tried_again_sends_the_bytes_of_the_first_try(league):
+    process = Watched(league, TRAINED, replace(TRAINED, update=vector_blob(0.9)))
+    request, first, second = await two_attempts(league, process)
     assert (second.update.attempt, second.update.blob) == (1, first.update.blob)
     assert (second.charge[0].steps, second.charge[0].epsilon_micro) == (0, first.charge[0].epsilon_micro)
     assert process.charged == [1]
@@ -195,6 +202,15 @@ async def test_a_round_tried_again_sends_the_bytes_of_the_first_try(league):
     assert not league.sealed.refused
     both = [Announced(RECORDS, each.charge[0]) for each in (first, second)]
     assert check_charges(league.request(request).terms, both).fault == ""
+
+
+@pytest.mark.trio
+async def test_what_cost_nothing_is_sent_again_as_it_was_too(league):
+    """Others have seen it: another one beside their copy of it would be the copy."""
+    process = Watched(league, TRAINED, replace(TRAINED, update=vector_blob(0.9)))
+    _, first, second = await two_attempts(league, process, privacy="none", settings=())
+    assert (second.update.attempt, second.update.blob, second.charge) == (1, first.update.blob, ())
+    assert len([job for job in process.jobs if isinstance(job, TrainRound)]) == 1
 
 
 @pytest.mark.trio
