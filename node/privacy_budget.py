@@ -171,8 +171,8 @@ class PrivacyBudget:
         with self._lock:
             book = self._read()
             known = book.account(account.request)
-            # An old copy may count more charges than were announced, crashes among them, and yet lack the newest. What is
-            # known from elsewhere may be rounded up: the file is held against what was announced itself.
+            # An old copy may count more charges than were announced, crashes among them, and yet lack the newest. The
+            # vector taken from the ledger is rounded up: the file is held against the epsilon that was announced.
             announced = min(account.epsilon_micro, account.spent_micro())
             if known is not None:
                 if known.charges >= account.charges and known.spent_micro() >= announced:
