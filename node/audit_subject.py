@@ -17,7 +17,7 @@ from fl.models.registry import build
 from fl.privacy.canaries import Table, public_table
 from fl.privacy.claims import Claim, claim, settings_of
 from fl.privacy.exposure import ExposureReport, exposure
-from fl.privacy.terms import PrivacyRefused
+from fl.privacy.terms import PrivacyRefused, SoundSettings
 from fl.round import RoundJob
 from node.request_file import RequestDraft, load_request
 
@@ -27,6 +27,7 @@ MADE_UP, MADE_UP_FOR_MEMBERSHIP = 500, 400
 # A seed of the public records and of which records of a source are taken: repeatable, and no secret.
 PUBLIC_SEED = 5
 ROUNDS_FOR_MEMBERSHIP = 5
+EPSILON = 2.0
 HIDDEN_FOR_MEMBERSHIP = 64
 
 
@@ -62,10 +63,12 @@ def audit_subject(
         raise PrivacyRefused(
             f"unit is {settings['unit']}: an audit plants single records, want --privacy-setting unit=record"
         )
-    wished, allowed = settings_of(epsilon, delta, settings)
+    chosen = mode or (draft.privacy if draft is not None else "sound")
+    # A request that names no epsilon asks for the mode's own default.
+    usual = SoundSettings().epsilon if draft is not None and draft.privacy == chosen == "sound" else EPSILON
+    wished, allowed = settings_of(epsilon, delta, settings, usual)
     # What is given on the command line overrules the request's.
     settings = {name: text for name, text in settings.items() if name not in ("epsilon", "delta")}
-    chosen = mode or (draft.privacy if draft is not None else "sound")
     hidden = (HIDDEN_FOR_MEMBERSHIP,) if membership and data is None else ()
     layers = (int(np.prod(table[0].shape[1:])), *hidden, classes)
     job = _job(draft, chosen, settings, layers, training)

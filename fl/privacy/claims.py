@@ -12,7 +12,7 @@ from fl.privacy.audit import AuditPlan
 from fl.privacy.modes import privacy_mode
 from fl.privacy.plan import PICO, round_cost
 from fl.privacy.sampling import sampling
-from fl.privacy.terms import PrivacyRefused
+from fl.privacy.terms import PrivacyRefused, SoundSettings
 from fl.round import RoundJob
 
 AUDITED = ("none", "paper", "sound")
@@ -60,9 +60,11 @@ def claim(job: RoundJob, epsilon: float, delta: float, records: int, rounds: int
     return Claim(AuditPlan(job, rounds, epsilon, delta, trials), sigma, False, reason)
 
 
-def settings_of(epsilon: float | None, delta: float | None, settings: Mapping[str, str]) -> tuple[float, float]:
-    """(epsilon, delta): those given, else those of a request's settings, else the defaults of `hanse dp audit`."""
+def settings_of(
+    epsilon: float | None, delta: float | None, settings: Mapping[str, str], usual: float
+) -> tuple[float, float]:
+    """(epsilon, delta): those given, else those of the privacy settings, else `usual` and the default delta."""
     return (
-        epsilon if epsilon is not None else float(settings.get("epsilon", 2.0)),
-        delta if delta is not None else float(settings.get("delta", 1e-5)),
+        epsilon if epsilon is not None else float(settings.get("epsilon", usual)),
+        delta if delta is not None else float(settings.get("delta", SoundSettings().delta)),
     )

@@ -143,4 +143,7 @@ def test_exported_models_are_asked_about_ones_own_records(tmp_path: Path, capsys
 def test_a_template_can_be_audited(tmp_path: Path):
     path = tmp_path / "request.toml"
     path.write_text(request_template())
-    assert subject(request_path=path).claim.plan.job.model
+    plan = subject(request_path=path).claim.plan
+    assert plan.job.privacy == "sound"
+    # What a request means that names no epsilon.
+    assert 7.9 < plan.epsilon <= 8.0
