@@ -102,14 +102,15 @@ class _Noised:
 _NOISED = {
     "bearing-simulator": _Noised(5, 128, "0.15"),
     "cwru": _Noised(5, 128, "0.15"),
-    "mnist": _Noised(2, 256, "0.3"),
-    "fashion-mnist": _Noised(2, 256, "0.3"),
+    "mnist": _Noised(2, 128, "0.2"),
+    "fashion-mnist": _Noised(2, 128, "0.2"),
 }
 # Modes of privacy that a devnet can be asked for; the others need more than one option says: give them with --request.
 PRIVACY_MODES = ("sound", "none")
 EPSILON = 8.0
-# Enough for some minutes of training, few enough that a round of five factories takes seconds on two cores.
-PICTURES, TEST_PICTURES = 6000, 2000
+# Enough for some minutes of training, few enough that a round of five factories takes seconds on two cores. The more
+# records there are, the less noise hides one of them.
+PICTURES, PICTURES_NOISED, TEST_PICTURES = 6_000, 30_000, 2_000
 
 
 class CannotPlan(Exception):
@@ -162,12 +163,13 @@ def plan_devnet(
     source, path = recognise(data)
     # Without files a factory publishes and the others train; recorded data is too little to leave a part unused.
     customer = path is not None
-    providers = tuple(_settings(source, at, factories, split) for at in range(factories))
     training = factories if customer else factories - 1
     if training < 1:
         raise CannotPlan("--factories 1 leaves nobody to train: the one that publishes does not train for itself")
     draft = load_request(request_path) if request_path else _request(source)
     draft = _protected(draft, source, privacy, epsilon, from_file=request_path is not None)
+    pictures = PICTURES if draft.privacy == "none" else PICTURES_NOISED
+    providers = tuple(_settings(source, at, factories, split, pictures) for at in range(factories))
     draft = replace(
         draft,
         data_type=source,
@@ -238,12 +240,12 @@ def recognise(data: str) -> tuple[str, Path | None]:
     raise CannotPlan(f"--data {data}: no data set is recognised in it; want one of {known}")
 
 
-def _settings(source: str, at: int, factories: int, split: str | None) -> dict[str, str]:
+def _settings(source: str, at: int, factories: int, split: str | None, pictures: int) -> dict[str, str]:
     own = {
         "bearing-simulator": {"factory": str(at), "factories": str(factories)},
         "cwru": {"load": str(at % 4)},
-        "mnist": {"downscale": "2", "limit": str(PICTURES), "test_limit": str(TEST_PICTURES)},
-        "fashion-mnist": {"downscale": "2", "limit": str(PICTURES), "test_limit": str(TEST_PICTURES)},
+        "mnist": {"downscale": "2", "limit": str(pictures), "test_limit": str(TEST_PICTURES)},
+        "fashion-mnist": {"downscale": "2", "limit": str(pictures), "test_limit": str(TEST_PICTURES)},
     }.get(source, {})
     if source == "cwru" and factories > 4:
         raise CannotPlan(f"--factories {factories}: there are four motor loads, want at most 4")
