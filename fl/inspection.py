@@ -88,6 +88,9 @@ def _copies(products: list[list[int]], steps: list[int]) -> Iterator[tuple[int, 
     """Pairs that lie next to each other."""
     distances = {(a, b): squared_distance(products, a, b) for a in steps for b in steps if a < b}
     middle = sorted(distances.values())[len(distances) // 2] if len(steps) >= COMPARED_LEAST else None
+    if middle == 0:
+        # Most are the very same: steps of so few digits that it is the terms which make them so.
+        return
     for (a, b), distance in distances.items():
         shorter = min(products[a][a], products[b][b])
         alike = middle is not None and distance * COPY_RATIO_OF_MEDIAN**2 <= middle

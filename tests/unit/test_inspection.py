@@ -46,6 +46,18 @@ def test_next_to_no_step_is_idle():
     assert league.named(league.base.copy(), tiny) == {0: Reason.IDLE, 1: Reason.IDLE}
 
 
+def test_steps_that_most_make_to_the_digit_are_nobodys_copies():
+    """A requester can ask for so few digits that steps round to the same: that must not harm who trains."""
+    league = League()
+    same = league.base + 1
+    assert inspect(league.base, [same] * 5) == ()
+    near = league.base + 2
+    assert inspect(league.base, [*[same] * 6, near]) == ()
+    # Few such among others, and two alone, are what they were.
+    assert dict(inspect(league.base, [*league.honest, same, same])).keys() == {7, 8}
+    assert inspect(league.base, [same, same]) == ((0, Reason.COPY), (1, Reason.COPY))
+
+
 @pytest.mark.parametrize("factor", [0.2, 1, 3])
 @pytest.mark.parametrize("noise", [0.0, 0.1])
 def test_the_last_movement_again_is_no_work(factor, noise):
