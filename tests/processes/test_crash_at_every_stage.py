@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from ledger.entries import Stage
-from ledger.transactions import AnnounceUpdate
 from node.devnet.league import DevLeague, DevNode
 from node.rpc.errors import RpcError
 from node.training_memory import TrainingMemory
 from tests.support.identities import register
 from tests.support.processes import (
     Watch,
+    announced,
     answer_alone,
     contradictions,
     factory,
@@ -162,10 +162,10 @@ def test_stage_5_upload(story: Story) -> None:
     league, dave = story.league, story.node("dave")
     watch = Watch(dave, "training")
     record = answer_alone(league, dave, watch, story.request, after_round=story.round_now() + 1)
-    assert isinstance(record.answer, AnnounceUpdate)
+    update = announced(record)
     story.kill(dave)
     thaw(league.nodes)
-    story.written_down[record.round, dave.org.hex()] = record.answer.blob.hex()
+    story.written_down[record.round, dave.org.hex()] = update.blob.hex()
     restart(league, dave)
     all_delivered(story, record.round)
 

@@ -11,13 +11,13 @@ import pytest
 
 from ledger.certificates import Vote
 from ledger.entries import Stage
-from ledger.transactions import AnnounceUpdate
 from ledger.types import Hash32
 from node.devnet.league import DevLeague, DevNode
 from node.network.blob_store import BlobStore
 from tests.support.processes import (
     RECORDS,
     Watch,
+    announced,
     answer_alone,
     contradictions,
     end,
@@ -96,8 +96,7 @@ def lose_an_update(league: DevLeague, loser: DevNode, training: Watch, request: 
     ends the attesting. Only a set that nobody foresaw leaves the league a moment at AGGREGATING.
     """
     record = answer_alone(league, loser, training, request, after_round)
-    assert isinstance(record.answer, AnnounceUpdate)
-    BlobStore(loser.folder / "blobs").delete(Hash32(record.answer.blob))
+    BlobStore(loser.folder / "blobs").delete(Hash32(announced(record).blob))
     thaw(league.nodes)
 
 

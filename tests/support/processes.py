@@ -23,6 +23,7 @@ from consensus.journal import OwnProposal, OwnVote
 from ledger.certificates import Vote, contradicts
 from ledger.chain import Chain
 from ledger.entries import Request, Round, Stage, request_key, round_key
+from ledger.transactions import AnnounceProtected, AnnounceUpdate
 from node.devnet.league import LOOK_EVERY_S, DevLeague, DevNode, NodePlan, environment
 from node.journal_file import JournalFile
 from node.leveldb import LevelDbStore
@@ -265,6 +266,13 @@ def answer_alone(league: DevLeague, node: DevNode, watch: Watch, request: str, a
 
     league.wait_until(answered, f"{node.name} has written its answer down", PATIENCE_S)
     return answers[-1]
+
+
+def announced(record: TrainingRecord) -> AnnounceUpdate:
+    """The update that a node has written down as its answer, whatever it says beside it."""
+    answer = record.answer.update if isinstance(record.answer, AnnounceProtected) else record.answer
+    assert isinstance(answer, AnnounceUpdate), answer
+    return answer
 
 
 # --- what a dead node left
