@@ -11,6 +11,7 @@ looks. Costs are Rényi epsilons in billionths, rounded up: whole numbers add up
 import hashlib
 import math
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -134,8 +135,9 @@ class PrivacyBudget:
         self._files = files or OsFiles()
         self._lock = threading.Lock()
         self._book: Book | None = None
-        # Whether what the ledger remembers was compared with it since the node started.
+        # Whether all that the ledger remembers of charges from before `began_ms` was compared with it.
         self.compared = False
+        self.began_ms = time.time_ns() // 10**6
         if files is None:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 

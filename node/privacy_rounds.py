@@ -77,13 +77,15 @@ async def charge(shop: Workshop, round_id: RoundId, terms: RequestTerms, cost: R
 
     Raises BudgetSpent when the request's epsilon or this node's would be passed, BudgetDamaged, OSError.
     """
-    remembered = list(_remembered(shop, round_id.request))
+    remembered, head = list(_remembered(shop, round_id.request)), shop.ledger.chain.head
+    # A ledger that is still being fetched may remember more, all of it from before this node started.
+    whole = head is not None and head.time >= shop.budget.began_ms
 
     def work() -> Account:
         for account in remembered:
             if shop.budget.adopt(account):
                 log.warning("privacy_budget_behind_the_ledger", request=account.request.hex()[:16])
-        shop.budget.compared = True
+        shop.budget.compared |= whole
         one = ChargedRound(round_id.number, round_id.attempt, cost.sampling.units, cost.sampling.steps)
         return shop.budget.charge(_opened(round_id.request, cost), one, costs_of(cost.rdp()), shop.settings.limit)
 
@@ -259,7 +261,8 @@ def _announced(cost: RoundCost, account: Account) -> Charge:
 def _remembered(shop: Workshop, present: bytes) -> Iterator[Account]:
     """What the ledger knows that this organisation was charged: a file that was lost or is an old copy knows less.
 
-    Of all requests once in the life of a node, of the present one always: an old league has thousands.
+    Of all requests until the ledger has come to this node's present life, then of the one in work: an old league has
+    thousands.
     """
     chain = shop.ledger.chain
     listed = [present] if shop.budget.compared else [request_id for request_id, _ in chain.scan(Request, REQUESTS)]

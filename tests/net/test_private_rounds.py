@@ -14,7 +14,8 @@ from node import offers, provider_rounds, requester_reports, trainer
 from node.network.blob_store import blob_digest
 from node.privacy_budget import FOLDER, Limit, PrivacyBudget, as_rdp, costs_of
 from node.privacy_charges import Announced, check_charges
-from node.rounds import participant, settings_dict
+from node.privacy_rounds import charge
+from node.rounds import RoundId, participant, settings_dict
 from node.training_process import WorkerCrashed
 from node.worker_protocol import TrainRound
 from tests.net.test_trainer import TRAINED, MuteLedger, PlayedProcess, mute
@@ -295,6 +296,32 @@ async def test_a_budget_that_was_lost_is_known_from_the_ledger(league):
     assert accounts.keys() == {request, other}
     assert accounts[request].spent_micro() >= spent
     assert process.charged == [2]
+
+
+@pytest.mark.trio
+async def test_a_lost_budget_is_held_against_a_ledger_that_is_still_being_fetched(league):
+    """The ledger comes back block by block: what it tells later than the first charge counts as well."""
+    requests = [in_training(league, title=title, rounds_max=6) for title in ("first", "second")]
+    ledger = league.sealed.ledger("alice")
+    await life(league, PlayedProcess(TRAINED), ledger, lambda: len(announced(ledger)) == 2)
+    spent = book(league).account(requests[0])
+    (league.folder / "alice" / FOLDER / "budget").unlink()
+    shop = league.trainer("alice", PlayedProcess(TRAINED), ledger, limit=Limit(90_000_000, 1e-5))._shop
+    cost = cost_of(league, requests[1])
+    cost = replace(cost, noise=replace(cost.noise, epsilon_micro=90_000_000))
+
+    async def charged():
+        await charge(shop, RoundId(requests[1], 1, 1), league.request(requests[1]).terms, cost)
+        return {each.request: each for each in shop.budget.book().accounts}
+
+    assert (await charged()).keys() == {requests[1]}
+    league.seal()
+    accounts = await charged()
+    assert accounts[requests[0]].spent_micro() >= spent.spent_micro()
+    assert not shop.budget.compared
+    shop.budget.began_ms = league.sealed.chain.head_time
+    assert await charged()
+    assert shop.budget.compared
 
 
 @pytest.mark.trio
