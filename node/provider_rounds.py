@@ -11,7 +11,8 @@ from typing import NamedTuple
 import structlog
 import trio
 
-from ledger.entries import Fate, Round, Stage, round_key
+from ledger.charges import CHARGED_MODES
+from ledger.entries import Fate, Request, Round, Stage, request_key, round_key
 from ledger.errors import CorruptStore
 from ledger.protection import Charge
 from ledger.protection_entries import protection_key
@@ -24,7 +25,7 @@ from node.network.blob_store import blob_digest
 from node.privacy_budget import BudgetSpent
 from node.privacy_rounds import charge, charge_again, round_privacy
 from node.record_errors import RecordStoreError
-from node.rounds import RoundId, RoundInWork, participant
+from node.rounds import RoundId, RoundInWork, participant, settings_dict
 from node.sealed import seal
 from node.training_memory import TrainingRecord
 from node.training_process import JobRefused, WorkerCrashed
@@ -152,9 +153,24 @@ async def _as_it_leaves(
     if protection is None:
         return trained.update
     if not protection.masked:
+        _check_step(shop, round_id, protection, trained.update)
         return seal(trained.update, shop.me)
     weight = counted_weight(shop, round_id, trained.weight, periods)
     return await kept(shop, round_id, lambda: masked_update(shop, round_id, trained.update, weight))
+
+
+def _check_step(shop: Workshop, round_id: RoundId, protection: Protection, update: bytes) -> None:
+    """That an update which is inspected goes anywhere: the others would take it for no work, and us for a free rider.
+
+    Raises TermsRefused. Not in a mode that is charged: there a refusal must not depend on the records.
+    """
+    request = shop.ledger.chain.read(Request, request_key(round_id.request))
+    current = shop.ledger.chain.read(Round, round_key(round_id.request))
+    if request is None or current is None or request.terms.privacy in CHARGED_MODES:
+        return
+    inspected = settings_dict(protection.aggregation_settings).get("inspect") != "false"
+    if inspected and update == bytes(shop.blobs.view(current.base_model)):
+        raise TermsRefused("training makes no step under these terms")
 
 
 async def _train(

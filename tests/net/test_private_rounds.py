@@ -439,3 +439,20 @@ async def test_a_request_without_protection_is_charged_all_the_same(league):
     assert process.charged == [0]
     assert process.jobs[0].terms.accuracy == "exact"
     assert as_rdp(book(league).spent()) == as_rdp((0,) * len(book(league).spent()))
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize("mode", ["none", "sound"])
+async def test_a_step_of_nothing_is_declined_where_it_would_pass_for_no_work(league, mode):
+    """A requester can publish terms that lead nowhere; who trained by them must not lose reputation for it. In a mode
+    that is charged whether an update is sent must not depend on the records, and noise is a step."""
+    settings = SOUND if mode == "sound" else ()
+    in_training(league, privacy=mode, settings=settings, providers_max=1)
+    ledger, process = league.sealed.ledger("alice"), Watched(league, replace(TRAINED, update=BASE))
+    await life(league, process, ledger, lambda: ledger.said)
+    (said,) = ledger.said
+    if mode == "sound":
+        assert isinstance(said, AnnounceProtected)
+    else:
+        assert isinstance(said, DeclineRound)
+        assert "no step" in said.reason
