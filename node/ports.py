@@ -74,6 +74,10 @@ class Ledger(Protocol):
     @property
     def chain(self) -> ChainView: ...
 
+    @property
+    def catching_up(self) -> bool:
+        """Whether others are known to be blocks ahead: what the head here asks for may long be over."""
+
     def pending_transactions(self) -> Iterator[Transaction]:
         """What waits to become final, this node's own included."""
 

@@ -213,6 +213,11 @@ class NodeServices:
         """Height and index. Raises InvalidTransaction when it was dropped; the caller sets its own limit."""
         return await self._running().wait_final(tx_id)
 
+    @property
+    def catching_up(self) -> bool:
+        # One height is always on its way; more than that is behind.
+        return self.replica.behind > 1
+
     def consensus_status(self) -> ConsensusStatus:
         machine, behind = self.replica.machine, self.replica.behind
         began = self.driver.height_began if self.driver else trio.current_time()
@@ -222,9 +227,8 @@ class NodeServices:
             leader=machine.leader(machine.view),
             active=machine.active,
             seconds_in_height=trio.current_time() - began,
-            # One height is always on its way; more than that is behind.
-            synced=behind <= 1,
-            syncing_to=self.chain.height + behind if behind > 1 else None,
+            synced=not self.catching_up,
+            syncing_to=self.chain.height + behind if self.catching_up else None,
             votes=machine.setup.may_vote,
         )
 

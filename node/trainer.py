@@ -11,6 +11,7 @@ from pathlib import Path
 import trio
 
 from fl.fixed_point import HEAD
+from fl.privacy.modes import MODES
 from ledger.entries import FINAL_STAGES, REQUESTS, Fate, Request, Stage, request_key
 from ledger.types import Hash32
 from node.final_models import keep_final_model
@@ -120,7 +121,8 @@ class Trainer:
             if current.request.stage not in TAKING_UPDATES:
                 continue
             part = participant(current.round, shop.me)
-            if part is not None and part.fate is Fate.MISSING and masks_count(shop, current):
+            awaited = part is not None and part.fate is Fate.MISSING
+            if awaited and masks_count(shop, current) and _is_of_now(shop, current):
                 self._begin(nursery, self._trainings, take_part, current)
             if should_report(shop, current):
                 self._begin(nursery, self._reports, report, current)
@@ -158,6 +160,12 @@ class Trainer:
         await keep_final_model(self._shop, request_id, request)
         self._concerned.discard(request_id)
         self._finishing.discard(request_id)
+
+
+def _is_of_now(shop: Workshop, current: RoundInWork) -> bool:
+    """Whether the round may be begun here: one that is long over must not be charged for."""
+    mode = MODES.get(current.request.terms.privacy)
+    return mode is None or not mode.accounted or not shop.ledger.catching_up
 
 
 def _follow(task: RoundTask, current: RoundInWork | None, stages: Collection[Stage]) -> None:

@@ -35,6 +35,10 @@ class Life:
         return self.driver.replica.chain
 
     @property
+    def catching_up(self) -> bool:
+        return self.driver.replica.behind > 1
+
+    @property
     def may_vote(self) -> bool:
         return self.driver.replica.machine.setup.may_vote
 

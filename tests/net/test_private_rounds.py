@@ -325,6 +325,32 @@ async def test_a_lost_budget_is_held_against_a_ledger_that_is_still_being_fetche
 
 
 @pytest.mark.trio
+async def test_a_round_that_may_long_be_over_is_not_charged(league, monkeypatch):
+    """A node that was away meets old rounds on its way to the head: only one that costs nothing is begun."""
+    request = in_training(league, title="noised")
+    free = in_training(league, title="free", privacy="none", settings=())
+    begun, take_part = [], trainer.take_part
+
+    async def noted(shop, task, current):
+        begun.append(current.id.request)
+        await take_part(shop, task, current)
+
+    monkeypatch.setattr(trainer, "take_part", noted)
+    ledger, process = league.sealed.ledger("alice"), Watched(league, TRAINED)
+    ledger.catching_up = True
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(league.trainer("alice", process, ledger).run)
+        await wait_until(lambda: announced(ledger))
+        assert (begun, book(league).accounts) == ([free], ())
+        ledger.catching_up = False
+        league.seal()
+        await wait_until(lambda: len(announced(ledger)) == 2)
+        nursery.cancel_scope.cancel()
+    assert begun == [free, request]
+    assert process.charged == [0, 1]
+
+
+@pytest.mark.trio
 async def test_a_full_disk_keeps_the_job_back_until_there_is_room(league, monkeypatch):
     in_training(league)
     full = [True]

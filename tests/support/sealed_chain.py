@@ -87,6 +87,7 @@ class NodeLedger:
         self._sealed = sealed
         self.key = key
         self.said: list[Body] = []
+        self.catching_up = False
 
     @property
     def chain(self) -> Chain:
