@@ -96,17 +96,12 @@ def next_step(view: MaskView, secrets: RoundSecrets | None, random: Random) -> S
 
 
 def _offer(view: MaskView, secrets: RoundSecrets | None, random: Random) -> Step:
-    kept = secrets
-    if kept is not None:
-        _need_own(kept)
-        used = {key for member in view.members for key in (member.mask_key, member.exchange_key)}
-        if used & {public_key(kept.mask_key), public_key(kept.exchange_key)}:
-            # Somebody read our offer on its way and made it first, to keep us out. Nothing rests on these keys yet.
-            kept = None
-    if kept is None:
-        kept = fresh_secrets(view.id, random)
+    # Once offered they are never drawn anew, also when somebody read our offer on its way and made it first: the ledger
+    # takes ours all the same, and may take it after others were drawn, which would be the wrong ones then.
+    kept = secrets or fresh_secrets(view.id, random)
+    _need_own(kept)
     say = OfferMaskKeys(*view.id, public_key(kept.mask_key), public_key(kept.exchange_key))
-    return Step(None if kept is secrets else kept, say)
+    return Step(kept if secrets is None else None, say)
 
 
 def _deal(view: MaskView, secrets: RoundSecrets, random: Random) -> Step:
