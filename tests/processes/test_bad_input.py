@@ -26,6 +26,7 @@ from ledger.keys import KeyPair
 from ledger.statements import RegisterMember
 from ledger.transactions import (
     AnchorRecords,
+    AnnounceProtected,
     AnnounceUpdate,
     Body,
     JoinRequest,
@@ -39,6 +40,7 @@ from node.devnet.league import DevLeague, DevNode, free_ports
 from node.network.addresses import parse_address
 from node.network.blob_store import blob_digest
 from node.rpc.errors import RpcError
+from node.sealed import seal
 from tests.support.hostile_member import HostileMember, hostile_member
 from tests.support.processes import (
     Watch,
@@ -286,11 +288,13 @@ def test_bad_updates_are_refused_with_the_reason_unpaid_and_cost_the_others_noth
     watch = Watch(alice, "round")
     for number, (name, (data, _, _)) in enumerate(UPDATES.items(), start=1):
         wait(league, lambda at=number: request_of(alice, request)["round"] == at, f"round {number}")  # type: ignore[misc]
-        announced = digest("blob", b"something else") if name.startswith("other") else blob_digest(data)
-        hostile.tell(serve=announced.hex(), bytes=data.hex())
-        besieged.say(
-            AnnounceUpdate(bytes.fromhex(request), number, 0, announced, len(data), RECORDS, (1,), 1_000_000, 1_000)
+        sealed = seal(data, me)
+        announced = digest("blob", b"something else") if name.startswith("other") else blob_digest(sealed)
+        hostile.tell(serve=announced.hex(), bytes=sealed.hex())
+        update = AnnounceUpdate(
+            bytes.fromhex(request), number, 0, announced, len(sealed), RECORDS, (1,), 1_000_000, 1_000
         )
+        besieged.say(AnnounceProtected(update, ()))
         watch.until(lambda _, receipt, at=number: receipt["round"] == at, f"round {number} is closed")  # type: ignore[misc]
     wait(league, lambda: bool(request_of(alice, request)["over"]), "the request is over")
     assert request_of(alice, request)["stage"] == "done"
