@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ledger.motions import Expel
+from ledger.protocols import NEWEST
 from ledger.statements import OpenBallot, Support
 from ledger.transactions import Body, sign_transaction
 from node.cli.exit_codes import Exit
@@ -101,7 +102,7 @@ def test_slips_of_the_finger_are_told_before_anything_is_said(
         (["league", "change", "reward_min=3", "reward_min=4", "--at", "50"], Exit.USAGE, "twice"),
         (["league", "change", "reward_min=3", "--at", "2"], Exit.REFUSED, "earliest"),
         (["league", "change", "seats_max=99", "--at", "50"], Exit.REFUSED, "seats_max"),
-        (["league", "upgrade", "--version", "9", "--at", "50"], Exit.REFUSED, "the next one is 3"),
+        (["league", "upgrade", "--version", "9", "--at", "50"], Exit.REFUSED, f"the next one is {NEWEST + 1}"),
         (["members", "roles", "bob", "king"], Exit.USAGE, "requester, provider"),
         (["members", "expel", "alice", "--reason", "x"], Exit.REFUSED, "LeaveLeague"),
         (["members", "pardon", "bob"], Exit.REFUSED, "not jailed"),
