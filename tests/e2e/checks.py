@@ -37,12 +37,16 @@ class Verdict:
         return not self.against
 
 
-def one_history(witnesses: Sequence[Witness]) -> Verdict:
-    """Every node has the same block and state at every height, each block on its parent, and all are at one head."""
+def one_history(witnesses: Sequence[Witness], reached: int | None = None) -> Verdict:
+    """Every node has the same block and state at every height, each block on its parent, and all are at one head.
+
+    `reached`: a head that all were seen at. A block may follow it while they are asked one after the other, with what
+    a node had to say for itself; it is one block wherever it is shown, but not everybody has it yet.
+    """
     against: list[str] = []
     histories = {each.name: dict(_headers(each)) for each in witnesses}
     heads = {name: max(history, default=0) for name, history in histories.items()}
-    if len(set(heads.values())) > 1:
+    if min(heads.values(), default=0) < (max(heads.values(), default=0) if reached is None else reached):
         against.append(f"heads differ: {heads}")
     for name, history in histories.items():
         if sorted(history) != list(range(min(history, default=1), heads[name] + 1)):

@@ -118,7 +118,7 @@ def _run(league: RunLeague, books: Books, result: Result) -> None:
     supply = sum(founder.balance for founder in league.dev.genesis.members)
     rules = league.manifest.checks
     result.verdicts += [
-        checks.one_history(witnesses),
+        checks.one_history(witnesses, result.height),
         checks.supply_is_kept(witnesses, orgs, supply),
         checks.transfers_are_settled(books),
         checks.transfers_are_final_once(books, witnesses),

@@ -89,6 +89,9 @@ def test_one_history_is_one_block_and_state_at_every_height() -> None:
     assert "height 2 is not one block and state" in against(checks.one_history([alice, other_state]))
     behind = Ledger(list(HONEST[:4])).witness("erin")
     assert "heads differ" in against(checks.one_history([alice, behind]))
+    assert checks.one_history([alice, behind], 4).held, "the fifth block came while they were asked"
+    assert "heads differ" in against(checks.one_history([alice, behind], 5))
+    assert "height 3 is not one block" in against(checks.one_history([alice, forked], 2))
 
 
 def test_tokens_that_vanish_or_appear_are_missed() -> None:
