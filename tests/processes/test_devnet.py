@@ -1,13 +1,18 @@
 """`hanse devnet` as its users run it: a league from founding to the exported model, on simulated and on real data."""
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from fl.export import read_model
 from node.cli.exit_codes import Exit
-from tests.support.processes import hanse
+from node.devnet.league import environment
+from tests.support.processes import eventually, hanse
 from tests.support.shared_data import shared_data
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
@@ -65,6 +70,23 @@ def test_too_little_training_is_told_by_the_exit_code(tmp_path: Path) -> None:
     failed = [check["what"] for check in said.json["checks"] if not check["held"]]
     assert any("points behind the centralised model, at most 2" in what for what in failed)
     assert all(what.startswith("the federation is") for what in failed), "the league itself is sound"
+
+
+def test_a_league_that_is_ended_leaves_no_node_behind(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "node.cli.main", "devnet", "--factories", "3", "--directory", str(tmp_path)]
+    said = subprocess.DEVNULL
+    process = subprocess.Popen(command, stdin=said, stdout=said, stderr=said, env=environment())
+
+    def nodes() -> set[int]:
+        """Those whose command line names a folder of the league."""
+        here = (each for each in psutil.process_iter(["cmdline"]) if each.pid != process.pid)
+        return {each.pid for each in here if any(str(tmp_path) in word for word in each.info["cmdline"] or ())}
+
+    eventually(lambda: len(nodes()) == 3, "three nodes are up")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(TIMEOUT_S) == Exit.INTERRUPTED
+    assert not nodes()
+    assert not list(tmp_path.iterdir()), "the folder of the league goes with it"
 
 
 @pytest.mark.data
