@@ -32,6 +32,8 @@ AGAIN_S = 3.0
 ROUNDS = 3
 # Of each step of a masked round: a dead leader or two, and a node that starts.
 EXCHANGE_MS = 10_000
+# Refusals of a cancel that nothing will ever change: a request that has ended does not begin again.
+OVER = frozenset({"stage", "cancelled"})
 # What a daemon may answer with when its disk or its machine fails under a call.
 NODE_FAULTS = (StoreUnavailable, OSError, PowerCut)
 
@@ -175,6 +177,11 @@ class Clients:
         else:
             try:
                 life.driver.submit(transaction)
-            except (InvalidTransaction, *NODE_FAULTS):
-                # Known already, or not now: the next look tells.
+            except InvalidTransaction as error:
+                if isinstance(transaction.body, CancelRequest) and error.code in OVER:
+                    # Its node lost it in a crash, and meanwhile the request has ended: that lasts.
+                    self.refused.add(transaction_id)
+                    del self.promised[transaction_id]
+                # Else known already, or not now: the next look tells.
+            except NODE_FAULTS:
                 return
