@@ -8,15 +8,13 @@ flood and during it. What the five cost shares this machine's processors, so a m
 import argparse
 import random
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 from bench.flooder import WAYS
 from bench.leagues import cpu_seconds
-from node.devnet.league import DevLeague, DevNode, NodePlan, environment
+from node.devnet.league import DevLeague, DevNode, NodePlan
 
 RATIO_WANTED = 2.0
 NODES, WARM_UP = 5, 8
@@ -30,15 +28,7 @@ def start(league: DevLeague) -> None:
     *honest, flooder = league.nodes
     for node in honest:
         node.start()
-    with flooder.log.open("ab") as log:
-        flooder.process = subprocess.Popen(
-            [sys.executable, "-m", "bench.flooder", str(flooder.folder)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=environment(),
-            start_new_session=True,
-        )
+    flooder.start(("bench.flooder",))
     league.wait_until(lambda: all(node.answers() for node in league.nodes), "all nodes answer", 90.0)
     league.wait_until(league.is_connected, "all nodes are connected", 60.0)
 

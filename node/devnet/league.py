@@ -27,6 +27,7 @@ from node.rpc.client import NodeUnreachable, RpcClient
 
 FOUNDER_TOKENS = 10_000_000
 KEY_FILE = "key.pem"
+DAEMON = ("node.cli.main", "start", "-c")
 LOOK_EVERY_S = 0.05
 LOG_TAIL_BYTES = 4_000
 # Registered ports that few programs use, and no system of ours draws for outgoing connections.
@@ -81,12 +82,12 @@ class DevNode:
     def log(self) -> Path:
         return self.folder / "node.log"
 
-    def start(self) -> None:
-        """Start the process; it answers a moment later."""
+    def start(self, program: Sequence[str] = DAEMON) -> None:
+        """Start the process; it answers a moment later. `program`: a module and its arguments before the folder."""
         assert self.process is None or self.process.poll() is not None, f"{self.name} runs already"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "node.cli.main", "start", "-c", str(self.folder)],
+                [sys.executable, "-m", *program, str(self.folder)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

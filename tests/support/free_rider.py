@@ -3,14 +3,12 @@
 Run as `python -m tests.support.free_rider start -c FOLDER`. All else is the daemon as it is released.
 """
 
-import subprocess
-import sys
 from collections.abc import Sequence
 
 from ledger.entries import Round, round_key
 from ledger.transactions import Protection
 from node import provider_rounds
-from node.devnet.league import DevNode, environment
+from node.devnet.league import DevNode
 from node.rounds import RoundId
 from node.sealed import seal
 from node.worker_protocol import RoundTrained
@@ -27,15 +25,7 @@ async def _as_it_came(
 
 def start(node: DevNode) -> None:
     """Start a stopped node as this build."""
-    with node.log.open("ab") as log:
-        node.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.free_rider", "start", "-c", str(node.folder)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=environment(),
-            start_new_session=True,
-        )
+    node.start(("tests.support.free_rider", "start", "-c"))
 
 
 if __name__ == "__main__":

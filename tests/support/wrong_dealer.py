@@ -3,13 +3,11 @@
 Run as `python -m tests.support.wrong_dealer start -c FOLDER`. All else is the daemon as it is released.
 """
 
-import subprocess
-import sys
 from dataclasses import replace
 
 from ledger.protection import ShareMaskSecrets
 from node import masking_steps
-from node.devnet.league import DevNode, environment
+from node.devnet.league import DevNode
 from node.masking_memory import RoundSecrets
 from node.masking_steps import MaskView
 
@@ -22,15 +20,7 @@ def _wrong(view: MaskView, secrets: RoundSecrets) -> ShareMaskSecrets:
 
 def start(node: DevNode) -> None:
     """Start a stopped node as this build."""
-    with node.log.open("ab") as log:
-        node.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.wrong_dealer", "start", "-c", str(node.folder)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=environment(),
-            start_new_session=True,
-        )
+    node.start(("tests.support.wrong_dealer", "start", "-c"))
 
 
 if __name__ == "__main__":
