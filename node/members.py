@@ -13,6 +13,7 @@ import trio
 
 from ledger.types import NodeKey
 from node.admission import NotAdmitted
+from node.loneliness import Company, Loneliness
 from node.membership import league_warnings, member_nodes, membership_of
 from node.network.address_exchange import AddressExchange
 from node.network.addresses import parse_address, peer_id
@@ -24,9 +25,6 @@ log = logging.getLogger(__name__)
 
 # How an outsider asks whether it was let in: seldom enough for the bootstrap peers' limit on strangers.
 STANDING_EVERY_S = 6.0
-# A node that has another key than its own and meets no member for so long looks whether it is known by that one. Longer
-# than members take to find each other again after a league was switched off; and then it only costs them a moment.
-ALONE_S = 60.0
 
 
 class Members:
@@ -46,7 +44,7 @@ class Members:
         self._addresses = addresses
         self._transport = transport
         self._begin_anew = begin_anew
-        self._alone_since = trio.current_time()
+        self._loneliness = Loneliness(trio.current_time())
         self._bootstrap = list(_places(services.config.network.bootstrap))
         self._inside = False
         self._warned: set[str] = set()
@@ -116,21 +114,20 @@ class Members:
     def _mind_loneliness(self) -> None:
         """A rotation that became final while we were down is not known here, and the old key opens no door; one that
         became final here first is not known to the others, and the new key opens none."""
-        ring, now = self._services.ring, trio.current_time()
-        # By the previous key it is shown for so long only, whoever is there: it is to be refused by all.
-        if self._key is not ring.previous and any(peer.connected for peer in self._transport.peers()):
-            self._alone_since = now
-            if self._key is ring.current:
-                ring.confirm()
-        elif ring.other is None:
-            self._alone_since = now
-        elif now - self._alone_since > ALONE_S:
+        ring = self._services.ring
+        met = sum(peer.connected for peer in self._transport.peers())
+        if met and self._key is ring.current:
+            ring.confirm()
+        company = Company(met, len(self._chain.members()))
+        by_previous = self._key is ring.previous
+        lonely = self._loneliness.too_long(trio.current_time(), company, ring.other is not None, by_previous)
+        if lonely and ring.other is not None:
             self._show_the_other()
 
     def _show_the_other(self) -> None:
         ring = self._services.ring
         ring.try_the_other()
-        log.warning("no member knows this node by its key: it shows itself as %s", peer_id(ring.presented.public))
+        log.warning("too few members know this node by its key: it shows itself as %s", peer_id(ring.presented.public))
         self._begin_anew()
 
     def _enter(self) -> None:

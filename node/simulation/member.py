@@ -30,6 +30,7 @@ from node.attesting import Attester
 from node.blobs import NodeBlobs
 from node.files import Files
 from node.journal_file import JournalFile
+from node.loneliness import Company, Loneliness
 from node.metrics import Metrics
 from node.network.blob_exchange import BlobExchange
 from node.network.blob_store import BlobStore
@@ -298,25 +299,26 @@ class Member:
         async with trio.open_nursery() as nursery:
             await nursery.start(driver.run)
             nursery.start_soon(attester.run)
-            nursery.start_soon(self._mind_loneliness, transport)
+            nursery.start_soon(self._mind_loneliness, life, transport)
             nursery.start_soon(factory.run)
             if self.liar is not None:
                 nursery.start_soon(self.liar.run, transport)
 
-    async def _mind_loneliness(self, transport: Transport) -> None:
+    async def _mind_loneliness(self, life: Life, transport: Transport) -> None:
         """As `members.py` does: whom nobody talks to may be known by the key that was to follow. Besides, its operator
         looks after it, and starts it anew with the address of a member as it is now."""
-        since = trio.current_time()
+        loneliness = Loneliness(trio.current_time(), ALONE_S)
         while True:
             await trio.sleep(LOOK_S)
             peers = transport.peers()
-            met = not peers or any(peer.connected for peer in peers)
-            if met and self.presented is not self.previous:
-                since = trio.current_time()
-                if self.presented is self.key:
-                    self.previous = None
-            elif trio.current_time() - since > ALONE_S:
-                self._tries_other = (self.following or self.previous) is not None and not self._tries_other
+            met = sum(peer.connected for peer in peers)
+            if met and self.presented is self.key:
+                self.previous = None
+            other = (self.following or self.previous) is not None
+            # Where nobody else is a member, nobody is missed.
+            company = Company(met, len(life.chain.members())) if peers else Company(1, 2)
+            if loneliness.too_long(trio.current_time(), company, other, self.presented is self.previous):
+                self._tries_other = other and not self._tries_other
                 self.down_s = 0.1
                 self._scope.cancel()
 
