@@ -16,6 +16,8 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("ledger", "consensus", "fl", "node")
+# Extras that the four packages import from; the others are tools.
+EXTRAS = ("data", "dp", "plots")
 # Where the name that is imported is not the name that is installed.
 DISTRIBUTIONS = {"nacl": "pynacl", "PIL": "pillow"}
 # | B1 | what holds | `test_...` |
@@ -82,19 +84,19 @@ def pins() -> dict[str, Version]:
 
 
 def test_everything_imported_is_a_declared_dependency():
-    declared = requirements("data", "dp")
+    declared = requirements(*EXTRAS)
     missing = {name: where for name, where in imported_distributions().items() if name not in declared}
     assert not missing, f"imported and not in pyproject.toml: {missing}"
 
 
 def test_every_declared_dependency_is_imported():
-    unused = requirements("data", "dp").keys() - imported_distributions().keys()
+    unused = requirements(*EXTRAS).keys() - imported_distributions().keys()
     assert not unused, f"in pyproject.toml and imported by nobody: {sorted(unused)}"
 
 
 def test_what_only_an_extra_brings_is_imported_when_it_is_needed():
     """A node without Parquet files or pictures starts without the libraries that read them."""
-    optional = requirements("data", "dp").keys() - requirements().keys()
+    optional = requirements(*EXTRAS).keys() - requirements().keys()
     early = [
         f"{path.relative_to(ROOT)} imports {root}"
         for path, tree in sources()
@@ -107,7 +109,7 @@ def test_what_only_an_extra_brings_is_imported_when_it_is_needed():
 
 def test_the_pinned_versions_are_in_the_declared_ranges():
     pinned = pins()
-    for name, wanted in requirements("data", "dp", "dev").items():
+    for name, wanted in requirements(*EXTRAS, "dev").items():
         assert name in pinned, f"{name} is declared and not pinned in constraints.txt"
         assert wanted.specifier.contains(pinned[name]), f"{name} {pinned[name]}, want {wanted.specifier}"
 
