@@ -46,9 +46,21 @@ class _Buffers:
 
 
 class DenseSteps:
-    """Steps of the layers of `flat.model`; `flat.values` is moved in place. `flat.gradients` holds the velocity."""
+    """Steps of the layers of `flat.model`; `flat.values` is moved in place. `flat.gradients` holds the velocity.
 
-    def __init__(self, flat: FlatModel, layers: list[nn.Linear], lr: float, momentum: float, proximal: float) -> None:
+    `origin`: what `proximal` pulls back to; `correction`: added to every gradient; both [n].
+    """
+
+    def __init__(
+        self,
+        flat: FlatModel,
+        layers: list[nn.Linear],
+        lr: float,
+        momentum: float,
+        proximal: float,
+        origin: Tensor | None = None,
+        correction: Tensor | None = None,
+    ) -> None:
         self._flat, self._lr, self._momentum, self._proximal = flat, lr, momentum, proximal
         self._weights = [layer.weight.detach() for layer in layers]
         self._turned = [weight.t() for weight in self._weights]
@@ -56,7 +68,8 @@ class DenseSteps:
         velocities = [(layer.weight.grad, layer.bias.grad) for layer in layers]
         self._velocities = [(w, b) for w, b in velocities if w is not None and b is not None]
         assert len(self._velocities) == len(layers), "flatten_in_place gives every parameter its gradient"
-        self._origin = flat.values.clone() if proximal else None
+        assert (origin is None) == (not proximal), "a pull has an origin, and no pull has none"
+        self._origin, self._correction = origin, correction
         self._buffers: dict[int, _Buffers] = {}
         self.gradient_norm = 0.0
         flat.gradients.zero_()
@@ -110,8 +123,10 @@ class DenseSteps:
             weight_velocity.addmm_(error, below, beta=self._momentum, alpha=share)
             bias_velocity.addmv_(error, buffers.ones, beta=self._momentum, alpha=share)
         if self._origin is not None:
-            # FedProx: mu * (w - w_start) joins the gradient.
+            # FedProx: mu * (w - origin) joins the gradient.
             self._flat.gradients.add_(self._flat.values - self._origin, alpha=self._proximal)
+        if self._correction is not None:
+            self._flat.gradients.add_(self._correction)
         self._flat.values.add_(self._flat.gradients, alpha=-self._lr)
 
     def _buffers_for(self, rows: int) -> _Buffers:

@@ -18,6 +18,7 @@ from fl.evaluate import Evaluation, evaluate
 from fl.fixed_point import LIMIT, SCALE_BITS, Floats, Ints, decode, encode, limit_in_steps
 from fl.masking import Longs
 from fl.models.registry import build
+from fl.models.shapes import parameter_shapes
 from fl.privacy.accountant import epsilon_of, rdp_poisson_gaussian
 from fl.privacy.distributed import DistributedPlan, NoisedGradient, distributed_gradient
 from fl.privacy.modes import (
@@ -35,9 +36,9 @@ from fl.privacy.sampling import sampling
 from fl.privacy.secure_random import SecureRandom
 from fl.privacy.shared_noise import check_distributed
 from fl.privacy.sound import SoundPlan, sound_train
-from fl.strategies.base import Start, Strategy
+from fl.strategies.base import Layout, Start, Strategy, Trained, View
 from fl.strategies.registry import strategy
-from fl.train import LocalPlan, Progress, TrainResult, local_train
+from fl.train import Bent, Diverged, LocalPlan, Progress, TrainResult, local_train
 from fl.vectors import VectorMismatch, parameter_vector
 
 Table: TypeAlias = tuple[NDArray[Any], NDArray[np.int64]]
@@ -104,7 +105,7 @@ class Diagnostics:
 
 @dataclass(frozen=True, slots=True)
 class RoundOutcome:
-    """update_q: int32 [n], to be packed and uploaded. state: to be kept for the next round of the same request.
+    """update_q: int32 [vectors * n], to be packed and uploaded. state: to be kept for the request's next round.
 
     weight: how much the strategy lets the update count. served: float32 [n], the model the factory can use now;
     once the round is aggregated, `served_model` gives the newer one.
@@ -123,10 +124,25 @@ class RoundOutcome:
 
 
 def initial_model(
-    model: str, arguments: Mapping[str, str], seed: int, scale_bits: int = SCALE_BITS, limit: float = LIMIT
+    model: str,
+    arguments: Mapping[str, str],
+    seed: int,
+    scale_bits: int = SCALE_BITS,
+    limit: float = LIMIT,
+    rule: Strategy | None = None,
 ) -> Ints:
-    """The first global model, int32 [n], the same for the same arguments. Raises ModelError and NotEncodable."""
-    return encode(parameter_vector(build(model, arguments, seed)), scale_bits, limit)
+    """The first global vector, int32 [vectors * n] of `rule`, [n] without; the same for the same arguments.
+
+    Raises ModelError and NotEncodable.
+    """
+    first = parameter_vector(build(model, arguments, seed))
+    return encode(first if rule is None else rule.initial(first), scale_bits, limit)
+
+
+def first_model(job: RoundJob, seed: int) -> Ints:
+    """The global vector that round 0 of this job begins with. Raises ModelError, StrategyError, NotEncodable."""
+    rule = strategy(job.strategy, job.strategy_settings)
+    return initial_model(job.model, job.arguments, seed, job.scale_bits, job.limit, rule)
 
 
 def run_round(
@@ -139,7 +155,7 @@ def run_round(
     random: SecureRandom | None = None,
     groups: NDArray[np.int64] | None = None,
 ) -> RoundOutcome:
-    """Train one round from the global model `base_q`, int32 [n]; nothing given is changed.
+    """Train one round from the global vector `base_q`, int32 [vectors * n]; nothing given is changed.
 
     `groups`, int64 [train records]: which records are one unit of privacy, where the terms' unit is not the record.
 
@@ -152,51 +168,72 @@ def run_round(
     mode = privacy_mode(job.privacy, job.allow_no_guarantee)
     mode.check(job.privacy_settings)
     rule = strategy(job.strategy, job.strategy_settings)
+    check_strategy_privacy(rule, mode)
     records = as_records(*train)
     tests = as_records(*test) if test is not None else None
     model = build(job.model, job.arguments, seed=0)
-    global_vector = _global_vector(job, model, base_q)
     clips, state = _unpacked(job, state)
-    served, own_share = rule.serve(global_vector, state)
-    before = evaluate(model, tests, global_vector) if tests is not None else None
+    view = _view(job, rule, base_q, state, len(records))
+    served, own_share = rule.serve(view.global_vector, state, view.layout)
+    before = evaluate(model, tests, view.model) if tests is not None else None
     # Without a share of its own the factory serves the global model itself: tested once is enough.
     before_served = evaluate(model, tests, served) if tests is not None and own_share else before
 
-    start = rule.begin(global_vector, state, job.round_number)
+    start = rule.begin(view)
     by = _Training(records, groups, clips, random or SecureRandom(), progress)
     if mode.masked_only:
         made = _gradient(job, model, start, by)
         return RoundOutcome(
             base_q.copy(),
-            rule.weight(len(records)),
-            rule.finish(global_vector, start, global_vector, state, job.round_number),
+            rule.weight(len(records), None),
+            rule.finish(view, start, view.global_vector, None, None),
             Metrics(1, (made.loss,), (made.norm,), before, before_served, None),
             Diagnostics(start.beta, start.beta_asked, start.alpha, 0.0, start.warnings),
             mode.report,
             served,
             made.sums,
         )
-    trained = _train(job, mode, rule, model, start, by)
-    update_q = encode(rule.upload(start, trained.vector), job.scale_bits, job.limit)
+    result = _train(job, mode, rule, model, start, by)
+    # With a guarantee nothing that leaves may depend on raw statistics, so the strategy is not shown any.
+    losses = () if mode.accounted else result.losses
+    trained = Trained(result.vector, result.steps, _steps_planned(job, mode, by), losses)
+    update_q = encode(_whole(rule, view, rule.upload(view, start, trained)), job.scale_bits, job.limit)
     # From here on the update is what everybody else will see of it: nothing private feeds the next round.
     uploaded = decode(update_q, job.scale_bits)
-    after = evaluate(model, tests, uploaded) if tests is not None else None
-    kept = rule.finish(global_vector, start, uploaded, state, job.round_number)
+    model_uploaded = uploaded[: view.layout.count]
+    after = evaluate(model, tests, model_uploaded) if tests is not None else None
+    personal, told = _personal(job, rule, view, model, records)
+    kept = rule.finish(view, start, uploaded, trained, personal)
+    warnings = (*start.warnings, *told)
     return RoundOutcome(
         update_q,
-        rule.weight(len(records)),
-        pack_clips(trained.clips, kept) if _keeps_clips(job) else kept,
-        Metrics(trained.steps, trained.losses, trained.gradient_norms, before, before_served, after),
-        Diagnostics(start.beta, start.beta_asked, start.alpha, distance(start.vector, uploaded), start.warnings),
+        rule.weight(len(records), trained),
+        pack_clips(result.clips, kept) if _keeps_clips(job) else kept,
+        Metrics(result.steps, result.losses, result.gradient_norms, before, before_served, after),
+        Diagnostics(start.beta, start.beta_asked, start.alpha, distance(start.vector, model_uploaded), warnings),
         _report(job, mode, rule, by),
         served,
     )
 
 
+def check_strategy_privacy(rule: Strategy, mode: Mode) -> None:
+    """Raises PrivacyRefused for a strategy whose updates say more of the records than the mode's noise covers."""
+    if mode.accounted and rule.chooses_by_records:
+        raise PrivacyRefused(
+            f"privacy mode {mode.name} with strategy {rule.name}: what it uploads depends on the records in ways that "
+            "noise does not cover, want mode none or paper"
+        )
+
+
 def served_model(job: RoundJob, global_q: Ints, state: bytes | None) -> tuple[Floats, float]:
-    """The model the factory itself uses, float32 [n], given the newest global one; and its own share in it."""
+    """The model the factory itself uses, float32 [n], and its own share in it.
+
+    `global_q`: the newest global vector, int32 [vectors * n].
+    """
     _, own_state = _unpacked(job, state)
-    return strategy(job.strategy, job.strategy_settings).serve(decode(global_q, job.scale_bits), own_state)
+    rule = strategy(job.strategy, job.strategy_settings)
+    layout = _layout(job)
+    return rule.serve(_global_vector(job, rule, layout, global_q), own_state, layout)
 
 
 def batch_seed(seed: int, round_number: int) -> int:
@@ -205,17 +242,64 @@ def batch_seed(seed: int, round_number: int) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def _global_vector(job: RoundJob, model: nn.Module, base_q: Ints) -> Floats:
-    count = sum(each.numel() for each in model.parameters())
+def _layout(job: RoundJob) -> Layout:
+    return Layout(parameter_shapes(job.model, job.arguments))
+
+
+def _view(job: RoundJob, rule: Strategy, base_q: Ints, state: bytes | None, records: int) -> View:
+    layout = _layout(job)
+    global_vector = _global_vector(job, rule, layout, base_q)
+    # A strategy from elsewhere that writes where it should not is found here and not in another round.
+    global_vector.flags.writeable = False
+    return View(global_vector, state, job.round_number, layout, job.epochs, job.batch, job.lr, job.momentum, records)
+
+
+def _global_vector(job: RoundJob, rule: Strategy, layout: Layout, base_q: Ints) -> Floats:
+    count = rule.vectors * layout.count
     if base_q.shape != (count,) or base_q.dtype != np.int32:
+        whom = job.model if rule.vectors == 1 else f"{job.model}, {rule.vectors} vectors of strategy {rule.name}"
         raise VectorMismatch(
-            f"global model is {base_q.dtype} of shape {base_q.shape}, want int32 of shape [{count}] for {job.model}"
+            f"global model is {base_q.dtype} of shape {base_q.shape}, want int32 of shape [{count}] for {whom}"
         )
     most = limit_in_steps(job.limit, job.scale_bits)
     low, high = int(base_q.min()), int(base_q.max())
     if low < -most or high > most:
         raise VectorMismatch(f"global model has coordinates from {low} to {high}, want -{most} to {most}")
     return decode(base_q, job.scale_bits)
+
+
+def _whole(rule: Strategy, view: View, uploaded: Floats) -> Floats:
+    """What a strategy uploads, checked: other members take no other shape."""
+    if uploaded.shape != view.global_vector.shape or uploaded.dtype != np.float32:
+        raise VectorMismatch(
+            f"strategy {rule.name} uploads {uploaded.dtype} of shape {uploaded.shape}, "
+            f"want float32 of shape [{len(view.global_vector)}]"
+        )
+    return uploaded
+
+
+def _personal(
+    job: RoundJob, rule: Strategy, view: View, model: nn.Module, records: Records
+) -> tuple[Floats | None, tuple[str, ...]]:
+    """The second training of a strategy that has one: on the records as they are, for this factory alone.
+
+    A training that diverges costs a warning: the update, which is made by then, must not depend on it.
+    """
+    wanted = rule.personal(view)
+    if wanted is None:
+        return None, ()
+    order = batch_seed(job.seed, job.round_number)
+    plan = LocalPlan(wanted.epochs, job.batch, job.lr, job.momentum, order, wanted.mu)
+    try:
+        return local_train(model, wanted.start, records, plan, bent=Bent(origin=wanted.origin)).vector, ()
+    except Diverged as error:
+        return None, (f"the training of this factory's own model diverged ({error}); the last one stays",)
+
+
+def _steps_planned(job: RoundJob, mode: Mode, by: "_Training") -> int:
+    if mode.name == "sound":
+        return sampling(job.units or _units(job, by), job.batch, job.epochs).steps
+    return job.epochs * -(-len(by.records) // job.batch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,15 +314,16 @@ class _Training:
 
 
 def _train(job: RoundJob, mode: Mode, rule: Strategy, model: nn.Module, start: Start, by: _Training) -> TrainResult:
+    bent = Bent(correction=start.correction)
     if mode.name == "sound":
-        plan, groups = _sound_plan(job, rule, by)
-        return sound_train(model, start.vector, by.records, plan, by.random, groups, by.progress)
+        plan, groups = _sound_plan(job, rule, by, start.steps_max)
+        return sound_train(model, start.vector, by.records, plan, by.random, groups, by.progress, bent)
     order = batch_seed(job.seed, job.round_number)
-    plain = LocalPlan(job.epochs, job.batch, job.lr, job.momentum, order, rule.objective.proximal)
+    plain = LocalPlan(job.epochs, job.batch, job.lr, job.momentum, order, rule.objective.proximal, start.steps_max)
     if mode.name == "paper":
         settings = paper_settings(job.privacy_settings)
-        return paper_train(model, start.vector, by.records, plain, settings, by.random, by.progress)
-    return local_train(model, start.vector, by.records, plain, by.progress)
+        return paper_train(model, start.vector, by.records, plain, settings, by.random, by.progress, bent)
+    return local_train(model, start.vector, by.records, plain, by.progress, bent)
 
 
 def _gradient(job: RoundJob, model: nn.Module, start: Start, by: _Training) -> NoisedGradient:
@@ -251,11 +336,18 @@ def _gradient(job: RoundJob, model: nn.Module, start: Start, by: _Training) -> N
     return distributed_gradient(model, start.vector, by.records, plan, by.random, groups, by.progress)
 
 
-def _sound_plan(job: RoundJob, rule: Strategy, by: _Training) -> tuple[SoundPlan, NDArray[np.int64] | None]:
+def _units(job: RoundJob, by: _Training) -> int:
+    unit = sound_settings(job.privacy_settings).unit
+    return units_of(unit, len(by.records), None if unit == "record" else by.groups)
+
+
+def _sound_plan(
+    job: RoundJob, rule: Strategy, by: _Training, steps_max: int = 0
+) -> tuple[SoundPlan, NDArray[np.int64] | None]:
     """The plan that was charged for, and the groups that are its units."""
     settings = sound_settings(job.privacy_settings)
     groups = None if settings.unit == "record" else by.groups
-    units = units_of(settings.unit, len(by.records), groups)
+    units = _units(job, by)
     sigma = job.noise or settings.sigma
     if not sigma:
         raise PrivacyRefused("privacy mode sound without a noise multiplier: the node decides it before it is charged")
@@ -268,6 +360,7 @@ def _sound_plan(job: RoundJob, rule: Strategy, by: _Training) -> tuple[SoundPlan
         job.momentum,
         rule.objective.proximal,
         by.past_clips,
+        steps_max,
     )
     return plan, groups
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -15,7 +16,7 @@ from torch.nn.functional import cross_entropy
 from fl.batches import Records, UnusableTable, shuffled_blocks
 from fl.dense import DenseSteps, dense_layers
 from fl.fixed_point import Floats
-from fl.vectors import FlatModel, flatten_in_place
+from fl.vectors import FlatModel, VectorMismatch, flatten_in_place
 
 Progress: TypeAlias = Callable[[int, int, float], None]
 """Called after every epoch with (epochs done, epochs in all, mean loss of the epoch); may raise to cancel."""
@@ -32,7 +33,10 @@ class Diverged(ArithmeticError):
 
 @dataclass(frozen=True, slots=True)
 class LocalPlan:
-    """How a round is trained. `proximal` is FedProx's mu: its pull back to the start vector, 0 for none."""
+    """How a round is trained. `proximal` is FedProx's mu: its pull back to the origin, 0 for none.
+
+    `steps_max`: training ends after so many steps, in the middle of an epoch too; 0 for all that the epochs say.
+    """
 
     epochs: int
     batch: int
@@ -40,6 +44,7 @@ class LocalPlan:
     momentum: float
     seed: int
     proximal: float = 0.0
+    steps_max: int = 0
 
     def __post_init__(self) -> None:
         # Beyond these no sensible round lies; a request that names them would only burn its providers' time.
@@ -50,6 +55,34 @@ class LocalPlan:
                 f"lr {self.lr}, momentum {self.momentum}, proximal {self.proximal}, "
                 "want (0, 1000], [0, 1) and [0, 1000]"
             )
+        if self.steps_max < 0:
+            raise ValueError(f"steps_max {self.steps_max}, want 0 for no limit, or more")
+
+    def steps(self, records: int) -> int:
+        """How many steps the epochs say, whatever steps_max does."""
+        return self.epochs * -(-records // self.batch)
+
+
+@dataclass(frozen=True, slots=True)
+class Bent:
+    """How every gradient is bent, beside the loss: both float32 [n], None for what is not wanted.
+
+    `origin`: what FedProx's mu pulls back to, the start vector when it is None; `correction`: added to every gradient
+    (SCAFFOLD's c - c_i).
+    """
+
+    origin: Floats | None = None
+    correction: Floats | None = None
+
+    def checked(self, count: int) -> "Bent":
+        """Raises VectorMismatch unless both fit a model of `count` parameters."""
+        for what, vector in (("origin", self.origin), ("correction", self.correction)):
+            if vector is not None and (vector.shape != (count,) or vector.dtype != np.float32):
+                raise VectorMismatch(f"{what} is {vector.dtype} of shape {vector.shape}, want float32 of [{count}]")
+        return self
+
+
+STRAIGHT = Bent()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +110,10 @@ class Steps(Protocol):
 class AutogradSteps:
     """Steps of any model, its parameters and gradients lying in two flat tensors."""
 
-    def __init__(self, flat: FlatModel, lr: float, momentum: float, proximal: float) -> None:
+    def __init__(self, flat: FlatModel, lr: float, momentum: float, proximal: float, bent: Bent = STRAIGHT) -> None:
         self._flat, self._lr, self._momentum, self._proximal = flat, lr, momentum, proximal
         self._velocity = torch.zeros_like(flat.values)
-        self._origin = flat.values.clone() if proximal else None
+        self._origin, self._correction = bends(flat, proximal, bent)
         self.gradient_norm = 0.0
 
     def run(self, inputs: Tensor, labels: Tensor, batch: int) -> Tensor:
@@ -94,14 +127,31 @@ class AutogradSteps:
             with torch.no_grad():
                 if self._origin is not None:
                     flat.gradients.add_(flat.values - self._origin, alpha=self._proximal)
+                if self._correction is not None:
+                    flat.gradients.add_(self._correction)
                 self._velocity.mul_(self._momentum).add_(flat.gradients)
                 flat.values.add_(self._velocity, alpha=-self._lr)
         self.gradient_norm = float(flat.gradients.norm())
         return torch.stack(losses)
 
 
+def bends(flat: FlatModel, proximal: float, bent: Bent) -> tuple[Tensor | None, Tensor | None]:
+    """(origin of the proximal pull, correction) as tensors [n]; None for what there is not."""
+
+    def tensor(vector: Floats) -> Tensor:
+        return torch.from_numpy(vector).to(flat.values.device, copy=True)
+
+    pulled_to = flat.values.clone() if bent.origin is None else tensor(bent.origin)
+    return pulled_to if proximal else None, None if bent.correction is None else tensor(bent.correction)
+
+
 def local_train(
-    model: nn.Module, vector: Floats, records: Records, plan: LocalPlan, progress: Progress | None = None
+    model: nn.Module,
+    vector: Floats,
+    records: Records,
+    plan: LocalPlan,
+    progress: Progress | None = None,
+    bent: Bent = STRAIGHT,
 ) -> TrainResult:
     """Train `model` from `vector` (float32 [n]) on all `records`; the model ends with the trained parameters.
 
@@ -111,35 +161,54 @@ def local_train(
     flat = flatten_in_place(model)
     flat.load(vector)
     model.train()
-    steps = steps_for(flat, plan)
+    steps = steps_for(flat, plan, bent)
     generator = torch.Generator().manual_seed(plan.seed)
     losses: list[float] = []
     norms: list[float] = []
+    planned = plan.steps(len(records))
+    taken = left = min(planned, plan.steps_max or planned)
     # A model may draw (dropout): it draws from the plan's seed too, and the caller's random state is left alone.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(plan.seed)
         for epoch in range(plan.epochs):
-            losses.append(run_epoch(steps, flat, records, plan, generator, epoch))
+            losses.append(run_epoch(steps, flat, records, plan, generator, epoch, left))
             norms.append(steps.gradient_norm)
             if progress is not None:
                 progress(epoch + 1, plan.epochs, losses[-1])
-    return TrainResult(flat.vector(), plan.epochs * -(-len(records) // plan.batch), tuple(losses), tuple(norms))
+            left -= planned // plan.epochs
+            if left <= 0:
+                break
+    return TrainResult(flat.vector(), taken, tuple(losses), tuple(norms))
 
 
-def steps_for(flat: FlatModel, plan: LocalPlan) -> Steps:
+def steps_for(flat: FlatModel, plan: LocalPlan, bent: Bent = STRAIGHT) -> Steps:
     """The fastest way to carry out steps of this model: by hand for a plain perceptron, by autograd otherwise."""
-    layers = dense_layers(flat.model)
+    layers, bent = dense_layers(flat.model), bent.checked(len(flat.values))
     if layers is not None:
-        return DenseSteps(flat, layers, plan.lr, plan.momentum, plan.proximal)
-    return AutogradSteps(flat, plan.lr, plan.momentum, plan.proximal)
+        return DenseSteps(flat, layers, plan.lr, plan.momentum, plan.proximal, *bends(flat, plan.proximal, bent))
+    return AutogradSteps(flat, plan.lr, plan.momentum, plan.proximal, bent)
 
 
 def run_epoch(
-    steps: Steps, flat: FlatModel, records: Records, plan: LocalPlan, generator: torch.Generator, epoch: int
+    steps: Steps,
+    flat: FlatModel,
+    records: Records,
+    plan: LocalPlan,
+    generator: torch.Generator,
+    epoch: int,
+    steps_max: int | None = None,
 ) -> float:
-    """One pass over all records; the mean loss over records. Raises Diverged with the first step that shows it."""
-    total, done = 0.0, 0
+    """One pass over all records, or `steps_max` steps of it; the mean loss over the records seen.
+
+    Raises Diverged with the first step that shows it.
+    """
+    total, done, seen = 0.0, 0, 0
     for inputs, labels in shuffled_blocks(records, plan.batch, generator):
+        if steps_max is not None:
+            rows = (steps_max - done) * plan.batch
+            if rows <= 0:
+                break
+            inputs, labels = inputs[:rows], labels[:rows]
         try:
             losses = steps.run(inputs, labels, plan.batch)
         except (IndexError, RuntimeError) as error:
@@ -154,7 +223,8 @@ def run_epoch(
         sizes[-1] = len(inputs) - plan.batch * (len(losses) - 1)
         total += float((losses * sizes).sum())
         done += len(losses)
+        seen += len(inputs)
     # The last step's harm shows in no loss.
     if not bool(flat.values.isfinite().all()):
         raise Diverged(epoch, done - 1, "a parameter is not finite any more")
-    return total / len(records)
+    return total / seen

@@ -22,7 +22,7 @@ from fl.privacy.canaries import Planted
 from fl.privacy.confidence import CONFIDENCE, Guesses, epsilon_at_least, epsilon_measurable, wilson
 from fl.privacy.per_example import batch_gradient
 from fl.privacy.secure_random import SecureRandom
-from fl.round import RoundJob, initial_model, run_round
+from fl.round import RoundJob, first_model, run_round
 from fl.vectors import flatten_in_place
 
 # Each world needs trainings to choose by and trainings to count; with fewer than this nothing above 0 can be shown.
@@ -95,7 +95,7 @@ def audit(
     `seeds`: one for every training, for tests alone; by default every round draws from the operating system. Raises
     as `run_round` does; `progress` is called with the number of trainings done, and may raise to cancel.
     """
-    base = initial_model(plan.job.model, plan.job.arguments, plan.job.seed, plan.job.scale_bits, plan.job.limit)
+    base = first_model(plan.job, plan.job.seed)
     attacker = Attacker(plan, planted, base)
     scores = {True: np.zeros((plan.trials, len(SCORES))), False: np.zeros((plan.trials, len(SCORES)))}
     # In turn, so that what changes while it runs meets both worlds alike, and a cancelled audit has as many of each.

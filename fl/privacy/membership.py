@@ -25,7 +25,7 @@ from fl.privacy.audit import AuditPlan
 from fl.privacy.canaries import Table
 from fl.privacy.confidence import advantage_allowed, rate_at_least, rate_at_most
 from fl.privacy.secure_random import SecureRandom
-from fl.round import initial_model, run_round
+from fl.round import first_model, run_round
 
 # Half of the records choose how to guess, half are guessed: fewer of either show nothing.
 RECORDS_LEAST = 16
@@ -70,7 +70,7 @@ def infer_membership(plan: AuditPlan, table: Table, claimed: bool, seed: int | N
         raise UnusableTable(f"{count} records, want at least {2 * RECORDS_LEAST} with a label each")
     random = SecureRandom(seed)
     joined = _coins(random, count)
-    base = initial_model(plan.job.model, plan.job.arguments, plan.job.seed, plan.job.scale_bits, plan.job.limit)
+    base = first_model(plan.job, plan.job.seed)
     job = replace(plan.job, seed=int(random.words(1)[0]) >> 11, units=count)
     releases = [decode(base, job.scale_bits)]
     global_q, state = base, None
@@ -103,7 +103,7 @@ def _against_shadows(
 ) -> NDArray[np.float64]:
     """How much better the release knows each record than un-noised models that never saw it, float64 [records]."""
     records, model = as_records(*table), build(plan.job.model, plan.job.arguments, 0)
-    base = initial_model(plan.job.model, plan.job.arguments, plan.job.seed, plan.job.scale_bits, plan.job.limit)
+    base = first_model(plan.job, plan.job.seed)
     sums, models = np.zeros(len(records)), np.zeros(len(records))
     for _ in range(SHADOWS):
         inside = _coins(random, len(records))

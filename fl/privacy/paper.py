@@ -18,7 +18,7 @@ from fl.privacy.modes import PaperSettings, PrivacyRefused
 from fl.privacy.per_example import batch_gradient
 from fl.privacy.quantile import clipping_threshold
 from fl.privacy.secure_random import SecureRandom
-from fl.train import Diverged, LocalPlan, Progress, Steps, TrainResult, run_epoch, steps_for
+from fl.train import STRAIGHT, Bent, Diverged, LocalPlan, Progress, Steps, TrainResult, bends, run_epoch, steps_for
 from fl.vectors import FlatModel, flatten_in_place
 
 # Two clean epochs for the two norms, and the noised one.
@@ -55,19 +55,22 @@ def paper_train(
     settings: PaperSettings,
     random: SecureRandom,
     progress: Progress | None = None,
+    bent: Bent = STRAIGHT,
 ) -> TrainResult:
     """Train as `fl.train.local_train` does, but measured in two epochs and clipped and noised in the last.
 
     Losses and norms in the result are raw statistics of the records: for this factory's eyes only. Raises
-    PrivacyRefused for fewer than three epochs, Diverged, VectorMismatch, UnusableTable.
+    PrivacyRefused for fewer than three epochs or a limit of steps, Diverged, VectorMismatch, UnusableTable.
     """
+    if plan.steps_max:
+        raise PrivacyRefused(f"privacy mode paper with {plan.steps_max} steps at most: its last epoch must be whole")
     if plan.epochs < EPOCHS_LEAST:
         raise PrivacyRefused(f"privacy mode paper with {plan.epochs} epochs, want at least {EPOCHS_LEAST}")
     flat = flatten_in_place(model)
     flat.load(vector)
     model.train()
-    origin = flat.values.clone()
-    steps = steps_for(flat, plan)
+    steps = steps_for(flat, plan, bent)
+    bends_of = bends(flat, plan.proximal, bent)
     generator = torch.Generator().manual_seed(plan.seed)
     losses: list[float] = []
     norms: list[float] = []
@@ -85,7 +88,7 @@ def paper_train(
                 means.append(measured.mean_norm())
             else:
                 clip = clipping_threshold(means[1], means[0], settings.clip_floor)
-                loss, norm = _noised_epoch(flat, origin, records, plan, settings.sigma, clip, random)
+                loss, norm = _noised_epoch(flat, bends_of, records, plan, settings.sigma, clip, random)
             losses.append(loss)
             norms.append(norm)
             if progress is not None:
@@ -95,7 +98,7 @@ def paper_train(
 
 def _noised_epoch(
     flat: FlatModel,
-    origin: Tensor,
+    bends_of: tuple[Tensor | None, Tensor | None],
     records: Records,
     plan: LocalPlan,
     sigma: float,
@@ -103,6 +106,7 @@ def _noised_epoch(
     random: SecureRandom,
 ) -> tuple[float, float]:
     """Algorithm 2's last epoch; the mean loss over the records drawn, and the norm of the last noised gradient."""
+    origin, correction = bends_of
     probability = min(1.0, plan.batch / len(records))
     loss_sum, drawn, norm = 0.0, 0, 0.0
     for step in range(-(-len(records) // plan.batch)):
@@ -112,8 +116,10 @@ def _noised_epoch(
         noise = torch.from_numpy(random.normal(len(flat.values)) * (sigma * clip)).float()
         # By the expected batch size, not the drawn one, which is a secret of the records.
         gradient = (batch.total + noise) / plan.batch
-        if plan.proximal:
+        if origin is not None:
             gradient += plan.proximal * (flat.values - origin)
+        if correction is not None:
+            gradient += correction
         flat.values.sub_(gradient, alpha=plan.lr)
         norm = float(gradient.norm())
         if not (math.isfinite(batch.loss_sum) and math.isfinite(norm)):

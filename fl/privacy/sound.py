@@ -27,7 +27,7 @@ from fl.privacy.quantile import Clipping, clipping_of
 from fl.privacy.sampling import Sampling
 from fl.privacy.secure_random import SecureRandom
 from fl.privacy.terms import PrivacyRefused, SoundSettings
-from fl.train import Diverged, Progress, TrainResult
+from fl.train import STRAIGHT, Bent, Diverged, Progress, TrainResult, bends
 from fl.vectors import FlatModel, flatten_in_place
 
 # Below this no accountant gives a useful number, and some never end.
@@ -39,6 +39,8 @@ class SoundPlan:
     """How a round is trained: `sigma` is what was charged for, `sampling` the rate and steps it was charged with.
 
     `past_clips`: C at the ends of earlier epochs, for the clip rules that go on from them. `proximal`: FedProx's mu.
+    `steps_max`: training ends after so many steps, 0 for all of them. It is charged for all, and must not depend on
+    records but through what noise has covered.
     """
 
     settings: SoundSettings
@@ -49,6 +51,7 @@ class SoundPlan:
     momentum: float = 0.0
     proximal: float = 0.0
     past_clips: tuple[float, ...] = ()
+    steps_max: int = 0
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.sigma) and self.sigma >= SIGMA_LEAST):
@@ -91,8 +94,11 @@ def sound_train(
     random: SecureRandom,
     groups: NDArray[np.int64] | None = None,
     progress: Progress | None = None,
+    bent: Bent = STRAIGHT,
 ) -> TrainResult:
     """Train from `vector`, float32 [n], which must be a function of released numbers only; `groups` int64 [records].
+
+    So must what bends the gradients: it is added to them after the noise, as the proximal pull is (post-processing).
 
     Losses and norms in the result are raw statistics of the records: for this factory's eyes only. Raises
     PrivacyRefused for a model with a layer that mixes records, VectorMismatch, UnusableTable, Diverged.
@@ -105,7 +111,7 @@ def sound_train(
     if units.count > plan.sampling.units:
         raise UnusableTable(f"{units.count} units of privacy, charged for were {plan.sampling.units}")
     clipping = clipping_of(plan.settings, plan.sigma, plan.sampling.batch, plan.past_clips)
-    steps = _NoisySteps(flat, plan)
+    steps = _NoisySteps(flat, plan, bent)
     losses: list[float] = []
     norms: list[float] = []
     with torch.random.fork_rng(devices=[]):
@@ -121,7 +127,9 @@ def sound_train(
             norms.append(steps.gradient_norm)
             if progress is not None:
                 progress(epoch + 1, plan.epochs, loss)
-    return TrainResult(flat.vector(), plan.sampling.steps, tuple(losses), tuple(norms), clipping.past)
+            if steps.taken == steps.most:
+                break
+    return TrainResult(flat.vector(), steps.taken, tuple(losses), tuple(norms), clipping.past)
 
 
 def _epoch(
@@ -129,7 +137,7 @@ def _epoch(
 ) -> float:
     """One pass; the mean loss over the records drawn."""
     loss_sum, drawn = 0.0, 0
-    for _ in range(steps.per_epoch):
+    for _ in range(min(steps.per_epoch, steps.most - steps.taken)):
         chosen = random.chosen(steps.rate, steps.units)
         # Units that were counted and are not there are drawn as well, and add nothing: what zeroing them out means.
         chosen = chosen[chosen < units.count]
@@ -145,10 +153,12 @@ def _epoch(
 class _NoisySteps:
     """Noise, normalisation, momentum: from a sum of clipped gradients to the next weights."""
 
-    def __init__(self, flat: FlatModel, plan: SoundPlan) -> None:
+    def __init__(self, flat: FlatModel, plan: SoundPlan, bent: Bent) -> None:
         self._flat, self._plan = flat, plan
         self._velocity = torch.zeros_like(flat.values)
-        self._origin = flat.values.clone() if plan.proximal else None
+        self._origin, self._correction = bends(flat, plan.proximal, bent.checked(len(flat.values)))
+        self.most = min(plan.sampling.steps, plan.steps_max or plan.sampling.steps)
+        self.taken = 0
         self.rate = plan.sampling.rate
         self.units = plan.sampling.units
         self.per_epoch = plan.sampling.steps // plan.epochs
@@ -164,11 +174,14 @@ class _NoisySteps:
         gradient = torch.from_numpy(noised).float().mul_(share)
         if self._origin is not None:
             gradient.add_(flat.values - self._origin, alpha=plan.proximal)
+        if self._correction is not None:
+            gradient.add_(self._correction)
         if plan.momentum:
             # The velocity is made of noised gradients only.
             gradient = self._velocity.mul_(plan.momentum).add_(gradient)
         flat.values.sub_(gradient, alpha=plan.lr)
         self._last = gradient
+        self.taken += 1
 
     @property
     def gradient_norm(self) -> float:

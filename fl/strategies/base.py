@@ -3,14 +3,22 @@
 It decides where a factory starts, what it minimises, what it uploads, how the uploads are aggregated, what the
 factory keeps for the next round, and which model it uses itself. It trains nothing, encodes nothing and stores
 nothing: `fl.round` does. numpy only, so that a node can ask for the aggregation rule without torch.
+
+What travels, the global vector and every update, holds `vectors` vectors of n coordinates each, n the parameters of
+the model. The first is always the model: that one is judged, exported and bought. The others are what a rule has to
+carry in public, as SCAFFOLD's control variate.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import prod
 from typing import ClassVar, Self
 
+import numpy as np
+
 from fl.fixed_point import Floats
+from fl.models.shapes import Shapes
 
 
 class StrategyError(ValueError):
@@ -19,7 +27,10 @@ class StrategyError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Aggregation:
-    """The rule of `fl.aggregate` and its settings: everything a committee needs in order to recompute."""
+    """The rule of `fl.aggregate` and its settings: everything a committee needs in order to recompute.
+
+    With another rule than the mean, or with settings, a strategy says that it makes sense with nothing else.
+    """
 
     rule: str = "mean"
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -33,11 +44,58 @@ class Objective:
 
 
 @dataclass(frozen=True, slots=True)
+class Layout:
+    """Which tensor lies where in a model's flat vector: (name, shape) of each, in `parameters()` order."""
+
+    shapes: Shapes
+
+    @property
+    def count(self) -> int:
+        """n, the model's parameters."""
+        return sum(prod(shape) for _, shape in self.shapes)
+
+    @property
+    def spans(self) -> tuple[tuple[str, int, int], ...]:
+        """(name, start, stop) of every tensor."""
+        spans, start = [], 0
+        for name, shape in self.shapes:
+            spans.append((name, start, start + prod(shape)))
+            start += prod(shape)
+        return tuple(spans)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a strategy sees when a round begins; nothing in it may be changed.
+
+    global_vector: float32 [vectors * n]. state: what `finish` made last, None before. Rounds are counted from 0.
+    epochs, batch, lr, momentum: the request's terms; records: how many this factory trains on.
+    """
+
+    global_vector: Floats
+    state: bytes | None
+    round_number: int
+    layout: Layout
+    epochs: int
+    batch: int
+    lr: float
+    momentum: float
+    records: int
+
+    @property
+    def model(self) -> Floats:
+        """The global model, float32 [n]: a view of the first vector."""
+        return self.global_vector[: self.layout.count]
+
+
+@dataclass(frozen=True, slots=True)
 class Start:
     """Where a round starts, float32 [n].
 
     beta: the share of the factory's own last model in it; beta_asked: what the rule asked for before the guards;
     alpha: the scaler, when the strategy has one and it is set. Warnings are sentences for the factory's owner.
+    correction: float32 [n], added to every gradient; steps_max: training ends after so many steps, 0 for all that the
+    epochs say. With a guarantee of privacy all three may depend on records only through what noise has covered.
     """
 
     vector: Floats
@@ -45,13 +103,52 @@ class Start:
     beta_asked: float = 0.0
     alpha: float | None = None
     warnings: tuple[str, ...] = ()
+    correction: Floats | None = None
+    steps_max: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What training made. vector: float32 [n]; steps: taken, of steps_planned that the epochs say.
+
+    losses: mean by epoch; empty in modes with a guarantee, where nothing that leaves may depend on them.
+    """
+
+    vector: Floats
+    steps: int
+    steps_planned: int
+    losses: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Personal:
+    """A second training, of a model that never leaves the factory: from `start`, pulled with mu towards `origin`.
+
+    Both float32 [n]. It sees the records without any noise: its result may be served, and must not touch an update.
+    """
+
+    start: Floats
+    origin: Floats
+    mu: float
+    epochs: int
 
 
 class Strategy(ABC):
-    """One rule with its settings. Rounds are counted from 0; a state is bytes of the strategy's own making."""
+    """One rule with its settings. Rounds are counted from 0; a state is bytes of the strategy's own making.
+
+    vectors: how many vectors of n coordinates travel. in_league: False for a rule that makes sense in a simulation
+    only. chooses_by_records: what is uploaded depends on records in ways that noise does not cover, so modes with a
+    guarantee refuse it. uploads: False when nobody learns from anybody (and no bytes travel). pooled: the simulator
+    puts everybody's records in one place first.
+    """
 
     name: ClassVar[str]
     summary: ClassVar[str]
+    in_league: ClassVar[bool] = True
+    chooses_by_records: ClassVar[bool] = False
+    uploads: ClassVar[bool] = True
+    pooled: ClassVar[bool] = False
+    vectors: int = 1
     aggregation: Aggregation = Aggregation()
     objective: Objective = Objective()
 
@@ -60,24 +157,40 @@ class Strategy(ABC):
     def from_settings(cls, settings: Mapping[str, str]) -> Self:
         """The strategy with these settings. Raises StrategyError for one it does not know or allow."""
 
+    def initial(self, model_vector: Floats) -> Floats:
+        """The first global vector, float32 [vectors * n], of the first model, float32 [n]: here zeros after it."""
+        if self.vectors == 1:
+            return model_vector
+        return np.concatenate([model_vector, np.zeros((self.vectors - 1) * len(model_vector), np.float32)])
+
     @abstractmethod
-    def begin(self, global_vector: Floats, state: bytes | None, round_number: int) -> Start:
+    def begin(self, view: View) -> Start:
         """The start of the round. A damaged state costs a warning and a start from the global model, no more."""
 
-    def upload(self, start: Start, trained: Floats) -> Floats:
-        """What leaves the factory, float32 [n]: here all that was trained."""
-        return trained
+    def personal(self, view: View) -> Personal | None:
+        """A second training that never leaves the factory, or None: here there is none."""
+        return None
 
-    def weight(self, records: int) -> int:
-        """How much an update of that many records counts in the aggregate."""
+    def upload(self, view: View, start: Start, trained: Trained) -> Floats:
+        """What leaves the factory, float32 [vectors * n]: here the trained model, and the rest as it came."""
+        if self.vectors == 1:
+            return trained.vector
+        return np.concatenate([trained.vector, view.global_vector[view.layout.count :]])
+
+    def weight(self, records: int, trained: Trained | None) -> int:
+        """How much an update of that many records counts in the aggregate. None: a gradient was made, no training."""
         return records
 
     @abstractmethod
     def finish(
-        self, global_vector: Floats, start: Start, uploaded: Floats, state: bytes | None, round_number: int
+        self, view: View, start: Start, uploaded: Floats, trained: Trained | None, personal: Floats | None
     ) -> bytes:
-        """The state after the round. `uploaded` is the update as everybody else sees it: encoded and decoded."""
+        """The state after the round. `uploaded`, float32 [vectors * n]: the update as everybody else sees it, encoded
+        and decoded. `personal`, float32 [n]: what the second training made, None without one or when it diverged."""
 
     @abstractmethod
-    def serve(self, global_vector: Floats, state: bytes | None) -> tuple[Floats, float]:
-        """The model the factory itself uses, and the share of its own last model in it."""
+    def serve(self, global_vector: Floats, state: bytes | None, layout: Layout) -> tuple[Floats, float]:
+        """The model the factory itself uses, float32 [n], and the share of its own last model in it.
+
+        `global_vector`: float32 [vectors * n], the newest.
+        """

@@ -15,7 +15,7 @@ import numpy as np
 from fl.dlmu import start_point
 from fl.fixed_point import Floats
 from fl.settings import Choice, Number, parse_settings
-from fl.strategies.base import Start, Strategy, StrategyError
+from fl.strategies.base import Layout, Start, Strategy, StrategyError, Trained, View
 from fl.strategies.own_model import BETAS_KEPT, SERVES, OwnModel, recall, remember, served
 
 # From here on a factory's own model is all that is left of its start point.
@@ -50,15 +50,15 @@ class Dlmu(Strategy):
             raise StrategyError(f"strategy dlmu: strict=true has no guards, but {', '.join(guards)} is set too")
         return cls(parsed)
 
-    def begin(self, global_vector: Floats, state: bytes | None, round_number: int) -> Start:
-        own, warnings = recall(state, len(global_vector))
+    def begin(self, view: View) -> Start:
+        own, warnings = recall(view.state, view.layout.count)
         if own is None:
-            return Start(global_vector.copy(), warnings=warnings)
+            return Start(view.model.copy(), warnings=warnings)
         if own.alpha is None:
-            return Start(global_vector.copy())
-        if self.selective and own.last_round != round_number - 1:
-            return Start(global_vector.copy(), alpha=own.alpha)
-        vector, beta, asked = start_point(global_vector, own.vector, own.alpha, self.cap)
+            return Start(view.model.copy())
+        if self.selective and own.last_round != view.round_number - 1:
+            return Start(view.model.copy(), alpha=own.alpha)
+        vector, beta, asked = start_point(view.model, own.vector, own.alpha, self.cap)
         if math.isnan(asked):
             told = "this factory's last model or its scaler is not finite; starting from the global model"
             return Start(vector, warnings=(told,))
@@ -76,12 +76,12 @@ class Dlmu(Strategy):
         )
 
     def finish(
-        self, global_vector: Floats, start: Start, uploaded: Floats, state: bytes | None, round_number: int
+        self, view: View, start: Start, uploaded: Floats, trained: Trained | None, personal: Floats | None
     ) -> bytes:
-        own, _ = recall(state, len(global_vector))
+        own, _ = recall(view.state, view.layout.count)
         if own is not None and not bool(np.isfinite(own.vector).all()):
             own = None
-        return remember(own, start.vector, uploaded, self.settings.tau, round_number, start.beta_asked).to_bytes()
+        return remember(own, start.vector, uploaded, self.settings.tau, view.round_number, start.beta_asked).to_bytes()
 
-    def serve(self, global_vector: Floats, state: bytes | None) -> tuple[Floats, float]:
+    def serve(self, global_vector: Floats, state: bytes | None, layout: Layout) -> tuple[Floats, float]:
         return served(global_vector, state, self.settings.serve)

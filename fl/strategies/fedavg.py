@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 from fl.fixed_point import Floats
 from fl.settings import Choice, Number, parse_settings
-from fl.strategies.base import Objective, Start, Strategy, StrategyError
+from fl.strategies.base import Layout, Objective, Start, Strategy, StrategyError, Trained, View
 from fl.strategies.own_model import SERVES, recall, remember, served
 
 
@@ -29,16 +29,16 @@ class FedAvg(Strategy):
     def from_settings(cls, settings: Mapping[str, str]) -> Self:
         return cls(parse_settings(FedAvgSettings, "strategy fedavg", settings, StrategyError))
 
-    def begin(self, global_vector: Floats, state: bytes | None, round_number: int) -> Start:
-        own, warnings = recall(state, len(global_vector))
-        return Start(global_vector.copy(), alpha=own.alpha if own is not None else None, warnings=warnings)
+    def begin(self, view: View) -> Start:
+        own, warnings = recall(view.state, view.layout.count)
+        return Start(view.model.copy(), alpha=own.alpha if own is not None else None, warnings=warnings)
 
     def finish(
-        self, global_vector: Floats, start: Start, uploaded: Floats, state: bytes | None, round_number: int
+        self, view: View, start: Start, uploaded: Floats, trained: Trained | None, personal: Floats | None
     ) -> bytes:
-        own, _ = recall(state, len(global_vector))
+        own, _ = recall(view.state, view.layout.count)
         # Kept for the served mix only: no training here ever starts from it.
-        return remember(own, start.vector, uploaded, self.settings.tau, round_number, 0.0).to_bytes()
+        return remember(own, start.vector, uploaded, self.settings.tau, view.round_number, 0.0).to_bytes()
 
-    def serve(self, global_vector: Floats, state: bytes | None) -> tuple[Floats, float]:
+    def serve(self, global_vector: Floats, state: bytes | None, layout: Layout) -> tuple[Floats, float]:
         return served(global_vector, state, self.settings.serve)

@@ -10,6 +10,7 @@ from fl.strategies.dlmu import Dlmu
 from fl.strategies.own_model import OwnModel
 from fl.strategies.registry import strategy
 from tests.support.learning import golden
+from tests.support.strategies import view
 
 GOLDEN = golden()
 
@@ -29,7 +30,7 @@ def test_start_points(case):
 @pytest.mark.parametrize("case", GOLDEN["dlmu_start"])
 def test_the_strict_strategy_starts_where_the_published_rule_does(case):
     own = None if case["w_prev"] is None else OwnModel(vector(case["w_prev"]), case["alpha"], 1).to_bytes()
-    start = strategy("dlmu", {"strict": "true"}).begin(vector(case["w_global"]), own, 2)
+    start = strategy("dlmu", {"strict": "true"}).begin(view(vector(case["w_global"]), own, 2))
     assert start.beta == pytest.approx(case["beta"], abs=1e-6)
     assert start.vector.tolist() == pytest.approx(case["start"], abs=1e-6)
 
@@ -63,15 +64,16 @@ def test_the_toy_federation_locks_one_client_in_as_published():
         assert float(global_vector[0]) == pytest.approx(expected["w_global_in"], abs=1e-6)
         trained = []
         for client, centre in enumerate(toy["c"]):
-            start = rule.begin(global_vector, states[client], expected["round"])
+            seen = view(global_vector, states[client], expected["round"])
+            start = rule.begin(seen)
             pulled = (start.vector - toy["lr"] * (start.vector - centre)).astype(np.float32)
-            states[client] = rule.finish(global_vector, start, pulled, states[client], expected["round"])
+            states[client] = rule.finish(seen, start, pulled, None, None)
             trained.append(pulled)
             want = expected[f"client{client}"]
             assert start.beta == pytest.approx(want["beta"], abs=1e-6)
             assert float(start.vector[0]) == pytest.approx(want["start"], abs=1e-6)
             assert float(pulled[0]) == pytest.approx(want["trained"], abs=1e-6)
-            after = rule.begin(global_vector, states[client], expected["round"] + 1)
+            after = rule.begin(view(global_vector, states[client], expected["round"] + 1))
             assert after.alpha == pytest.approx(want["alpha"], abs=1e-6)
         sizes = np.array(toy["sizes"], np.float64)
         global_vector = (np.array(trained).T @ sizes / sizes.sum()).astype(np.float32)
