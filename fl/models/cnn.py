@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fl.models.arguments import CnnArguments
-from fl.models.shapes import CNN_FIRST_KERNEL, CNN_KERNEL, CNN_STRIDE, strided
+from fl.models.built_in import CNN_FIRST_KERNEL, CNN_KERNEL, CNN_STRIDE, strided
 
 
 class Cnn(nn.Module):

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from fl.models.arguments import Cnn1dArguments
-from fl.models.shapes import CNN1D_FIRST_KERNEL, CNN1D_FIRST_STRIDE, CNN1D_KERNEL, CNN1D_STRIDE
+from fl.models.built_in import CNN1D_FIRST_KERNEL, CNN1D_FIRST_STRIDE, CNN1D_KERNEL, CNN1D_STRIDE
 
 
 class Cnn1d(nn.Module):

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from fl.models.built_in import BUILT_IN
 from fl.models.errors import ModelError
-from fl.models.shapes import BUILT_IN, parameter_shapes, parse_arguments, plug_in, plug_ins
+from fl.models.plug_ins import build_plug_in, plug_in, plug_ins
+from fl.models.shapes import parameter_shapes, parse_arguments
 from fl.settings import SettingNote, setting_notes
 
 if TYPE_CHECKING:
@@ -57,7 +59,7 @@ def build(name: str, arguments: Mapping[str, str], seed: int) -> "torch.nn.Modul
 
 def _construct(name: str, arguments: Mapping[str, str]) -> "torch.nn.Module":
     if name not in BUILT_IN:
-        from_plug_in: torch.nn.Module = plug_in(name).build(arguments)
+        from_plug_in: torch.nn.Module = build_plug_in(name, arguments)
         return from_plug_in
     kind = BUILT_IN[name]
     made: torch.nn.Module = getattr(import_module(kind.module), kind.builder)(parse_arguments(name, arguments))
