@@ -87,7 +87,7 @@ def paper_train(
                 norm = measured.gradient_norm
                 means.append(measured.mean_norm())
             else:
-                clip = clipping_threshold(means[1], means[0], settings.clip_floor)
+                clip = settings.clip or clipping_threshold(means[1], means[0], settings.clip_floor)
                 loss, norm = _noised_epoch(flat, bends_of, records, plan, settings.sigma, clip, random)
             losses.append(loss)
             norms.append(norm)

@@ -32,6 +32,9 @@ class PaperSettings:
 
     sigma: Annotated[float, Number(0.0, 1000.0, "noise multiplier of the last epoch")] = 1.0
     clip_floor: Annotated[float, Number(1e-12, 1e6, "least clipping threshold C_r")] = 1e-6
+    clip: Annotated[
+        float, Number(0.0, 1e6, "a fixed threshold C, the paper's baseline; 0: C_r from the two clean epochs")
+    ] = 0.0
 
 
 @dataclass(frozen=True, slots=True)
