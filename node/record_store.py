@@ -16,14 +16,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ledger.errors import CorruptStore, InvalidBytes
+from ledger.errors import CorruptStore
 from ledger.merkle import HASH_BYTES, MerkleTree
 from ledger.records import (
     LABEL_MAX,
     PERIOD_RECORDS_MAX,
     UNLABELLED,
     VALUES_BYTES_MAX,
-    SensorRecord,
     packed_records,
     record_leaves,
     values_bytes,
@@ -41,6 +40,7 @@ from node.record_reader import (
     read_records,
     read_test,
 )
+from node.record_salts import draw_salts, salts_of
 from node.record_tables import (
     FORMAT,
     PERIODS_MAX,
@@ -235,9 +235,11 @@ class RecordStore:
         self._check_open(period)
         if not 0 <= begins < ends <= AMOUNT_MAX:
             raise RecordStoreError(f"period {period} from {begins} to {ends}, want begins < ends, in ms since 1970")
-        leaves = self._rebuild(period)
-        if not leaves:
+        rows = self._rows(period)
+        if not rows:
             raise RecordStoreError(f"period {period} has no records to close over")
+        draw_salts(self._file, period)
+        leaves = self._leaves_of(period, rows)
         closed = ClosedPeriod(period, len(leaves), MerkleTree(leaves).root, begins, ends)
         self._file.execute("INSERT INTO leaves VALUES (?, ?)", (period, b"".join(leaves)))
         self._file.execute(
@@ -329,20 +331,6 @@ class RecordStore:
             rows = self._rows(period)
             return dict(zip((row[0] for row in rows), self._leaves_of(period, rows), strict=True))
 
-    def record(self, period: int, index: int) -> SensorRecord | None:
-        """One record as it lies in the store now, None when there is none. Raises CorruptStore when it is no record."""
-        with self._reading():
-            layout = read_layout(self._file, self.path)
-            row = self._file.execute(
-                "SELECT time, reading, label FROM records WHERE period = ? AND place = ?", (period, index)
-            ).fetchone()
-        if row is None:
-            return None
-        try:
-            return SensorRecord(period, index, row[0], layout.values_type, layout.shape, row[1], row[2])
-        except (InvalidBytes, TypeError) as error:
-            raise CorruptStore(f"{self.path}: period {period}, record {index}: {error}") from None
-
     def record_bytes(self, period: int, index: int) -> bytes | None:
         """The canonical bytes of one record as it lies in the store now, unchecked: those of its found leaf."""
         with self._reading():
@@ -350,7 +338,10 @@ class RecordStore:
             row = self._file.execute(
                 "SELECT place, time, reading, label FROM records WHERE period = ? AND place = ?", (period, index)
             ).fetchone()
-            return None if row is None else next(packed_records(period, layout.values_type, layout.shape, [row]))
+            if row is None:
+                return None
+            salts = salts_of(self._file, self.path, period)
+            return next(packed_records(period, layout.values_type, layout.shape, [row], salts))
 
     def records(self, periods: Sequence[int]) -> RecordArrays:
         """All records of these periods as arrays. Raises RecordStoreError for a period that has none."""
@@ -379,10 +370,8 @@ class RecordStore:
         if not rows:
             return []
         layout = read_layout(self._file, self.path)
-        return record_leaves(period, layout.values_type, layout.shape, rows)
-
-    def _rebuild(self, period: int) -> list[Hash32]:
-        return self._leaves_of(period, self._rows(period))
+        salts = salts_of(self._file, self.path, period)
+        return record_leaves(period, layout.values_type, layout.shape, rows, salts)
 
     # -- rows and transactions
 

@@ -3,7 +3,8 @@
 Tables: `meta(name, value)`, `records(period, place, time, reading, label)`, `periods(period, record_count, root,
 begins, ends)`, `leaves(period, hashes)` (32 bytes a record), `test_records(place, reading, label)`, and since format 2
 `group_names(place, name)`, `record_groups(period, place, grouped)`: what the source says a record belongs to. Groups
-are no part of what is anchored.
+are no part of what is anchored. Since format 3 `salts(period, secret)`, a row for every period closed since then:
+`record_salts.py`.
 """
 
 from collections.abc import Sequence
@@ -18,9 +19,10 @@ from ledger.merkle import HASH_BYTES
 from ledger.types import Hash32
 from node.record_reader import Values
 
-FORMAT = 2
-# A store of format 1 becomes one of format 2 where it lies: its records bear no groups.
-UPGRADED = (1,)
+FORMAT = 3
+# Older stores become one of this format where they lie: records of format 1 bear no groups, and what was closed before
+# format 3 has leaves without salt.
+UPGRADED = (1, 2)
 # Half a billion rows of the smallest kind are some 40 GB: past that, keep another data set.
 RECORDS_MAX = 2**29
 PERIODS_MAX = 2**40
@@ -40,6 +42,7 @@ CREATE TABLE IF NOT EXISTS group_names (place INTEGER PRIMARY KEY, name TEXT NOT
 CREATE TABLE IF NOT EXISTS record_groups (
     period INTEGER NOT NULL, place INTEGER NOT NULL, grouped INTEGER NOT NULL, PRIMARY KEY (period, place))
     STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS salts (period INTEGER PRIMARY KEY, secret BLOB NOT NULL) STRICT;
 """
 
 

@@ -18,7 +18,7 @@ from typing import Any, NewType, Union, get_args, get_origin, get_type_hints
 from ledger import codec
 from ledger.codec import INT_MAX, INT_MIN, Range, Size
 from ledger.entries import Fate, Stage
-from ledger.records import SensorRecord, ValueType
+from ledger.records import SaltedRecord, SensorRecord, ValueType
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("ledger", "consensus", "node")
@@ -42,7 +42,10 @@ TOLD_WHICH = {
 }
 # Made from annotations these would contradict themselves.
 MADE_BY_HAND: dict[type, Any] = {
-    SensorRecord: SensorRecord(9, 3, 1_700_000_000_000, ValueType.FLOAT32, (2,), bytes.fromhex("0000803f000000c0"), 1)
+    SensorRecord: SensorRecord(9, 3, 1_700_000_000_000, ValueType.FLOAT32, (2,), bytes.fromhex("0000803f000000c0"), 1),
+    SaltedRecord: SaltedRecord(
+        9, 3, 1_700_000_000_000, ValueType.FLOAT32, (2,), bytes.fromhex("0000803f000000c0"), 1, bytes(range(16))
+    ),
 }
 
 # The last of an enum, when these bytes were first written down.

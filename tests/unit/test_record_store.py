@@ -13,7 +13,7 @@ import pytest
 
 from ledger.errors import CorruptStore
 from ledger.merkle import MerkleTree
-from ledger.records import ValueType
+from ledger.records import SaltedRecord, SensorRecord, ValueType, parse_record
 from node.collector import layout_of
 from node.record_errors import RecordStoreError, RecordStoreLocked
 from node.record_reader import RecordLayout, RecordReader
@@ -31,12 +31,67 @@ def path(tmp_path):
 def test_a_closed_period_is_the_tree_over_its_records(path):
     store, closed = filled_store(path, periods=2, each=13)
     for period in closed:
-        leaves = [store.record(period.period, index).leaf for index in range(13)]
+        leaves = [parse_record(store.record_bytes(period.period, index)).leaf for index in range(13)]
         assert MerkleTree(leaves).root == period.root
         assert store.kept_leaves(period.period) == leaves
         assert store.found_leaves(period.period) == dict(enumerate(leaves))
-    assert store.record(1, 13) is None
+    assert store.record_bytes(1, 13) is None
     assert store.closed_periods() == tuple(closed)
+
+
+def test_no_two_periods_and_no_two_stores_have_a_salt_or_a_root_in_common(tmp_path):
+    """Else who knows all records of a period but one could guess that one until the root fits."""
+    found = []
+    for name in ("one", "other"):
+        store, closed = filled_store(tmp_path / f"{name}.sqlite", periods=2, each=13)
+        salted = [parse_record(store.record_bytes(each.period, index)) for each in closed for index in range(13)]
+        assert all(isinstance(record, SaltedRecord) for record in salted)
+        found.append((salted, [each.root for each in closed]))
+        store.close()
+    (ours, our_roots), (theirs, their_roots) = found
+    assert [replace(record, salt=bytes(16)) for record in ours] == [
+        replace(record, salt=bytes(16)) for record in theirs
+    ]
+    assert len({record.salt for record in ours + theirs}) == 2 * 2 * 13
+    assert len({*our_roots, *their_roots}) == 4
+
+
+def test_a_period_closed_before_there_were_salts_keeps_its_leaves(path):
+    """As format 2 left it: leaves without salt, under roots that the ledger has."""
+    store, (first, _) = filled_store(path, periods=2, each=13)
+    plain = [SensorRecord(*each) for each in map(unsalted, (store.record_bytes(1, index) for index in range(13)))]
+    leaves = [record.leaf for record in plain]
+    store.close()
+    with sqlite3.connect(path) as file:
+        file.execute("DELETE FROM salts WHERE period = 1")
+        file.execute("UPDATE leaves SET hashes = ? WHERE period = 1", (b"".join(leaves),))
+        file.execute("UPDATE periods SET root = ? WHERE period = 1", (MerkleTree(leaves).root,))
+        file.execute("PRAGMA user_version = 2")
+    file.close()
+    with RecordStore(path) as store:
+        assert store.found_leaves(1) == dict(enumerate(leaves)) == dict(enumerate(store.kept_leaves(1)))
+        assert [parse_record(store.record_bytes(1, index)) for index in range(13)] == plain
+        assert store.closed_period(1).root != first.root
+        assert list(store.found_leaves(2).values()) == store.kept_leaves(2)
+        closed = store.add_period(3, new_records(table(5)), 3 * HOUR_MS, 4 * HOUR_MS)
+        assert isinstance(parse_record(store.record_bytes(3, 0)), SaltedRecord)
+        assert MerkleTree(store.kept_leaves(3)).root == closed.root
+
+
+def unsalted(data):
+    record = parse_record(data)
+    return (record.period, record.index, record.time, record.values_type, record.shape, record.values, record.label)
+
+
+@pytest.mark.parametrize("secret", [b"", bytes(31), bytes(33)])
+def test_a_damaged_secret_is_the_owners_fault_and_said_so(path, secret):
+    store, _ = filled_store(path)
+    store.close()
+    with sqlite3.connect(path) as file:
+        file.execute("UPDATE salts SET secret = ? WHERE period = 2", (secret,))
+    file.close()
+    with RecordStore(path) as store, pytest.raises(CorruptStore, match="secret of period 2"):
+        store.found_leaves(2)
 
 
 def test_what_was_closed_is_there_after_reopening(path):
