@@ -10,7 +10,7 @@ class DataError(ValueError):
     """
 
     @classmethod
-    def of_file(cls, path: Path, reason: object, column: str | None = None) -> "DataError":
-        """The error of one file, and of one column of it."""
+    def of_file(cls, path: Path | str, reason: object, column: str | None = None) -> "DataError":
+        """The error of one file (or of what is read like one), and of one column of it."""
         where = str(path) if column is None else f"{path}, column {column!r}"
         return cls(f"{where}: {reason}")

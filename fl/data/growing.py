@@ -50,7 +50,7 @@ class GrowingTable:
     how a person finds the record `records[at]` in the file ("line 12").
     """
 
-    path: Path
+    path: Path | str
     records: Table
     times: NDArray[np.int64] | None
     division: Division
@@ -64,7 +64,7 @@ class GrowingTable:
 
 
 class GrowingSource(Protocol):
-    """A source to look at again and again. `files`: on these a change shows."""
+    """A source to look at again and again. `files`: on these a change shows; with none, only a look tells."""
 
     @property
     def files(self) -> tuple[Path, ...]: ...

@@ -91,7 +91,7 @@ BUILT_IN: Mapping[str, Source] = {
         path="a .csv, .txt, .tsv, .parquet or .npz file",
         settings=tabular.TabularSettings,
         load=tabular.load,
-        grow=tabular_growing.TableReader,
+        grow=tabular_growing.grow,
     ),
 }
 

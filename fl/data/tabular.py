@@ -34,8 +34,12 @@ def load(settings: TabularSettings, path: Path | None) -> Split:
     values that are no numbers, words and classes that are not declared, gaps (unless the schema drops them).
     """
     assert path is not None
-    table = read_table(path, read_schema(schema_path(settings, path)))
-    tested = division_of(settings).tested(len(table), begun_with=len(table))
+    return divided(read_table(path, read_schema(schema_path(settings, path))), division_of(settings), path)
+
+
+def divided(table: Table, division: Division, path: Path | str) -> Split:
+    """The records to train on, and those to test on. Raises DataError when one of the two would have none."""
+    tested = division.tested(len(table), begun_with=len(table))
     if not 0 < np.count_nonzero(tested) < len(table):
         raise DataError.of_file(path, f"{len(table)} records, want enough to train and to test on")
     return Split(train=table.take(np.flatnonzero(~tested)), test=table.take(np.flatnonzero(tested)))
@@ -49,11 +53,16 @@ def division_of(settings: TabularSettings) -> Division:
     return Division(settings.test_percent, "random" if settings.split == "random" else "last", settings.seed)
 
 
-def read_table(path: Path, schema: Schema) -> Table:
+def read_table(path: Path, schema: Schema, kind: str | None = None) -> Table:
     """All records of the file, by time when the schema names a time column. Raises DataError as `load` does."""
-    columns = without_gaps(read_columns(path, schema.columns(), schema.delimiter), schema)
+    return table_of(read_columns(path, schema.columns(), schema.delimiter, kind), schema)
+
+
+def table_of(columns: Columns, schema: Schema) -> Table:
+    """All records of the columns, by time when the schema names a time column. Raises DataError as `load` does."""
+    columns = without_gaps(columns, schema)
     if not columns.rows:
-        raise DataError.of_file(path, "has no records")
+        raise DataError.of_file(columns.path, "has no records")
     table = records_of(columns, schema)
     return table if schema.time is None else table.take(_time_order(columns.cells[schema.time]))
 
@@ -61,23 +70,28 @@ def read_table(path: Path, schema: Schema) -> Table:
 def records_of(columns: Columns, schema: Schema) -> Table:
     """The records that rows without gaps mean, in their order. Raises DataError as `load` does."""
     features = np.concatenate([_inputs(columns, column) for column in schema.features], axis=1)
-    labels = _places(columns, schema.label, schema.classes)
-    groups: NDArray[np.int64] | None = None
-    group_names: tuple[str, ...] = ()
-    if schema.group is not None:
-        sites, places = np.unique(np.array(_texts(columns.cells[schema.group])), return_inverse=True)
-        groups, group_names = places.astype(np.int64), tuple(str(site) for site in sites)
+    labels = places_of(columns, schema.label, schema.classes)
+    groups, group_names = groups_of(columns, schema.group)
     return Table(features, labels, schema.classes, groups, group_names, schema.group or "", schema.overlap)
+
+
+def groups_of(columns: Columns, name: str | None) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+    """Every row's group, a place in the names that follow, by a column of words; nothing without a column."""
+    if name is None:
+        return None, ()
+    names, places = np.unique(np.array(texts_of(columns.cells[name])), return_inverse=True)
+    return places.astype(np.int64), tuple(str(each) for each in names)
 
 
 def _inputs(columns: Columns, column: PublicRange | WordColumn) -> NDArray[np.float32]:
     if isinstance(column, WordColumn):
-        places = _places(columns, column.name, column.values)
+        places = places_of(columns, column.name, column.values)
         return np.where(places[:, None] == np.arange(len(column.values)), 1.0, -1.0).astype(np.float32)
-    return scale(_numbers(columns, column.name)[:, None], (column,))
+    return scale(numbers_of(columns, column.name)[:, None], (column,))
 
 
-def _numbers(columns: Columns, name: str) -> NDArray[np.float64]:
+def numbers_of(columns: Columns, name: str) -> NDArray[np.float64]:
+    """float64 [n]. Raises DataError naming the first cell that is no number."""
     cells = columns.cells[name]
     try:
         return np.asarray(cells, dtype=np.float64)
@@ -95,7 +109,7 @@ def _is_number(cell: object) -> bool:
     return True
 
 
-def _texts(cells: Cells) -> list[str]:
+def texts_of(cells: Cells) -> list[str]:
     """The cells as words. A whole number is written without a point, whatever type a file gave it."""
     if isinstance(cells, list):
         return [cell.strip() for cell in cells]
@@ -106,10 +120,10 @@ def _texts(cells: Cells) -> list[str]:
     return [str(cell) for cell in cells.tolist()]
 
 
-def _places(columns: Columns, name: str, words: tuple[str, ...]) -> NDArray[np.int64]:
+def places_of(columns: Columns, name: str, words: tuple[str, ...]) -> NDArray[np.int64]:
     """int64 [n]: the place of every cell in `words`."""
     place_of = {word: place for place, word in enumerate(words)}
-    texts = _texts(columns.cells[name])
+    texts = texts_of(columns.cells[name])
     places = np.array([place_of.get(text, -1) for text in texts], dtype=np.int64)
     strange = np.flatnonzero(places < 0)
     if len(strange):
@@ -144,7 +158,7 @@ def without_gaps(columns: Columns, schema: Schema) -> Columns:
         if name in numeric and isinstance(cells, list):
             filled = ["0" if gap else cell for gap, cell in zip(empty, cells, strict=True)]
             in_full = Columns(columns.path, {name: filled}, columns.rows, columns.place)
-            empty |= ~np.isfinite(_numbers(in_full, name))
+            empty |= ~np.isfinite(numbers_of(in_full, name))
         if empty.any() and first_gap is None:
             first_gap = name
         gaps |= empty

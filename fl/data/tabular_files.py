@@ -1,4 +1,7 @@
-"""Columns out of a CSV, Parquet or .npz file, as they stand there, and the place of every row. Gives no meaning."""
+"""Columns out of a CSV, Parquet or .npz file, as they stand there, and the place of every row. Gives no meaning.
+
+What is no file (the rows of a database) becomes such columns too; `path` is then what a person calls it.
+"""
 
 import csv
 from collections.abc import Callable, Iterable, Sequence
@@ -14,7 +17,8 @@ from fl.data.npz import NpzFile, open_npz
 # Ten thousand machines, once a second for some hours: beyond this a table wants a source of its own.
 ROWS_MAX = 50_000_000
 NAMES_SHOWN = 12
-TEXT_SUFFIXES = (".csv", ".txt", ".tsv")
+# The suffixes of each kind of file.
+KINDS = {"csv": (".csv", ".txt", ".tsv"), "parquet": (".parquet", ".pq"), "npz": (".npz",)}
 
 Cells = list[str] | NDArray[np.generic]
 
@@ -23,38 +27,42 @@ Cells = list[str] | NDArray[np.generic]
 class Columns:
     """`cells` by column name, all of one length; `place(row)` is how a person finds the row ("line 12")."""
 
-    path: Path
+    path: Path | str
     cells: dict[str, Cells]
     rows: int
     place: Callable[[int], str]
 
 
-def is_text(path: Path) -> bool:
-    """Whether the file is one of lines, by its suffix."""
-    return path.suffix.lower() in TEXT_SUFFIXES
-
-
-def read_columns(path: Path, wanted: Sequence[str], delimiter: str) -> Columns:
-    """The wanted columns of a file; its suffix says what it is: .csv, .txt, .tsv, .parquet, .npz.
+def read_columns(path: Path, wanted: Sequence[str], delimiter: str, kind: str | None = None) -> Columns:
+    """The wanted columns of a file of a kind, one of KINDS; without one, its suffix says what it is.
 
     A column of an .npz file is a one-dimensional array, or "name:3", column 3 of a two-dimensional one. Raises
     DataError for a column that is missing, a line with other than the head's number of cells, and what is no such file.
     """
-    readers = {".parquet": _parquet, ".pq": _parquet, ".npz": _npz}
+    kind = kind or kind_of(path)
+    if kind == "parquet":
+        return _parquet(path, wanted)
+    if kind == "npz":
+        return _npz(path, wanted)
+    try:
+        # utf-8-sig: spreadsheets put a mark before the first column's name.
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return read_lines(path, file, wanted, delimiter)[0]
+    except (OSError, UnicodeDecodeError) as error:
+        raise not_csv(path, error) from None
+
+
+def kind_of(path: Path) -> str:
+    """One of KINDS, by the file's suffix. Raises DataError for another one."""
     suffix = path.suffix.lower()
-    if suffix in readers:
-        return readers[suffix](path, wanted)
-    if is_text(path):
-        try:
-            # utf-8-sig: spreadsheets put a mark before the first column's name.
-            with path.open(encoding="utf-8-sig", newline="") as file:
-                return read_lines(path, file, wanted, delimiter)[0]
-        except (OSError, UnicodeDecodeError) as error:
-            raise not_csv(path, error) from None
-    raise DataError.of_file(path, f"ends in {suffix!r}, want .csv, .txt, .tsv, .parquet or .npz")
+    found = next((kind for kind, suffixes in KINDS.items() if suffix in suffixes), None)
+    if found is None:
+        wanted = ", ".join(suffix for suffixes in KINDS.values() for suffix in suffixes)
+        raise DataError.of_file(path, f"ends in {suffix!r}, want one of {wanted}")
+    return found
 
 
-def _missing(path: Path, wanted: Sequence[str], present: Sequence[str]) -> None:
+def refuse_missing(path: Path | str, wanted: Sequence[str], present: Sequence[str]) -> None:
     lacking = [name for name in wanted if name not in present]
     if lacking:
         shown = ", ".join(repr(name) for name in present[:NAMES_SHOWN]) + (
@@ -83,7 +91,7 @@ def read_lines(
         names = tuple(head) or tuple(next(reader, ()))
         if not names:
             raise DataError.of_file(path, "is empty, want a first line with the names of the columns")
-        _missing(path, wanted, names)
+        refuse_missing(path, wanted, names)
         twice = [name for name in wanted if names.count(name) > 1]
         if twice:
             raise DataError.of_file(path, f"stands {names.count(twice[0])} times in the first line", twice[0])
@@ -117,7 +125,7 @@ def _parquet(path: Path, wanted: Sequence[str]) -> Columns:
         raise DataError.of_file(path, "is Parquet, want pyarrow to read it: pip install 'hanse[data]'") from None
     try:
         file = pyarrow.parquet.ParquetFile(path)
-        _missing(path, wanted, file.schema_arrow.names)
+        refuse_missing(path, wanted, file.schema_arrow.names)
         if file.metadata.num_rows > ROWS_MAX:
             raise DataError.of_file(path, f"has {file.metadata.num_rows} rows, want at most {ROWS_MAX}")
         table = file.read(columns=list(wanted))

@@ -1,5 +1,6 @@
 """The source "table" while its file grows: its rows as they stand there, their times, and no half-written line."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -8,9 +9,9 @@ from numpy.typing import NDArray
 
 from fl.data.csv_tail import Mark, read_tail
 from fl.data.errors import DataError
-from fl.data.growing import GrowingTable
+from fl.data.growing import Division, GrowingTable
 from fl.data.tabular import TabularSettings, division_of, records_of, schema_path, without_gaps
-from fl.data.tabular_files import Cells, Columns, is_text, read_columns
+from fl.data.tabular_files import Cells, Columns, kind_of, read_columns
 from fl.data.tabular_schema import Schema, read_schema
 
 # 2^53 ms: the largest time that a record may bear, some 285 000 years from now.
@@ -18,12 +19,19 @@ TIME_MS_MAX = 2**53 - 1
 
 
 class TableReader:
-    """Reads a table again and again; of a CSV file only what is new, as long as all before it is what it was."""
+    """Reads a table again and again; of a CSV file only what is new, as long as all before it is what it was.
 
-    def __init__(self, settings: TabularSettings, path: Path) -> None:
-        self.files = (path, schema_path(settings, path))
-        self._settings = settings
+    `kind`: one of tabular_files.KINDS. `schema` is asked at every look; `beside`: files that it comes from.
+    """
+
+    def __init__(
+        self, path: Path, kind: str, schema: Callable[[], Schema], division: Division, beside: tuple[Path, ...] = ()
+    ) -> None:
+        self.files = (path, *beside)
         self._path = path
+        self._kind = kind
+        self._schema = schema
+        self._division = division
         self._mark: Mark | None = None
         self._records = 0
 
@@ -35,23 +43,29 @@ class TableReader:
         history. A last line of CSV without its line end is taken to be still written at. Raises DataError as
         `tabular.load` does, and for a time that is none.
         """
-        schema = read_schema(self.files[1])
+        schema = self._schema()
         mark, goes_on = None, False
-        if is_text(self._path):
+        if self._kind == "csv":
             known = self._mark if after and after == self._records else None
             columns, mark, goes_on = read_tail(self._path, schema, known)
         else:
-            columns = read_columns(self._path, schema.columns(), schema.delimiter)
+            columns = read_columns(self._path, schema.columns(), schema.delimiter, self._kind)
         columns = without_gaps(columns, schema)
         first = after if goes_on else 0
         if not first and not columns.rows:
             return None
-        records, times = records_of(columns, schema), _times(columns, schema)
+        records, times = records_of(columns, schema), times_of(columns, schema)
         self._mark, self._records = mark, first + len(records)
-        return GrowingTable(self._path, records, times, division_of(self._settings), columns.place, first)
+        return GrowingTable(self._path, records, times, self._division, columns.place, first)
 
 
-def _times(columns: Columns, schema: Schema) -> NDArray[np.int64] | None:
+def grow(settings: TabularSettings, path: Path) -> TableReader:
+    """The source "table" as it grows: its schema lies in a file of its own."""
+    described = schema_path(settings, path)
+    return TableReader(path, kind_of(path), lambda: read_schema(described), division_of(settings), (described,))
+
+
+def times_of(columns: Columns, schema: Schema) -> NDArray[np.int64] | None:
     """ms since 1970: of texts in ISO 8601 (UTC where they name no zone), of numbers whose unit the schema says.
 
     Numbers without a unit may be anything, a running number say: then the records have no times.

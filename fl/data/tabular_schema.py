@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from fl.data.entries import choice, flag, optional_text, refuse_unknown, shown, text, words
 from fl.data.errors import DataError
 from fl.data.scaling import PublicRange
 
@@ -36,6 +37,7 @@ SCHEMA_BYTES_MAX = 1024 * 1024
 COLUMNS_MAX = 4096
 VALUES_MAX = 1024
 CLASSES_MAX = 65_536
+COLUMN_NAME = "the name of a column"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,52 +76,56 @@ class Schema:
         return sum(1 if isinstance(column, PublicRange) else len(column.values) for column in self.features)
 
 
+SCHEMA_KEYS = frozenset(
+    {"label", "classes", "features", "group", "overlap", "time", "time_unit", "missing", "delimiter"}
+)
+
+
 def read_schema(path: Path) -> Schema:
     """The schema in a TOML file. Raises DataError naming the file, the entry and what is wanted."""
+    return parse_schema(read_toml(path, "the table's schema"), str(path))
+
+
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """The tables of a TOML file; `what` it is, for errors. Raises DataError for a file that cannot be read or is none."""
     try:
         with path.open("rb") as file:
             text = file.read(SCHEMA_BYTES_MAX + 1)
         if len(text) > SCHEMA_BYTES_MAX:
             raise DataError.of_file(path, f"is larger than {SCHEMA_BYTES_MAX} bytes")
-        return parse_schema(tomllib.loads(text.decode("utf-8")), str(path))
+        return tomllib.loads(text.decode("utf-8"))
     except OSError as error:
-        raise DataError.of_file(path, f"is the table's schema and cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError.of_file(path, f"is {what} and cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DataError.of_file(path, f"is not TOML: {error}") from None
 
 
 def parse_schema(table: Mapping[str, Any], where: str = "schema") -> Schema:
     """The schema that a TOML table says; `where` names it in errors. Raises DataError for what it cannot mean."""
-    known = {"label", "classes", "features", "group", "overlap", "time", "time_unit", "missing", "delimiter"}
-    _refuse_unknown(table, known, where)
+    refuse_unknown(table, SCHEMA_KEYS, where)
     features = table.get("features")
     if not isinstance(features, list) or not 1 <= len(features) <= COLUMNS_MAX:
-        raise DataError(f"{where}: features are {features!r:.60}, want 1 to {COLUMNS_MAX} tables [[features]]")
+        raise DataError(f"{where}: features are {shown(features)}, want 1 to {COLUMNS_MAX} tables [[features]]")
     columns = tuple(_column(entry, f"{where}: feature {i + 1}") for i, entry in enumerate(features))
     twice = sorted({c.name for c in columns if sum(other.name == c.name for other in columns) > 1})
     if twice:
         raise DataError(f"{where}: column {twice[0]!r} is a feature twice")
-    missing, delimiter = table.get("missing", "refuse"), table.get("delimiter", ",")
-    if missing not in ("refuse", "drop"):
-        raise DataError(f"{where}: missing is {missing!r:.60}, want 'refuse' or 'drop'")
+    missing, delimiter = choice(table, "missing", ("refuse", "drop"), where, "refuse"), table.get("delimiter", ",")
     if not isinstance(delimiter, str) or len(delimiter) != 1:
-        raise DataError(f"{where}: delimiter is {delimiter!r:.60}, want one character")
+        raise DataError(f"{where}: delimiter is {shown(delimiter)}, want one character")
     time_unit = table.get("time_unit", "")
     if time_unit not in ("", "s", "ms") or (time_unit and "time" not in table):
-        raise DataError(f"{where}: time_unit is {time_unit!r:.60}, want 's' or 'ms', of the column that time names")
-    overlap = table.get("overlap", False)
-    if not isinstance(overlap, bool):
-        raise DataError(f"{where}: overlap is {overlap!r:.60}, want true or false")
+        raise DataError(f"{where}: time_unit is {shown(time_unit)}, want 's' or 'ms', of the column that time names")
     schema = Schema(
-        label=_text(table, "label", where),
-        classes=_words(table.get("classes"), "classes", CLASSES_MAX, where),
+        label=text(table, "label", where, COLUMN_NAME),
+        classes=words(table.get("classes"), "classes", CLASSES_MAX, where),
         features=columns,
-        group=_text(table, "group", where) if "group" in table else None,
-        time=_text(table, "time", where) if "time" in table else None,
-        missing=missing,
+        group=optional_text(table, "group", where, COLUMN_NAME),
+        time=optional_text(table, "time", where, COLUMN_NAME),
+        missing="drop" if missing == "drop" else "refuse",
         delimiter=delimiter,
         time_unit=time_unit,
-        overlap=overlap,
+        overlap=flag(table, "overlap", where),
     )
     if any(column.name == schema.label for column in columns):
         raise DataError(f"{where}: column {schema.label!r} is the label and a feature, want one of the two")
@@ -128,37 +134,18 @@ def parse_schema(table: Mapping[str, Any], where: str = "schema") -> Schema:
 
 def _column(entry: object, where: str) -> Column:
     if not isinstance(entry, Mapping):
-        raise DataError(f"{where} is {entry!r:.60}, want a table with column, low and high, or column and values")
-    name = _text(entry, "column", where)
+        raise DataError(f"{where} is {shown(entry)}, want a table with column, low and high, or column and values")
+    name = text(entry, "column", where, COLUMN_NAME)
     if "values" in entry:
-        _refuse_unknown(entry, {"column", "values"}, where)
-        return WordColumn(name, _words(entry["values"], "values", VALUES_MAX, where))
-    _refuse_unknown(entry, {"column", "low", "high", "log"}, where)
-    bounds = [entry.get("low"), entry.get("high")]
+        refuse_unknown(entry, {"column", "values"}, where)
+        return WordColumn(name, words(entry["values"], "values", VALUES_MAX, where))
+    refuse_unknown(entry, {"column", "low", "high", "log"}, where)
+    return public_range(entry, name, f"{where}, column {name!r}")
+
+
+def public_range(table: Mapping[str, Any], name: str, where: str) -> PublicRange:
+    """What low, high and log say about the column or array called `name`."""
+    bounds = [table.get("low"), table.get("high")]
     if any(isinstance(bound, bool) or not isinstance(bound, int | float) for bound in bounds):
-        raise DataError(f"{where}, column {name!r}: low and high are {bounds}, want two numbers everybody may know")
-    log = entry.get("log", False)
-    if not isinstance(log, bool):
-        raise DataError(f"{where}, column {name!r}: log is {log!r:.60}, want true or false")
-    return PublicRange(name, float(entry["low"]), float(entry["high"]), log)
-
-
-def _refuse_unknown(table: Mapping[str, Any], known: set[str], where: str) -> None:
-    unknown = sorted(table.keys() - known)
-    if unknown:
-        raise DataError(f"{where} has no {', '.join(unknown)}; it may have {', '.join(sorted(known))}")
-
-
-def _text(table: Mapping[str, Any], key: str, where: str) -> str:
-    value = table.get(key)
-    if not isinstance(value, str) or not value:
-        raise DataError(f"{where}: {key} is {value!r:.60}, want the name of a column")
-    return value
-
-
-def _words(value: object, key: str, most: int, where: str) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
-        raise DataError(f"{where}: {key} are {value!r:.60}, want a list of texts")
-    if not 1 <= len(value) <= most or len(set(value)) != len(value):
-        raise DataError(f"{where}: {key} are {len(value)} texts, want 1 to {most}, each once")
-    return tuple(value)
+        raise DataError(f"{where}: low and high are {bounds}, want two numbers everybody may know")
+    return PublicRange(name, float(table["low"]), float(table["high"]), flag(table, "log", where))
