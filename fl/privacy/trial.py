@@ -35,6 +35,7 @@ def trial(wish: Wish, learning_rate: float, momentum: float, seed: int, tick: Ca
 
     def course(privacy: str, settings: dict[str, str]) -> Course:
         terms = with_terms(chosen, **plan, privacy=privacy, privacy_settings=settings)
-        return Federation(terms, clients, test, seed).run(lambda _: tick())
+        with Federation(terms, clients, test, seed) as federation:
+            return federation.run(lambda _: tick())
 
     return Trial(course(wish.mode, dict(wish.settings)).accuracy, course("none", {}).accuracy)

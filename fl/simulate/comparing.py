@@ -60,16 +60,17 @@ def compare_rules(
     runs = []
     for chosen in (plain, watched):
         for attacked in (False, True) if attack is not None else (False,):
-            name = f"{chosen.rule}, inspected" if chosen.inspected else chosen.rule
+            rule = chosen.rule or PLAIN
+            name = f"{rule}, inspected" if chosen.inspected else rule
             title = f"{name}, {attack.name}" if attack is not None and attacked else name
             cheating = tuple(attackers) if attacked else ()
-            federation = Federation(chosen, clients, test, seed, attack if attacked else None, cheating)
 
             def done(result: RoundResult, title: str = title) -> None:
                 if told is not None:
                     told(title, result)
 
-            course = federation.run(done)
+            with Federation(chosen, clients, test, seed, attack if attacked else None, cheating) as federation:
+                course = federation.run(done)
             named = attack.name if attack is not None and attacked else None
-            runs.append(Run(title, chosen.rule, chosen.inspected, named, cheating, len(clients), course))
+            runs.append(Run(title, rule, chosen.inspected, named, cheating, len(clients), course))
     return runs

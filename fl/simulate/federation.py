@@ -1,84 +1,51 @@
-"""A federation from its first model to its last, in one process: clients train, some may cheat, a rule makes a model.
+"""A federation from its first model to its last: clients train, some may cheat, a rule makes one model of it all.
 
 Clients run `fl.round.run_round` and the committee's part is `fl.aggregate.aggregate_blobs`, as in a league; there is no
-ledger, so nobody is paid. One seed gives one course of events on one machine. What is trained on what is in
-`scenarios.py`, what attackers do in `attacks.py`.
+ledger, so nobody is paid. One seed gives one course of events, whatever engine carries it out. What is trained on what
+is in `scenarios.py`, what attackers do in `attacks.py`, who trains where in `engines/`.
 """
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from time import perf_counter
+from typing import Self, TypeAlias
 
 import numpy as np
 
-from fl.aggregate import aggregate_blobs
+from fl.aggregate import Aggregated, aggregate_blobs, check_rule
 from fl.batches import as_records
 from fl.data.tables import Split, Table
-from fl.evaluate import evaluate
-from fl.fixed_point import LIMIT, SCALE_BITS, Ints, decode, limit_in_steps, pack, unpack
+from fl.evaluate import Evaluation, evaluate
+from fl.fixed_point import Bytes, Ints, InvalidVector, decode, limit_in_steps, pack, unpack
 from fl.models.registry import build
-from fl.privacy.plan import round_cost
-from fl.privacy.secure_random import SecureRandom
-from fl.round import RoundJob, RoundOutcome, initial_model, run_round
+from fl.privacy.plan import RoundCost, round_cost
+from fl.round import first_model
 from fl.simulate.attacks import Attack, AttackError, Seen
+from fl.simulate.blob_shelf import BlobShelf
+from fl.simulate.checkpoint import Checkpoint, CheckpointError, asked, check_same, records_digest
+from fl.simulate.client_work import job_of
+from fl.simulate.engines.base import Engine, ServeOrder, TrainAnswer, TrainOrder, Work
+from fl.simulate.engines.inline import Inline
+from fl.simulate.own_mix import own_share
+from fl.simulate.participation import drawn, participants
+from fl.simulate.results import ClientRound, Course, RoundResult
+from fl.simulate.terms import SimulationError, Terms
+from fl.strategies.base import Aggregation
+from fl.strategies.registry import strategy
 from fl.threads import one_thread
+
+__all__ = ["Course", "Federation", "RoundDone", "RoundResult", "Terms"]
 
 MICRO = 1_000_000
 
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What a request would say. `inspected`: updates that are no work are rejected, as in protected requests."""
-
-    model: str
-    rounds: int
-    epochs: int
-    batch: int
-    lr: float
-    momentum: float
-    arguments: Mapping[str, str] = field(default_factory=dict)
-    strategy: str = "fedavg"
-    strategy_settings: Mapping[str, str] = field(default_factory=dict)
-    privacy: str = "none"
-    privacy_settings: Mapping[str, str] = field(default_factory=dict)
-    rule: str = "mean"
-    rule_settings: Mapping[str, str] = field(default_factory=dict)
-    inspected: bool = False
-    scale_bits: int = SCALE_BITS
-    limit: float = LIMIT
-
-
-@dataclass(frozen=True, slots=True)
-class RoundResult:
-    """After round `number`, counted from 1: the new global model on the common test. `rejected`: by client, why."""
-
-    number: int
-    accuracy: float
-    loss: float
-    rejected: Mapping[int, str]
-    qualities: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Course:
-    """All rounds, and the last global model, int32 [n]."""
-
-    rounds: tuple[RoundResult, ...]
-    model: Ints
-
-    @property
-    def accuracy(self) -> float:
-        """On the common test, mean of the last three rounds: one round of a federation is a noisy figure."""
-        last = [each.accuracy for each in self.rounds[-3:]]
-        return sum(last) / len(last)
-
-
-RoundDone: TypeAlias = Callable[[RoundResult], None]
+RoundDone: TypeAlias = Callable[[RoundResult], object]
 
 
 class Federation:
-    """Clients with their records, and what they remember between rounds. `attackers`: places of those that cheat."""
+    """Clients with their records, and what they remember between rounds. `attackers`: places of those that cheat.
+
+    A context manager: leaving it ends what its engine started.
+    """
 
     def __init__(
         self,
@@ -88,97 +55,313 @@ class Federation:
         seed: int,
         attack: Attack | None = None,
         attackers: Sequence[int] = (),
+        engine: Engine | None = None,
+        batch_seeds: Sequence[int] | None = None,
+        clock: Callable[[], float] = perf_counter,
     ) -> None:
-        """Raises AttackError for attackers that are no clients, PrivacyRefused for noise that keeps no promise."""
+        """`engine`: who carries out the rounds, this process where it is None. `batch_seeds`: by client, what orders
+        its mini-batches, as a league's providers do; drawn from `seed` where it is None.
+
+        Raises AttackError for attackers that are no clients, PrivacyRefused for noise that keeps no promise,
+        SimulationError for terms that do not fit the clients.
+        """
         if (attack is None and attackers) or not set(attackers) <= set(range(len(clients))):
             raise AttackError(f"attackers {list(attackers)} of {len(clients)} clients, want an attack and some of them")
+        if not clients or terms.per_round > len(clients):
+            raise SimulationError(f"{terms.per_round} clients a round of {len(clients)}, want one client at least")
+        if batch_seeds is not None and len(batch_seeds) != len(clients):
+            raise SimulationError(f"{len(batch_seeds)} batch seeds for {len(clients)} clients, want one each")
         self.terms = terms
+        self.seed = seed
         self.attackers = tuple(sorted(attackers))
+        self.rounds_done = 0
         self._attack = attack
-        self._seed = seed
+        self._clock = clock
         tables = [split.train for split in clients]
         if attack is not None:
             tables = [attack.poison(table) if at in self.attackers else table for at, table in enumerate(tables)]
         self._tables = [(table.features, table.labels) for table in tables]
-        self._noise = [self._sigma(len(table)) for table in tables]
-        self._states: list[bytes | None] = [None] * len(clients)
-        self._test = as_records(test.features, test.labels)
+        self._data_digest: str | None = None
+        self._costs = [self._cost(len(table)) for table in tables]
+        self._taken = [0] * len(clients)
+        self._states = BlobShelf()
+        self._class_counts = [split.train.class_counts() for split in clients]
+        self._batch_seeds = list(batch_seeds or (self._drawn("batches", client) for client in range(len(clients))))
+        common = all(_same(split.test, test) for split in clients)
+        self._own_tests = [] if common else [(split.test.features, split.test.labels) for split in clients]
+        self._test = (test.features, test.labels)
+        self._test_records = as_records(test.features, test.labels)
         self._model = build(terms.model, terms.arguments, seed=0)
+        self._count = sum(each.numel() for each in self._model.parameters())
+        self._rule, self._rule_settings = aggregation_of(terms)
         self._limit_q = limit_in_steps(terms.limit, terms.scale_bits)
-        self.base = initial_model(terms.model, terms.arguments, seed, terms.scale_bits, terms.limit)
+        self.base = first_model(job_of(terms, 0, 0, 0.0), seed)
         self.previous: Ints | None = None
+        self._engine = engine or Inline()
+        self._engine.open(
+            Work(terms, self._tables, self._test, self._own_tests, self._class_counts, len(self.base), "cpu")
+        )
 
     def run(self, done: RoundDone | None = None) -> Course:
-        """All rounds. Raises what `run_round` does."""
+        """All rounds that are left. Raises what `run_round` does."""
         results = []
-        with one_thread():
-            for number in range(self.terms.rounds):
-                results.append(self.round(number))
-                if done is not None:
-                    done(results[-1])
+        for number in range(self.rounds_done, self.terms.rounds):
+            results.append(self.round(number))
+            if done is not None:
+                done(results[-1])
         return Course(tuple(results), self.base)
 
     def round(self, number: int) -> RoundResult:
-        """One round, counted from 0."""
+        """The next round, counted from 0. Raises what `run_round` does, SimulationError for another round."""
+        if number != self.rounds_done:
+            raise SimulationError(f"round {number} (from 0) of a federation that has done {self.rounds_done}")
+        began = self._clock()
         terms = self.terms
-        outcomes = [self._train(client, number) for client in range(len(self._tables))]
-        sent = {client: outcome.update_q for client, outcome in enumerate(outcomes)}
-        if self._attack is not None and self.attackers:
-            rng = np.random.default_rng([self._seed, number, 1])
-            seen = Seen(self.base, self.previous, dict(sent), self.attackers, self._limit_q, rng)
-            sent.update(self._attack.uploads(seen))
-        result = aggregate_blobs(
-            terms.rule,
-            terms.rule_settings,
-            pack(self.base, terms.scale_bits),
-            [(pack(sent[client], terms.scale_bits), outcome.weight) for client, outcome in enumerate(outcomes)],
+        chosen = participants(self.seed, number, len(self._tables), terms.per_round)
+        base = pack(self.base, terms.scale_bits)
+        updates = BlobShelf()
+        try:
+            answers = self._trained(base, chosen, number, updates)
+            if self._attack is not None and self.attackers:
+                self._cheat(chosen, number, updates)
+            result = self._aggregated(base, [answers[client] for client in chosen], updates)
+            sent = {client: len(updates.view(client)) for client in chosen}
+        finally:
+            updates.close()
+        if result.blob:
+            # Else all were rejected: the round is void, and the next begins where this one did.
+            model = unpack(result.blob, len(self.base), terms.scale_bits, self._limit_q)
+            self.previous, self.base = self.base, model
+        self.rounds_done = number + 1
+        clients = _client_rounds([answers[client] for client in chosen], sent, result)
+        blob = result.blob or base
+        tested, own, own_global = self._measured(blob)
+        return RoundResult(
+            number + 1,
+            tested.accuracy if tested is not None else None,
+            tested.loss if tested is not None else None,
+            own,
+            own_global,
+            clients,
+            sum(sent.values()),
+            len(chosen) * len(base),
+            self._epsilon(),
+            blob_name(blob).hex(),
+            self._clock() - began,
+        )
+
+    def checkpoint(self) -> Checkpoint:
+        """All that this federation is now; valid until it goes on."""
+        bits = self.terms.scale_bits
+        return Checkpoint(
+            self._asked(),
+            self._data(),
+            self.rounds_done,
+            pack(self.base, bits),
+            None if self.previous is None else pack(self.previous, bits),
+            tuple(self._taken),
+            self._states,
+        )
+
+    @classmethod
+    def restored(
+        cls,
+        checkpoint: Checkpoint,
+        terms: Terms,
+        clients: Sequence[Split],
+        test: Table,
+        seed: int,
+        attack: Attack | None = None,
+        attackers: Sequence[int] = (),
+        engine: Engine | None = None,
+        batch_seeds: Sequence[int] | None = None,
+        clock: Callable[[], float] = perf_counter,
+    ) -> Self:
+        """The federation as it was: it goes on to the bits that it would have come to without a break.
+
+        Engine, device and how often the model is tested may be others; so may the number of rounds, where no noise was
+        chosen by it. Raises CheckpointError for a checkpoint of other terms, seed, attack or records, and what
+        `Federation` does.
+        """
+        federation = cls(terms, clients, test, seed, attack, attackers, engine, batch_seeds, clock)
+        try:
+            federation._take(checkpoint)
+        except BaseException:
+            federation.close()
+            raise
+        return federation
+
+    def _take(self, checkpoint: Checkpoint) -> None:
+        check_same(checkpoint.asked, self._asked())
+        if checkpoint.data != self._data():
+            raise CheckpointError("the checkpoint is of a federation with other records, or with other attackers")
+        if len(checkpoint.taken) != len(self._taken) or checkpoint.rounds_done > self.terms.rounds:
+            raise CheckpointError(
+                f"the checkpoint is of {len(checkpoint.taken)} clients after {checkpoint.rounds_done} rounds, "
+                f"want {len(self._taken)} and at most {self.terms.rounds}"
+            )
+        try:
+            self.base = self._unpacked(checkpoint.base)
+            self.previous = None if checkpoint.previous is None else self._unpacked(checkpoint.previous)
+        except InvalidVector as error:
+            raise CheckpointError(f"the checkpoint holds no model of these terms: {error}") from None
+        self.rounds_done = checkpoint.rounds_done
+        self._taken = list(checkpoint.taken)
+        for client, state in checkpoint.states.items():
+            self._states[client] = state
+
+    def _asked(self) -> str:
+        """All that decides the course, but for the records."""
+        return asked(self.terms, self.seed, self._attack, self.attackers, self._batch_seeds)
+
+    def _data(self) -> str:
+        if self._data_digest is None:
+            own = [*self._tables, *self._own_tests, self._test]
+            self._data_digest = records_digest(own)
+        return self._data_digest
+
+    def close(self) -> None:
+        """End what the engine started, and forget what clients remember."""
+        self._engine.close()
+        self._states.close()
+
+    def __enter__(self) -> "Federation":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _trained(self, base: bytes, chosen: Sequence[int], number: int, updates: BlobShelf) -> dict[int, TrainAnswer]:
+        """By client, its answer; what its update is goes on the shelf."""
+        orders = (
+            TrainOrder(
+                client,
+                number,
+                self._batch_seeds[client],
+                self._drawn("noise", client, number),
+                self._sigma(client),
+                self._states.get(client),
+            )
+            for client in chosen
+        )
+        answers = {}
+        for answer in self._engine.train(base, orders):
+            updates[answer.client] = answer.blob
+            self._states[answer.client] = answer.state
+            self._taken[answer.client] += 1
+            answers[answer.client] = answer.without_bytes()
+        return answers
+
+    def _cheat(self, chosen: Sequence[int], number: int, updates: BlobShelf) -> None:
+        """Put what attackers send in place of what they trained."""
+        assert self._attack is not None, "there is an attack"
+        attackers = tuple(client for client in chosen if client in self.attackers)
+        if not attackers:
+            return
+        rng = np.random.default_rng([self.seed, number, 1])
+        trained = {client: self._unpacked(updates[client]) for client in chosen}
+        seen = Seen(self.base, self.previous, trained, attackers, self._limit_q, rng)
+        for client, sent in self._attack.uploads(seen).items():
+            updates[client] = pack(sent, self.terms.scale_bits)
+
+    def _aggregated(self, base: bytes, answers: Sequence[TrainAnswer], updates: BlobShelf) -> Aggregated:
+        terms = self.terms
+        return aggregate_blobs(
+            self._rule,
+            self._rule_settings,
+            base,
+            [(updates.view(each.client), each.weight) for each in answers],
             len(self.base),
             terms.scale_bits,
             self._limit_q,
             inspected=terms.inspected,
             previous=pack(self.previous, terms.scale_bits) if self.previous is not None else None,
         )
-        if result.blob:
-            # Else all were rejected: the round is void, and the next begins where this one did.
-            model = unpack(result.blob, len(self.base), terms.scale_bits, self._limit_q)
-            self.previous, self.base = self.base, model
-        found = evaluate(self._model, self._test, decode(self.base, terms.scale_bits))
-        return RoundResult(number + 1, found.accuracy, found.loss, dict(result.rejected), result.qualities)
 
-    def _train(self, client: int, number: int) -> RoundOutcome:
-        terms = self.terms
-        job = RoundJob(
-            model=terms.model,
-            epochs=terms.epochs,
-            batch=terms.batch,
-            lr=terms.lr,
-            momentum=terms.momentum,
-            round_number=number,
-            seed=self._drawn("batches", client),
-            strategy=terms.strategy,
-            privacy=terms.privacy,
-            arguments=terms.arguments,
-            strategy_settings=terms.strategy_settings,
-            privacy_settings=terms.privacy_settings,
-            allow_no_guarantee=True,
-            noise=self._noise[client],
-            scale_bits=terms.scale_bits,
-            limit=terms.limit,
-        )
-        random = SecureRandom(self._drawn("noise", client, number))
-        outcome = run_round(job, self._tables[client], None, self.base, self._states[client], random=random)
-        self._states[client] = outcome.state
-        return outcome
+    def _measured(self, blob: bytes) -> tuple[Evaluation | None, tuple[float | None, ...], tuple[float | None, ...]]:
+        """The global model on the common test; by client the served and the global model on its own mix."""
+        last = self.rounds_done == self.terms.rounds
+        if self.rounds_done % self.terms.evaluate_every and not last:
+            return None, (), ()
+        with one_thread():
+            model = decode(self.base[: self._count], self.terms.scale_bits)
+            tested = evaluate(self._model, self._test_records, model)
+        places = range(len(self._tables))
+        own_global = [own_share(tested, counts) for counts in self._class_counts]
+        own = list(own_global)
+        # Who remembers nothing serves the global model, which was tested already.
+        orders = (ServeOrder(at, self._states.get(at)) for at in places if self._own_tests or at in self._states)
+        for answer in self._engine.serve(blob, orders):
+            if self._own_tests:
+                own_global[answer.client] = answer.on_global
+            own[answer.client] = answer.served if answer.share else own_global[answer.client]
+        return tested, tuple(own), tuple(own_global)
 
-    def _sigma(self, records: int) -> float:
-        """The noise that a provider of so many records would be charged for; 0 where nothing is charged."""
+    def _unpacked(self, blob: Bytes) -> Ints:
+        return unpack(blob, len(self.base), self.terms.scale_bits, self._limit_q)
+
+    def _cost(self, records: int) -> RoundCost | None:
+        """What a round would cost a provider of so many records; None where nothing is charged."""
         terms = self.terms
         if terms.privacy != "sound":
-            return 0.0
-        cost = round_cost(terms.privacy, terms.privacy_settings, records, terms.batch, terms.epochs, terms.rounds)
-        return cost.noise.sigma_micro / MICRO
+            return None
+        return round_cost(terms.privacy, terms.privacy_settings, records, terms.batch, terms.epochs, terms.rounds)
+
+    def _sigma(self, client: int) -> float:
+        cost = self._costs[client]
+        return 0.0 if cost is None else cost.noise.sigma_micro / MICRO
+
+    def _epsilon(self) -> float | None:
+        """The most that any client has spent."""
+        spent = {(cost, rounds) for cost, rounds in zip(self._costs, self._taken, strict=True) if cost is not None}
+        return max((cost.epsilon(rounds) for cost, rounds in spent), default=None)
 
     def _drawn(self, what: str, *places: int) -> int:
-        """53 bits that depend on the seed, on what they are for and on whom."""
-        text = f"{what} {self._seed} {places}"
-        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 11
+        return drawn(self.seed, what, *places)
+
+
+def aggregation_of(terms: Terms) -> tuple[str, Mapping[str, str]]:
+    """The rule and its settings: those of the terms, or where they name none the strategy's own.
+
+    Raises StrategyError, AggregateError for what does not exist, SimulationError where the two contradict one another.
+    """
+    wanted = strategy(terms.strategy, terms.strategy_settings).aggregation
+    rule = terms.rule or wanted.rule
+    settings = terms.rule_settings if terms.rule else {**wanted.settings, **terms.rule_settings}
+    if wanted != Aggregation() and (rule, dict(settings)) != (wanted.rule, dict(wanted.settings)):
+        raise SimulationError(
+            f"strategy {terms.strategy} makes sense with rule {wanted.rule} {dict(wanted.settings)} only, "
+            f"the terms say {rule} {dict(settings)}"
+        )
+    check_rule(rule, settings)
+    return rule, settings
+
+
+def blob_name(blob: bytes) -> bytes:
+    """Under which a league stores a blob: SHA-256 under the domain tag "blob"."""
+    return hashlib.sha256(b"\x04blob" + blob).digest()
+
+
+def _same(one: Table, other: Table) -> bool:
+    return one is other or (np.array_equal(one.labels, other.labels) and np.array_equal(one.features, other.features))
+
+
+def _client_rounds(answers: Sequence[TrainAnswer], sent: dict[int, int], result: Aggregated) -> tuple[ClientRound, ...]:
+    reasons = dict(result.rejected)
+    return tuple(
+        ClientRound(
+            each.client,
+            each.records,
+            each.weight,
+            each.steps,
+            each.loss,
+            each.beta,
+            each.beta_asked,
+            each.drift,
+            sent[each.client],
+            quality,
+            reasons.get(at),
+            each.warnings,
+        )
+        for at, (each, quality) in enumerate(zip(answers, result.qualities, strict=True))
+    )

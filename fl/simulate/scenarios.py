@@ -12,7 +12,7 @@ from fl.data import registry
 from fl.data.errors import DataError
 from fl.data.tables import Split, Table, join
 from fl.partition import divide, parse_partition
-from fl.simulate.federation import Terms
+from fl.simulate.terms import Terms
 
 CLIENTS_MAX = 1024
 

@@ -159,12 +159,16 @@ def _as_json(options: dict[str, Any], sizes: list[int], runs: "list[Run]") -> di
                 "honest_rejected": run.rejected(attackers=False)[0],
                 "rejections": {str(client): dict(reasons) for client, reasons in run.rejections.items()},
                 "rounds": [
-                    {"accuracy": round(each.accuracy, 6), "loss": round(each.loss, 6)} for each in run.course.rounds
+                    {"accuracy": _rounded(each.accuracy), "loss": _rounded(each.loss)} for each in run.course.rounds
                 ],
             }
             for run in runs
         ],
     }
+
+
+def _rounded(figure: float | None) -> float | None:
+    return None if figure is None else round(figure, 6)
 
 
 def _print(options: dict[str, Any], sizes: list[int], runs: "list[Run]") -> None:

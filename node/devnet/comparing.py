@@ -72,7 +72,8 @@ def _without_noise(plan: Plan, splits: Sequence[Split], pooled: Table, rounds: i
         scale_bits=draft.scale_bits,
         limit=draft.limit,
     )
-    return Federation(terms, splits, pooled, draft.seed).run().rounds[-1].accuracy
+    with Federation(terms, splits, pooled, draft.seed) as federation:
+        return federation.run().mean_accuracy(last=1)
 
 
 def served_accuracy(plan: Plan, at: int, own_test: Mapping[str, Any]) -> float:

@@ -71,7 +71,7 @@ def test_one_seed_is_one_course_and_another_another():
 def test_sound_mode_trains_with_the_noise_that_its_promise_costs():
     sound = {"privacy": "sound", "privacy_settings": {"epsilon": "8"}, "rounds": 2}
     first, again = federation(count=2, **sound), federation(count=2, **sound)
-    assert first._noise[0] > 0.3
+    assert first._sigma(0) > 0.3
     model = first.run().model.tobytes()
     assert again.run().model.tobytes() == model
     assert federation(count=2, rounds=2).run().model.tobytes() != model

@@ -1,0 +1,88 @@
+"""One client's part of a round, carried out by the round that nodes run. What every engine calls, wherever it runs."""
+
+from fl.batches import as_records
+from fl.evaluate import evaluate
+from fl.fixed_point import Ints, decode, limit_in_steps, pack, unpack
+from fl.models.registry import build
+from fl.privacy.secure_random import SecureRandom
+from fl.round import RoundJob, run_round, served_model
+from fl.simulate.engines.base import ServeAnswer, ServeOrder, TrainAnswer, TrainOrder, Work
+from fl.simulate.own_mix import CommonTest
+from fl.simulate.terms import Terms
+
+
+class ClientWork:
+    """Trains and tests, one order after the other. Keeps the last global model that it was given and one network."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._model = build(work.terms.model, work.terms.arguments, seed=0)
+        self._count = sum(each.numel() for each in self._model.parameters())
+        self._limit_q = limit_in_steps(work.terms.limit, work.terms.scale_bits)
+        self._common = CommonTest(work.test) if not work.own_tests else None
+        self._base: tuple[bytes, Ints] | None = None
+
+    def train(self, base: bytes, order: TrainOrder) -> TrainAnswer:
+        """Raises what `run_round` does."""
+        terms = self._work.terms
+        job = job_of(terms, order.round_number, order.batch_seed, order.noise)
+        rows = self._work.train[order.client]
+        random = SecureRandom(order.noise_seed)
+        outcome = run_round(job, rows, None, self._vector(base), order.state, random=random)
+        losses = outcome.metrics.losses
+        return TrainAnswer(
+            order.client,
+            pack(outcome.update_q, terms.scale_bits),
+            outcome.weight,
+            outcome.state,
+            len(rows[1]),
+            outcome.metrics.steps,
+            losses[-1] if losses else None,
+            outcome.diagnostics.beta,
+            outcome.diagnostics.beta_asked,
+            outcome.diagnostics.drift,
+            outcome.diagnostics.warnings,
+        )
+
+    def serve(self, base: bytes, order: ServeOrder) -> ServeAnswer:
+        terms, work = self._work.terms, self._work
+        base_q = self._vector(base)
+        vector, share = served_model(job_of(terms, 0, 0, 0.0), base_q, order.state)
+        if self._common is None:
+            own = as_records(*work.own_tests[order.client])
+            on_global = evaluate(self._model, own, decode(base_q[: self._count], terms.scale_bits)).accuracy
+            served = evaluate(self._model, own, vector).accuracy if share else on_global
+            return ServeAnswer(order.client, served, share, on_global)
+        if not share:
+            return ServeAnswer(order.client, None, share)
+        counts = work.class_counts[order.client]
+        return ServeAnswer(order.client, self._common.own_accuracy(self._model, vector, counts), share)
+
+    def _vector(self, base: bytes) -> Ints:
+        """The vector of the round's global model; unpacked once a round."""
+        if self._base is None or self._base[0] is not base:
+            work = self._work
+            self._base = base, unpack(base, work.coordinates, work.terms.scale_bits, self._limit_q)
+        return self._base[1]
+
+
+def job_of(terms: Terms, round_number: int, batch_seed: int, noise: float) -> RoundJob:
+    """The round as `run_round` wants it told. In a simulation nobody is harmed by a mode without a guarantee."""
+    return RoundJob(
+        model=terms.model,
+        epochs=terms.epochs,
+        batch=terms.batch,
+        lr=terms.lr,
+        momentum=terms.momentum,
+        round_number=round_number,
+        seed=batch_seed,
+        strategy=terms.strategy,
+        privacy=terms.privacy,
+        arguments=terms.arguments,
+        strategy_settings=terms.strategy_settings,
+        privacy_settings=terms.privacy_settings,
+        allow_no_guarantee=True,
+        noise=noise,
+        scale_bits=terms.scale_bits,
+        limit=terms.limit,
+    )

@@ -1,0 +1,1 @@
+"""What carries out the rounds of simulated clients: this process, worker processes, a Ray cluster."""
