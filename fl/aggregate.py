@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
+from fl.delta_blob import unpack_update
 from fl.exact_sums import (
     CHUNK,
     INT64_MAX,
@@ -167,6 +168,8 @@ def aggregate_blobs(
 ) -> Aggregated:
     """The new global model from the blobs of the old one and of the (update, weight) pairs.
 
+    Updates are whole vectors or changes to the old model (`fl.delta_blob`); those take 4 bytes a coordinate once read.
+
     `inspected`: updates that are no honest work are rejected first, unless the settings say otherwise; `previous` is
     then the blob of the global model before the old one, None where there is none, `known_for` how long everybody has
     known each update (fl.inspection.inspect), None where all are new. Raises InvalidVector for a blob that is no vector
@@ -175,7 +178,7 @@ def aggregate_blobs(
     """
     known, parsed, wanted = _parsed(rule, settings)
     origin = unpack(base, count, scale_bits, limit_q)
-    vectors = [unpack(blob, count, scale_bits, limit_q) for blob, _ in updates]
+    vectors = [unpack_update(blob, origin, scale_bits, limit_q) for blob, _ in updates]
     rejected: dict[int, str] = {}
     if inspected and wanted:
         before = unpack(previous, count, scale_bits, limit_q) if previous is not None else None

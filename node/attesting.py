@@ -12,6 +12,7 @@ from typing import NamedTuple
 import structlog
 import trio
 
+from fl.delta_blob import is_delta, unpack_update
 from fl.fixed_point import Bytes, InvalidVector, limit_in_steps, unpack
 from fl.masked_blob import check_masked
 from ledger.entries import Fate, Participant, Stage
@@ -26,7 +27,9 @@ from node.rounds import (
     RoundId,
     RoundInWork,
     announced_update,
+    blob_bytes_max,
     keys_of,
+    model_holders,
     participant,
     protection_of,
     rounds_in_work,
@@ -146,8 +149,10 @@ class Attester:
                 try:
                     async with self._fetches:
                         await self._blobs.fetch(announced.blob, bytes_max, sources)
+                        data = self._blobs.view(announced.blob)
+                        base = await self._base_model(work) if is_delta(data) else None
                         watch.verdicts[announced] = await trio.to_thread.run_sync(
-                            judge, self._blobs.view(announced.blob), work.request.terms, protection, announced.provider
+                            judge, data, work.request.terms, protection, announced.provider, base
                         )
                     self.wake()
                     return
@@ -159,6 +164,14 @@ class Attester:
                 await trio.sleep(RETRY_S)
         finally:
             watch.fetching.discard(announced)
+
+    async def _base_model(self, work: RoundInWork) -> Bytes:
+        """The model that the round began with: changes to it are judged by where they lead."""
+        digest = work.round.base_model
+        if not self._blobs.has(digest):
+            holders = model_holders(self._ledger.chain, work.request, self._key)
+            await self._blobs.fetch(digest, blob_bytes_max(work.request.terms), holders)
+        return self._blobs.view(digest)
 
     async def _attest(self, work: RoundInWork, watch: _Watch) -> float:
         """Attest what is held of a closed round, in one transaction; returns when to look again."""
@@ -216,12 +229,17 @@ class Attester:
 
 
 def judge(
-    data: Bytes, terms: RequestTerms, protection: Protection | None = None, provider: bytes | None = None
+    data: Bytes,
+    terms: RequestTerms,
+    protection: Protection | None = None,
+    provider: bytes | None = None,
+    base: Bytes | None = None,
 ) -> Verdict:
     """Whether these bytes are of the kind that the request asks for. Reads them all: call it in a thread.
 
     Of a masked update no more can be said than that it has the right form. A sealed one has to bear the name of its
     `provider`: a copy of another's is malformed. Without `protection` it is a plain vector, as models are.
+    `base`: the model that the round began with; without it, changes to a model are malformed.
     """
     try:
         limit_q = limit_in_steps(terms.limit, terms.scale_bits)
@@ -233,7 +251,11 @@ def judge(
             check_masked(data, terms.parameters)
             return Verdict.HELD
         vector = data if protection is None or provider is None else unsealed(data, provider)
-        unpack(vector, terms.parameters, terms.scale_bits, limit_q)
+        if base is not None and is_delta(vector):
+            origin = unpack(base, terms.parameters, terms.scale_bits, limit_q)
+            unpack_update(vector, origin, terms.scale_bits, limit_q)
+        else:
+            unpack(vector, terms.parameters, terms.scale_bits, limit_q)
     except InvalidVector as error:
         return Verdict.OUT_OF_RANGE if error.code == "limit" else Verdict.MALFORMED
     return Verdict.HELD

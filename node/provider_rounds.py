@@ -11,12 +11,14 @@ from typing import NamedTuple
 import structlog
 import trio
 
+from fl.delta_blob import is_delta, read_delta
+from fl.fixed_point import Bytes
 from ledger.charges import CHARGED_MODES
 from ledger.entries import Fate, Request, Round, Stage, request_key, round_key
 from ledger.errors import CorruptStore
 from ledger.protection import Charge
 from ledger.protection_entries import protection_key
-from ledger.transactions import AnnounceProtected, AnnounceUpdate, DeclineRound, Protection
+from ledger.transactions import AnnounceProtected, AnnounceUpdate, DeclineRound, Protection, RequestTerms
 from ledger.types import MICRO
 from node.decline_reasons import public_reason
 from node.disk_patience import kept
@@ -169,8 +171,14 @@ def _check_step(shop: Workshop, round_id: RoundId, protection: Protection, updat
     if request is None or current is None or request.terms.privacy in CHARGED_MODES:
         return
     inspected = settings_dict(protection.aggregation_settings).get("inspect") != "false"
-    if inspected and update == bytes(shop.blobs.view(current.base_model)):
+    if inspected and _stands_still(update, shop.blobs.view(current.base_model), request.terms):
         raise TermsRefused("training makes no step under these terms")
+
+
+def _stands_still(update: bytes, base: Bytes, terms: RequestTerms) -> bool:
+    if is_delta(update):
+        return not any(block.values.any() for block in read_delta(update, terms.parameters, terms.scale_bits))
+    return update == bytes(base)
 
 
 async def _train(

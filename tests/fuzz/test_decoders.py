@@ -32,6 +32,7 @@ READS = re.compile(
 )
 COVERED = {
     "consensus/messages.py": "message",
+    "fl/delta_blob.py": "changes to a model",
     "fl/fixed_point.py": "blob",
     "fl/gradient_blob.py": "gradient",
     "fl/mask_keys.py": "sealed share",

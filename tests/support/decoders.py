@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from consensus.messages import parse_message
+from fl.delta_blob import Block, pack_delta, read_delta
 from fl.fixed_point import InvalidVector, pack, unpack
 from fl.gradient_blob import pack_gradient, unpack_gradient
 from fl.mask_keys import DealtShare, open_share, public_key, seal_share
@@ -134,6 +135,10 @@ def _wire() -> Iterator[Decoder]:
     blob = pack(np.arange(-3, 4, dtype=np.int32), 20)
     read_blob = lambda data: unpack(data, 7, 20, 2**20)  # noqa: E731
     yield Decoder("blob", read_blob, (InvalidVector,), (blob,), lambda vector: pack(vector, 20))
+    changes = (Block(0, np.array([-3, 2], np.int32), 5, 3), Block(4, np.array([2**20, -1], np.int32), 1, 32))
+    deltas = (pack_delta(changes, 7, 20), pack_delta(changes[:1], 7, 20), pack_delta((), 7, 20))
+    read_changes = lambda data: read_delta(data, 7, 20)  # noqa: E731
+    yield Decoder("changes to a model", read_changes, (InvalidVector,), deltas, lambda read: pack_delta(read, 7, 20))
     job, answer = (bytes.fromhex(stored()["layouts"][f"worker {name}"]) for name in ("job", "answer"))
     yield Decoder("worker job", _framed(parse_job), (InvalidBytes,), (job,))
     yield Decoder("worker answer", _framed(parse_answer), (InvalidBytes,), (answer,))

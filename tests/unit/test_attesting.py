@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import trio
 
+from fl.delta_blob import Block, pack_delta
 from fl.fixed_point import pack
 from ledger.entries import Fate, Request, Stage, request_key
 from ledger.transactions import Attestation, AttestBlobs, Verdict
@@ -211,6 +212,43 @@ def out_of_range():
 )
 def test_every_update_is_judged_alike_by_all(data, verdict):
     assert judge(data, TERMS) is verdict
+
+
+def changes(value, start=3):
+    return pack_delta([Block(start, np.array([value, -7], np.int32), 1, 32)], PARAMETERS, SCALE_BITS)
+
+
+BASE = vector_blob(0.5)
+
+
+@pytest.mark.parametrize(
+    ("data", "verdict"),
+    [
+        (changes(1), Verdict.HELD),
+        (changes(0), Verdict.HELD),
+        (changes(512 << 20), Verdict.OUT_OF_RANGE),
+        (changes(-(513 << 20)), Verdict.OUT_OF_RANGE),
+        (changes(1)[:-1], Verdict.MALFORMED),
+        (changes(1) + b"\0", Verdict.MALFORMED),
+    ],
+)
+def test_changes_to_a_model_are_judged_by_where_they_lead(data, verdict):
+    assert judge(data, TERMS, base=BASE) is verdict
+    assert judge(data, TERMS) is Verdict.MALFORMED
+
+
+@pytest.mark.trio
+async def test_who_has_not_the_model_that_an_update_changes_fetches_it(league, nursery):
+    """Carol held no blob of the request yet: dave, who asked, has its first model."""
+    nursery.start_soon(league.attester.run)
+    league.announce("alice", changes(5))
+    league.announce("bob", changes(513 << 20))
+    league.seal()
+    await wait_until(league.attestations)
+    await wait_until(lambda: len({part for body in league.attestations() for part in verdicts(body)}) == 2)
+    said = {part[0]: verdict for body in league.attestations() for part, verdict in verdicts(body).items()}
+    assert said == {key_of("alice").org: Verdict.HELD, key_of("bob").org: Verdict.OUT_OF_RANGE}
+    assert blob_digest(vector_blob(0.0)) in league.blobs["carol"].store
 
 
 def test_terms_that_no_vector_fits_refuse_every_update():
