@@ -101,10 +101,10 @@ def _codec() -> Iterator[Decoder]:
         again = partial(_again_union, union)
         yield Decoder(f"any {name}", partial(decode_union, union), (InvalidBytes,), examples, again)
     transaction = encode(example(types()["ledger.transactions.Transaction"]))
-    record = encode(example(types()["ledger.records.SensorRecord"]))
+    records = [encode(example(types()[f"ledger.records.{name}"])) for name in ("SensorRecord", "SaltedRecord")]
     message = bytes.fromhex(stored()["unions"]["Message Status"])
     yield Decoder("transaction", parse_transaction, (InvalidTransaction, InvalidBytes), (transaction,), encode)
-    yield Decoder("record", parse_record, (InvalidBytes,), (record,), encode)
+    yield Decoder("record", parse_record, (InvalidBytes,), tuple(records), encode)
     yield Decoder("message", parse_message, (InvalidBytes,), (message,))
 
 
