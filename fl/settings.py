@@ -178,6 +178,11 @@ def setting_text(rule: Rule, value: object) -> str:
     return str(value)
 
 
+def setting_text_of(kind: type, name: str, settings: object) -> str:
+    """The text that would be parsed into the present value of one setting of `settings`, a `kind`."""
+    return setting_text(_rules(kind)[name], getattr(settings, name))
+
+
 def setting_notes(kind: type) -> tuple[SettingNote, ...]:
     """A note on every setting of `kind`, in the order in which it declares them."""
     rules = _rules(kind)

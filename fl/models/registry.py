@@ -1,14 +1,14 @@
 """Models by name: what there is, what it takes, and a fresh one from a seed. torch is imported by `build` only."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from fl.models.built_in import BUILT_IN
 from fl.models.errors import ModelError
 from fl.models.plug_ins import build_plug_in, plug_in, plug_ins
-from fl.models.shapes import parameter_shapes, parse_arguments
+from fl.models.shapes import Shapes, parameter_shapes, parse_arguments
 from fl.settings import SettingNote, setting_notes
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ SEED_MAX = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class ModelNote:
-    """What a person is told about a model. A plug-in's arguments are its own business: none are listed."""
+    """What a person is told about a model. Of a plug-in that does not type its arguments none are listed."""
 
     name: str
     summary: str
@@ -35,7 +35,10 @@ def describe(name: str) -> ModelNote:
     """A summary of the model and of its arguments. Raises ModelError when there is no such model."""
     if name in BUILT_IN:
         return ModelNote(name, BUILT_IN[name].summary, setting_notes(BUILT_IN[name].arguments))
-    return ModelNote(name, str(getattr(plug_in(name), "summary", "plug-in")), ())
+    found = plug_in(name)
+    kind = getattr(found, "arguments", None)
+    notes = setting_notes(kind) if isinstance(kind, type) and is_dataclass(kind) else ()
+    return ModelNote(name, str(getattr(found, "summary", "plug-in")), notes)
 
 
 def build(name: str, arguments: Mapping[str, str], seed: int) -> "torch.nn.Module":
@@ -66,19 +69,11 @@ def _construct(name: str, arguments: Mapping[str, str]) -> "torch.nn.Module":
     return made
 
 
-def _check(name: str, model: "torch.nn.Module", declared: tuple[tuple[str, tuple[int, ...]], ...]) -> None:
-    import torch
+def _check(name: str, model: "torch.nn.Module", declared: Shapes) -> None:
+    from fl.models.fitness import shapes_of
 
-    if not isinstance(model, torch.nn.Module):
-        raise ModelError(f"model {name!r}: its plug-in built a {type(model).__name__}, want a torch.nn.Module")
-    actual = tuple((label, tuple(value.shape)) for label, value in model.named_parameters())
+    actual = shapes_of(name, model)
     if actual != declared:
         wrong = next((pair for pair in zip(actual, declared, strict=False) if pair[0] != pair[1]), None)
         told = f"{wrong[0]} built, {wrong[1]} declared" if wrong else f"{len(actual)} built, {len(declared)} declared"
         raise ModelError(f"model {name!r}: its parameters are not those it declares: {told}")
-    odd = [label for label, value in model.named_parameters() if value.dtype != torch.float32]
-    if odd:
-        raise ModelError(f"model {name!r}: {odd[0]} is not float32")
-    state = sorted(model.state_dict().keys() - {label for label, _ in declared})
-    if state:
-        raise ModelError(f"model {name!r} keeps {state[0]} beside its parameters; no update would carry it")
