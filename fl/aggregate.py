@@ -7,7 +7,7 @@ result. Who may deliver, and how many records count for whom, is decided elsewhe
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from math import isqrt
 from typing import Annotated, Any
 
@@ -35,7 +35,8 @@ from fl.robust import (
     norm_bound,
     trimmed_mean,
 )
-from fl.settings import Choice, SettingNote, parse_settings, setting_notes
+from fl.server_steps import ADAM_VECTORS, AdamSettings, MomentumSettings, adam, momentum
+from fl.settings import Choice, SettingNote, Whole, parse_settings, setting_notes
 
 __all__ = [
     "CHUNK",
@@ -55,6 +56,8 @@ __all__ = [
 ]
 
 MICRO = 1_000_000
+# Of 64 vectors even the smallest model that anybody trains fills a blob.
+VECTORS_MAX = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +78,14 @@ class Rule:
     """`run` makes the new vector, every |coordinate| at most limit_q, of parsed settings and of what was delivered.
 
     `robust`: it looks at single updates and bears a minority of bad ones, so it is not for updates that are masked.
+    `vectors`: how many vectors of one length it works on, told by its settings; None: as many as the request says.
     """
 
     summary: str
     settings: type
     run: Callable[[Any, Updates], Ints]
     robust: bool = False
+    vectors: Callable[[Any], int] | None = None
 
 
 def _mean(settings: NoSettings, updates: Updates) -> Ints:
@@ -93,14 +98,25 @@ RULES: dict[str, Rule] = {
     "trimmed-mean": Rule("by coordinate the mean without the extremes", ShareSettings, trimmed_mean, True),
     "median": Rule("by coordinate the middle", NoSettings, median, True),
     "multi-krum": Rule("the mean of the updates that lie nearest to one another", ShareSettings, multi_krum, True),
+    "momentum": Rule("the mean's step and some of the last movement again: FedAvgM", MomentumSettings, momentum),
+    "adam": Rule(
+        "the mean's step by coordinate in its own length: FedAdam", AdamSettings, adam, vectors=lambda _: ADAM_VECTORS
+    ),
 }
 
 
 @dataclass(frozen=True, slots=True)
-class InspectionSettings:
+class CommonSettings:
     """What every rule can be told beside its own settings."""
 
     inspect: Annotated[str, Choice(("true", "false"), "reject copies, free riders and noise: unpaid")] = "true"
+    vectors: Annotated[int, Whole(1, VECTORS_MAX, "how many an update holds; its work is seen in the first")] = 1
+
+
+def _common(rule: Rule) -> frozenset[str]:
+    """Names of the common settings that the rule leaves to be told: what it settles itself, nobody may tell it."""
+    names = {field.name for field in fields(CommonSettings)} - {field.name for field in fields(rule.settings)}
+    return frozenset(names - {"vectors"} if rule.vectors is not None else names)
 
 
 def check_rule(name: str, settings: Mapping[str, str]) -> None:
@@ -110,18 +126,32 @@ def check_rule(name: str, settings: Mapping[str, str]) -> None:
 
 def rule_notes(name: str) -> tuple[SettingNote, ...]:
     """The settings of a rule for people to read."""
-    return (*setting_notes(RULES[name].settings), *setting_notes(InspectionSettings))
+    rule = RULES[name]
+    common = _common(rule)
+    return (*setting_notes(rule.settings), *(note for note in setting_notes(CommonSettings) if note.name in common))
 
 
-def _parsed(name: str, settings: Mapping[str, str]) -> tuple[Rule, Any, bool]:
-    """The rule, its own settings, and whether updates are inspected before it."""
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A rule with its own settings; whether updates are inspected before it; how many vectors each of them holds."""
+
+    rule: Rule
+    own: Any
+    inspected: bool
+    vectors: int
+
+
+def _parsed(name: str, settings: Mapping[str, str]) -> _Asked:
     rule = RULES.get(name)
     if rule is None:
         raise AggregateError(f"unknown rule {name[:80]!r}, want one of {', '.join(sorted(RULES))}")
-    common = {key: value for key, value in settings.items() if key == "inspect"}
-    own = {key: value for key, value in settings.items() if key != "inspect"}
-    inspected = parse_settings(InspectionSettings, f"rule {name}", common, AggregateError).inspect == "true"
-    return rule, parse_settings(rule.settings, f"rule {name}", own, AggregateError), inspected
+    everybodys = _common(rule)
+    common = {key: value for key, value in settings.items() if key in everybodys}
+    own = {key: value for key, value in settings.items() if key not in everybodys}
+    said = parse_settings(CommonSettings, f"rule {name}", common, AggregateError)
+    parsed: Any = parse_settings(rule.settings, f"rule {name}", own, AggregateError)
+    vectors = said.vectors if rule.vectors is None else rule.vectors(parsed)
+    return _Asked(rule, parsed, said.inspect == "true", vectors)
 
 
 def quality(base: Ints, updates: Sequence[Ints], aggregate: Ints) -> list[int]:
@@ -171,23 +201,29 @@ def aggregate_blobs(
     Updates are whole vectors or changes to the old model (`fl.delta_blob`); those take 4 bytes a coordinate once read.
 
     `inspected`: updates that are no honest work are rejected first, unless the settings say otherwise; `previous` is
-    then the blob of the global model before the old one, None where there is none, `known_for` how long everybody has
+    the blob of the global model before the old one, None where there is none; `known_for` how long everybody has
     known each update (fl.inspection.inspect), None where all are new. Raises InvalidVector for a blob that is no vector
-    of `count` coordinates at `scale_bits` within limit_q, AggregateError for an unknown rule or setting, for no
-    updates, and for weights that could overflow.
+    of `count` coordinates at `scale_bits` within limit_q, AggregateError for an unknown rule or setting, a `count` that
+    is no multiple of the vectors, for no updates, and for weights that could overflow.
     """
-    known, parsed, wanted = _parsed(rule, settings)
+    asked = _parsed(rule, settings)
+    model, rest = divmod(count, asked.vectors)
+    if rest or not model:
+        raise AggregateError(f"{count} coordinates, want {asked.vectors} vectors of one length for rule {rule}")
     origin = unpack(base, count, scale_bits, limit_q)
     vectors = [unpack_update(blob, origin, scale_bits, limit_q) for blob, _ in updates]
+    before = unpack(previous, count, scale_bits, limit_q) if previous is not None else None
+    # What a rule carries beside the model is nobody's work: who worked, and how well, shows in the first vector.
+    models = [vector[:model] for vector in vectors]
     rejected: dict[int, str] = {}
-    if inspected and wanted:
-        before = unpack(previous, count, scale_bits, limit_q) if previous is not None else None
-        rejected = {at: reason.value for at, reason in inspect(origin, vectors, before, known_for)}
+    if inspected and asked.inspected:
+        moved_from = before[:model] if before is not None else None
+        rejected = {at: reason.value for at, reason in inspect(origin[:model], models, moved_from, known_for)}
     kept = [at for at in range(len(updates)) if at not in rejected]
     if rejected and not kept:
         return Aggregated(b"", (0,) * len(updates), tuple(rejected.items()))
-    chosen = [vectors[at] for at in kept]
-    whole = known.run(parsed, Updates(origin, chosen, [updates[at][1] for at in kept], scale_bits, limit_q))
-    qualities = dict(zip(kept, quality(origin, chosen, whole), strict=True))
+    given = Updates(origin, [vectors[at] for at in kept], [updates[at][1] for at in kept], scale_bits, limit_q, before)
+    whole = asked.rule.run(asked.own, given)
+    qualities = dict(zip(kept, quality(origin[:model], [models[at] for at in kept], whole[:model]), strict=True))
     blob = pack(whole, scale_bits)
     return Aggregated(blob, tuple(qualities.get(at, 0) for at in range(len(updates))), tuple(rejected.items()))

@@ -26,13 +26,17 @@ FACTOR_BITS = 30
 
 @dataclass(frozen=True, slots=True)
 class Updates:
-    """What a round aggregates. base: int32 [n], what the round began with; vectors: int32 [n] each, within limit_q."""
+    """What a round aggregates. base: int32 [n], what the round began with; vectors: int32 [n] each, within limit_q.
+
+    previous: what the round before began with, None where there is none.
+    """
 
     base: Ints
     vectors: Sequence[Ints]
     weights: Sequence[int]
     scale_bits: int
     limit_q: int
+    previous: Ints | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,11 @@ from fl.privacy.secure_random import SecureRandom
 from fl.privacy.sound import SoundPlan, Units, sound_train
 from fl.privacy.terms import SoundSettings, group_column
 from fl.round import RoundJob, initial_model, run_round
+from fl.strategies.base import Trained
+from fl.strategies.registry import strategy
 from fl.vectors import flatten_in_place, parameter_vector
 from tests.support.learning import separable
+from tests.support.strategies import view
 
 SMALL = {"layers": "8,6,4"}
 
@@ -281,8 +284,6 @@ def test_the_norm_is_carried_to_the_next_round_beside_the_strategys_state():
 def test_a_round_starts_from_what_was_released_whatever_the_records_were(name, clip_rule):
     """Two factories with other records, whose updates by chance were the same bytes: all that is kept is the same, and
     the next round starts in the same place. So a start tells nothing that the updates did not."""
-    from fl.strategies.registry import strategy
-
     base = parameter_vector(build("mlp", SMALL, 1))
     uploads = [base + np.float32(0.1) * (at + 1) for at in range(3)]
     states: list[bytes | None] = [None, None]
@@ -290,11 +291,14 @@ def test_a_round_starts_from_what_was_released_whatever_the_records_were(name, c
         starts = []
         for factory in range(2):
             rule = strategy(name, {})
-            start = rule.begin(base, states[factory], number)
+            seen = view(base, states[factory], number)
+            start = rule.begin(seen)
             starts.append((start.vector.tobytes(), start.beta, start.alpha))
             # What was trained is another thing at each of them; a strategy sees it where it decides an upload.
-            rule.upload(start, np.random.default_rng(factory).normal(size=len(base)).astype(np.float32))
-            states[factory] = rule.finish(base, start, released, states[factory], number)
+            other = np.random.default_rng(factory).normal(size=len(base)).astype(np.float32)
+            trained = Trained(other, 7, 7, ())
+            rule.upload(seen, start, trained)
+            states[factory] = rule.finish(seen, start, released, trained, None)
         assert starts[0] == starts[1]
         assert states[0] == states[1]
 
@@ -307,13 +311,8 @@ def test_a_round_starts_from_what_was_released_whatever_the_records_were(name, c
     outcome = run_round(job, separable(1), separable(2), base_q, None)
     again = strategy(name, {})
     released = outcome.update_q.astype(np.float64) / 2**job.scale_bits
-    kept = again.finish(
-        base_q.astype(np.float32) / 2**job.scale_bits,
-        again.begin((base_q / 2**job.scale_bits).astype(np.float32), None, 0),
-        released.astype(np.float32),
-        None,
-        0,
-    )
+    seen = view((base_q / 2**job.scale_bits).astype(np.float32), None, 0)
+    kept = again.finish(seen, again.begin(seen), released.astype(np.float32), None, None)
     assert unpack_clips(outcome.state)[1] == kept
 
 

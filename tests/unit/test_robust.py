@@ -181,7 +181,7 @@ def test_without_a_bound_the_median_length_is_the_longest():
 @pytest.mark.parametrize(
     ("rule", "given_settings", "fault"),
     [
-        ("magic", {}, "unknown rule 'magic', want one of mean, median, multi-krum, norm-bound"),
+        ("magic", {}, "unknown rule 'magic', want one of adam, .*mean, median, momentum, multi-krum, norm-bound"),
         ("mean", {"share": "0.1"}, "rule mean has no setting share"),
         ("trimmed-mean", {"share": "0.6"}, "share is '0.6', want a number in 0..0.5"),
         ("median", {"inspect": "maybe"}, "inspect is 'maybe', want one of true, false"),

@@ -15,6 +15,7 @@ from fl.strategies import registry
 from fl.strategies.base import StrategyError
 from fl.strategies.own_model import DamagedState, OwnModel, own_model
 from fl.strategies.registry import strategy
+from tests.support.strategies import layout, view
 
 GLOBAL = np.zeros(4, np.float32)
 # Ten away from the global model; alpha 0.08 makes that beta 0.8.
@@ -26,40 +27,40 @@ def remembered(vector=FAR, alpha=0.08, last_round=4, betas=()):
 
 
 def test_dlmu_keeps_at_most_the_cap_of_itself_and_strict_the_published_share():
-    guarded = strategy("dlmu", {}).begin(GLOBAL, remembered(), 5)
+    guarded = strategy("dlmu", {}).begin(view(GLOBAL, remembered(), 5))
     assert (guarded.beta, guarded.beta_asked) == (0.5, pytest.approx(0.8))
     assert guarded.vector.tolist() == [5.0, 0.0, 0.0, 0.0]
-    strict = strategy("dlmu", {"strict": "true"}).begin(GLOBAL, remembered(), 5)
+    strict = strategy("dlmu", {"strict": "true"}).begin(view(GLOBAL, remembered(), 5))
     assert strict.beta == pytest.approx(0.8)
-    assert strategy("dlmu", {"cap": "0.25"}).begin(GLOBAL, remembered(), 5).beta == 0.25
+    assert strategy("dlmu", {"cap": "0.25"}).begin(view(GLOBAL, remembered(), 5)).beta == 0.25
 
 
 @pytest.mark.parametrize(("last_round", "mixes"), [(4, True), (3, False), (0, False), (5, False)])
 def test_a_factory_that_missed_a_round_starts_from_the_global_model(last_round, mixes):
     state = remembered(last_round=last_round)
-    assert (strategy("dlmu", {}).begin(GLOBAL, state, 5).beta > 0) is mixes
+    assert (strategy("dlmu", {}).begin(view(GLOBAL, state, 5)).beta > 0) is mixes
     for literal in ({"strict": "true"}, {"selective": "false"}):
-        assert strategy("dlmu", literal).begin(GLOBAL, state, 5).beta > 0
+        assert strategy("dlmu", literal).begin(view(GLOBAL, state, 5)).beta > 0
 
 
 def test_a_factory_is_warned_when_it_stops_federating():
     locked = remembered(alpha=9.0, betas=(1.0, 1.0))
-    (told,) = strategy("dlmu", {"strict": "true"}).begin(GLOBAL, locked, 5).warnings
+    (told,) = strategy("dlmu", {"strict": "true"}).begin(view(GLOBAL, locked, 5)).warnings
     assert "no longer federating: beta 1.00 for 3 rounds" in told
-    (told,) = strategy("dlmu", {}).begin(GLOBAL, locked, 5).warnings
+    (told,) = strategy("dlmu", {}).begin(view(GLOBAL, locked, 5)).warnings
     assert "without the cap of 0.5" in told
     for calmer in (remembered(alpha=9.0, betas=(1.0,)), remembered(alpha=9.0, betas=(0.9, 1.0))):
-        assert strategy("dlmu", {"strict": "true"}).begin(GLOBAL, calmer, 5).warnings == ()
+        assert strategy("dlmu", {"strict": "true"}).begin(view(GLOBAL, calmer, 5)).warnings == ()
 
 
 def test_beta_is_counted_over_rounds_and_bytes():
     rule, state = strategy("dlmu", {"strict": "true", "tau": "1"}), None
     warned = []
     for round_number in range(6):
-        start = rule.begin(GLOBAL, state, round_number)
+        start = rule.begin(view(GLOBAL, state, round_number))
         warned.append(bool(start.warnings))
         # Always one drift of its own further: beta is 1 from the second participation on.
-        state = rule.finish(GLOBAL, start, start.vector + FAR, state, round_number)
+        state = rule.finish(view(GLOBAL, state, round_number), start, start.vector + FAR, None, None)
     assert warned == [False, False, False, True, True, True]
 
 
@@ -75,44 +76,44 @@ def test_beta_is_counted_over_rounds_and_bytes():
 def test_a_state_that_is_not_finite_starts_from_the_global_model_and_heals(state):
     for settings in ({}, {"strict": "true"}):
         rule = strategy("dlmu", settings)
-        start = rule.begin(GLOBAL, state, 5)
+        start = rule.begin(view(GLOBAL, state, 5))
         assert start.vector.tolist() == GLOBAL.tolist()
         assert start.beta == 0.0
         assert "not finite" in start.warnings[0]
-        healed = rule.begin(GLOBAL, rule.finish(GLOBAL, start, FAR, state, 5), 6)
+        healed = rule.begin(view(GLOBAL, rule.finish(view(GLOBAL, state, 5), start, FAR, None, None), 6))
         assert healed.beta > 0
-    served, share = strategy("fedavg", {}).serve(GLOBAL, state)
+    served, share = strategy("fedavg", {}).serve(GLOBAL, state, layout(4))
     assert (served.tolist(), share) == (GLOBAL.tolist(), 0.0)
 
 
 def test_a_first_training_that_moves_nothing_leaves_alpha_unset_and_the_next_sets_it():
     rule = strategy("dlmu", {})
-    start = rule.begin(GLOBAL, None, 0)
+    start = rule.begin(view(GLOBAL, None, 0))
     assert (start.beta, start.alpha) == (0.0, None)
-    idle = rule.finish(GLOBAL, start, GLOBAL, None, 0)
+    idle = rule.finish(view(GLOBAL, None, 0), start, GLOBAL, None, None)
     assert own_model(idle, 4).alpha is None
-    again = rule.begin(FAR, idle, 1)
+    again = rule.begin(view(FAR, idle, 1))
     assert (again.vector.tolist(), again.beta) == (FAR.tolist(), 0.0)
-    moved = rule.finish(FAR, again, FAR + FAR, idle, 1)
+    moved = rule.finish(view(FAR, idle, 1), again, FAR + FAR, None, None)
     assert own_model(moved, 4).alpha == pytest.approx(0.08)
     # Once set, it stays.
-    later = rule.finish(FAR, again, FAR * 9, moved, 2)
+    later = rule.finish(view(FAR, moved, 2), again, FAR * 9, None, None)
     assert own_model(later, 4).alpha == pytest.approx(0.08)
 
 
 def test_fedavg_trains_from_the_global_model_and_serves_a_mix():
     rule = strategy("fedavg", {"proximal": "0.5"})
-    start = rule.begin(GLOBAL, remembered(), 5)
+    start = rule.begin(view(GLOBAL, remembered(), 5))
     assert (start.vector.tolist(), start.beta) == (GLOBAL.tolist(), 0.0)
     assert rule.objective.proximal == 0.5
-    assert rule.weight(123) == 123
+    assert rule.weight(123, None) == 123
     assert (rule.aggregation.rule, rule.aggregation.settings) == ("mean", {})
     # Serving has no guard: a model of round 4 is still the factory's own in round 40.
-    assert rule.serve(GLOBAL, remembered())[1] == pytest.approx(0.8)
-    assert rule.serve(GLOBAL, remembered(alpha=None))[1] == 0.0
-    assert strategy("fedavg", {"serve": "own"}).serve(GLOBAL, remembered())[0].tolist() == FAR.tolist()
-    assert strategy("dlmu", {"serve": "global"}).serve(GLOBAL, remembered())[0].tolist() == GLOBAL.tolist()
-    assert strategy("dlmu", {}).serve(GLOBAL, None)[1] == 0.0
+    assert rule.serve(GLOBAL, remembered(), layout(4))[1] == pytest.approx(0.8)
+    assert rule.serve(GLOBAL, remembered(alpha=None), layout(4))[1] == 0.0
+    assert strategy("fedavg", {"serve": "own"}).serve(GLOBAL, remembered(), layout(4))[0].tolist() == FAR.tolist()
+    assert strategy("dlmu", {"serve": "global"}).serve(GLOBAL, remembered(), layout(4))[0].tolist() == GLOBAL.tolist()
+    assert strategy("dlmu", {}).serve(GLOBAL, None, layout(4))[1] == 0.0
 
 
 @pytest.mark.parametrize(
@@ -153,10 +154,10 @@ def test_damaged_state_is_found_wherever_it_is_damaged_and_costs_only_the_mix():
             with pytest.raises(DamagedState):
                 own_model(damaged, 4)
     for rule in (strategy("dlmu", {}), strategy("fedavg", {})):
-        start = rule.begin(GLOBAL, state[:-1], 5)
+        start = rule.begin(view(GLOBAL, state[:-1], 5))
         assert start.vector.tolist() == GLOBAL.tolist()
         assert "damaged" in start.warnings[0]
-        assert own_model(rule.finish(GLOBAL, start, FAR, state[:-1], 5), 4).last_round == 5
+        assert own_model(rule.finish(view(GLOBAL, state[:-1], 5), start, FAR, None, None), 4).last_round == 5
 
 
 def test_state_of_another_model_or_of_a_later_version_is_refused():
