@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fl.batches import Records, as_records
+from fl.delta_blob import Block, apply_delta, delta_bytes, pack_delta
 from fl.dlmu import distance
 from fl.evaluate import Evaluation, evaluate
-from fl.fixed_point import LIMIT, SCALE_BITS, Floats, Ints, decode, encode, limit_in_steps
+from fl.fixed_point import HEAD, LIMIT, SCALE_BITS, Floats, Ints, decode, encode, limit_in_steps, pack
 from fl.masking import Longs
 from fl.models.registry import build
 from fl.models.shapes import parameter_shapes
@@ -36,6 +37,7 @@ from fl.privacy.sampling import sampling
 from fl.privacy.secure_random import SecureRandom
 from fl.privacy.shared_noise import check_distributed
 from fl.privacy.sound import SoundPlan, sound_train
+from fl.privacy.strategies import check_strategy_privacy
 from fl.strategies.base import Layout, Start, Strategy, Trained, View
 from fl.strategies.registry import strategy
 from fl.train import Bent, Diverged, LocalPlan, Progress, TrainResult, local_train
@@ -111,6 +113,7 @@ class RoundOutcome:
     once the round is aggregated, `served_model` gives the newer one.
     gradient_q: int64 [n], in mode distributed: what is masked in place of an update, and leaves in no other way. The
     update_q beside it is the global model that everybody has.
+    changes: what leads from the global vector to update_q, where the strategy lets it travel so.
     """
 
     update_q: Ints
@@ -121,6 +124,14 @@ class RoundOutcome:
     privacy: PrivacyReport
     served: Floats
     gradient_q: Longs | None = None
+    changes: tuple[Block, ...] | None = None
+
+    def blob(self, scale_bits: int) -> bytes:
+        """The update as it leaves the factory unmasked: as changes, where they are shorter than the whole."""
+        whole = HEAD.size + 4 * len(self.update_q)
+        if self.changes is None or delta_bytes(self.changes) >= whole:
+            return pack(self.update_q, scale_bits)
+        return pack_delta(self.changes, len(self.update_q), scale_bits)
 
 
 def initial_model(
@@ -198,6 +209,12 @@ def run_round(
     losses = () if mode.accounted else result.losses
     trained = Trained(result.vector, result.steps, _steps_planned(job, mode, by), losses)
     update_q = encode(_whole(rule, view, rule.upload(view, start, trained)), job.scale_bits, job.limit)
+    changes = None
+    if rule.sends_changes:
+        limit_q = limit_in_steps(job.limit, job.scale_bits)
+        changes = rule.changes(view, base_q, update_q, job.scale_bits, limit_q)
+        if changes is not None:
+            update_q = apply_delta(base_q, changes, limit_q)
     # From here on the update is what everybody else will see of it: nothing private feeds the next round.
     uploaded = decode(update_q, job.scale_bits)
     model_uploaded = uploaded[: view.layout.count]
@@ -213,16 +230,8 @@ def run_round(
         Diagnostics(start.beta, start.beta_asked, start.alpha, distance(start.vector, model_uploaded), warnings),
         _report(job, mode, rule, by),
         served,
+        changes=changes,
     )
-
-
-def check_strategy_privacy(rule: Strategy, mode: Mode) -> None:
-    """Raises PrivacyRefused for a strategy whose updates say more of the records than the mode's noise covers."""
-    if mode.accounted and rule.chooses_by_records:
-        raise PrivacyRefused(
-            f"privacy mode {mode.name} with strategy {rule.name}: what it uploads depends on the records in ways that "
-            "noise does not cover, want mode none or paper"
-        )
 
 
 def served_model(job: RoundJob, global_q: Ints, state: bytes | None) -> tuple[Floats, float]:
@@ -302,6 +311,14 @@ def _steps_planned(job: RoundJob, mode: Mode, by: "_Training") -> int:
     return job.epochs * -(-len(by.records) // job.batch)
 
 
+def _steps_max(job: RoundJob, mode: Mode, start: Start, by: "_Training") -> int:
+    """After how many steps training ends, 0 for all. An epoch is what the request says of it, not what records do."""
+    if not 0 < start.epochs_max < job.epochs:
+        return start.steps_max
+    in_epochs = _steps_planned(job, mode, by) // job.epochs * start.epochs_max
+    return min(in_epochs, start.steps_max or in_epochs)
+
+
 @dataclass(frozen=True, slots=True)
 class _Training:
     """What a round trains on and with, whatever the mode."""
@@ -315,11 +332,12 @@ class _Training:
 
 def _train(job: RoundJob, mode: Mode, rule: Strategy, model: nn.Module, start: Start, by: _Training) -> TrainResult:
     bent = Bent(correction=start.correction)
+    steps_max = _steps_max(job, mode, start, by)
     if mode.name == "sound":
-        plan, groups = _sound_plan(job, rule, by, start.steps_max)
+        plan, groups = _sound_plan(job, rule, by, steps_max)
         return sound_train(model, start.vector, by.records, plan, by.random, groups, by.progress, bent)
     order = batch_seed(job.seed, job.round_number)
-    plain = LocalPlan(job.epochs, job.batch, job.lr, job.momentum, order, rule.objective.proximal, start.steps_max)
+    plain = LocalPlan(job.epochs, job.batch, job.lr, job.momentum, order, rule.objective.proximal, steps_max)
     if mode.name == "paper":
         settings = paper_settings(job.privacy_settings)
         return paper_train(model, start.vector, by.records, plain, settings, by.random, by.progress, bent)

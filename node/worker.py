@@ -31,6 +31,7 @@ from fl.privacy.secure_random import SecureRandom
 from fl.privacy.telling import noisy_accuracy
 from fl.round import RoundJob, initial_model, run_round, served_model
 from fl.strategies.base import StrategyError
+from fl.strategies.registry import strategy
 from fl.train import Diverged
 from fl.vectors import VectorMismatch
 from ledger.errors import CorruptStore, InvalidBytes
@@ -151,7 +152,8 @@ class Worker:
 
     def _initial_model(self, job: InitialModel) -> ModelMade:
         form = job.form
-        vector = initial_model(form.model, _words(form.arguments), job.seed, form.scale_bits, form.limit)
+        rule = strategy(job.strategy, _words(job.strategy_settings))
+        vector = initial_model(form.model, _words(form.arguments), job.seed, form.scale_bits, form.limit, rule)
         return ModelMade(pack(vector, form.scale_bits))
 
     def _train(self, job: TrainRound) -> RoundTrained:
@@ -173,7 +175,7 @@ class Worker:
         epsilon = outcome.privacy.epsilon
         made = outcome.gradient_q
         return RoundTrained(
-            pack(outcome.update_q, job.terms.form.scale_bits) if made is None else pack_gradient(made),
+            outcome.blob(job.terms.form.scale_bits) if made is None else pack_gradient(made),
             outcome.weight,
             len(records),
             outcome.state,
@@ -194,8 +196,8 @@ class Worker:
         test = self._records.test(job.store)
         if test is None:
             raise RecordStoreError(f"{job.store} keeps no test records")
-        vector = decode(_vector(job.form, job.model), job.form.scale_bits)
-        score = _score(_tested(job.form, test, vector))
+        model = _vector(job.form, job.model)[: _model_count(job.form)]
+        score = _score(_tested(job.form, test, decode(model, job.form.scale_bits)))
         assert score is not None
         return Evaluated(score)
 
@@ -217,8 +219,16 @@ def _check_fit(form: ModelForm, records: RecordArrays) -> None:
     check_fit(model, records.features.shape[1:], records.features.dtype, len(records.classes))
 
 
+def _model_count(form: ModelForm) -> int:
+    return parameter_count(form.model, _words(form.arguments))
+
+
 def _vector(form: ModelForm, blob: bytes) -> Any:
-    count = parameter_count(form.model, _words(form.arguments))
+    """int32 [form.parameters], the model first. Raises InvalidVector, VectorMismatch."""
+    model = _model_count(form)
+    count = form.parameters or model
+    if count % model:
+        raise VectorMismatch(f"a vector of {count} coordinates, want a whole number of times the model's {model}")
     return unpack(blob, count, form.scale_bits, limit_in_steps(form.limit, form.scale_bits))
 
 

@@ -2,7 +2,7 @@
 
 from fl.batches import as_records
 from fl.evaluate import evaluate
-from fl.fixed_point import Ints, decode, limit_in_steps, pack, unpack
+from fl.fixed_point import Ints, decode, limit_in_steps, unpack
 from fl.models.registry import build
 from fl.privacy.secure_random import SecureRandom
 from fl.round import RoundJob, run_round, served_model
@@ -32,7 +32,7 @@ class ClientWork:
         losses = outcome.metrics.losses
         return TrainAnswer(
             order.client,
-            pack(outcome.update_q, terms.scale_bits),
+            outcome.blob(terms.scale_bits),
             outcome.weight,
             outcome.state,
             len(rows[1]),

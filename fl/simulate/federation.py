@@ -15,6 +15,7 @@ import numpy as np
 from fl.aggregate import Aggregated, aggregate_blobs, check_rule
 from fl.batches import as_records
 from fl.data.tables import Split, Table
+from fl.delta_blob import unpack_update
 from fl.evaluate import Evaluation, evaluate
 from fl.fixed_point import Bytes, Ints, InvalidVector, decode, limit_in_steps, pack, unpack
 from fl.models.registry import build
@@ -259,10 +260,11 @@ class Federation:
         if not attackers:
             return
         rng = np.random.default_rng([self.seed, number, 1])
-        trained = {client: self._unpacked(updates[client]) for client in chosen}
+        bits = self.terms.scale_bits
+        trained = {at: unpack_update(updates[at], self.base, bits, self._limit_q) for at in chosen}
         seen = Seen(self.base, self.previous, trained, attackers, self._limit_q, rng)
         for client, sent in self._attack.uploads(seen).items():
-            updates[client] = pack(sent, self.terms.scale_bits)
+            updates[client] = pack(sent, bits)
 
     def _aggregated(self, base: bytes, answers: Sequence[TrainAnswer], updates: BlobShelf) -> Aggregated:
         terms = self.terms

@@ -17,7 +17,8 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from fl.fixed_point import Floats
+from fl.delta_blob import Block
+from fl.fixed_point import Floats, Ints
 from fl.models.shapes import Shapes
 
 
@@ -95,7 +96,8 @@ class Start:
     beta: the share of the factory's own last model in it; beta_asked: what the rule asked for before the guards;
     alpha: the scaler, when the strategy has one and it is set. Warnings are sentences for the factory's owner.
     correction: float32 [n], added to every gradient; steps_max: training ends after so many steps, 0 for all that the
-    epochs say. With a guarantee of privacy all three may depend on records only through what noise has covered.
+    epochs say; epochs_max: after so many of the request's epochs. With a guarantee of privacy all of these may depend
+    on records only through what noise has covered.
     """
 
     vector: Floats
@@ -105,6 +107,7 @@ class Start:
     warnings: tuple[str, ...] = ()
     correction: Floats | None = None
     steps_max: int = 0
+    epochs_max: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,19 +136,30 @@ class Personal:
     epochs: int
 
 
+def check_in_league(strategy: "Strategy") -> None:
+    """Raises StrategyError, with the reason, for a strategy that a league has no use for."""
+    if not strategy.in_league:
+        raise StrategyError(
+            f"strategy {strategy.name} is a baseline for simulations (`hanse simulate`): {strategy.summary}; "
+            "no request can ask for it"
+        )
+
+
 class Strategy(ABC):
     """One rule with its settings. Rounds are counted from 0; a state is bytes of the strategy's own making.
 
     vectors: how many vectors of n coordinates travel. in_league: False for a rule that makes sense in a simulation
     only. chooses_by_records: what is uploaded depends on records in ways that noise does not cover, so modes with a
-    guarantee refuse it. uploads: False when nobody learns from anybody (and no bytes travel). pooled: the simulator
-    puts everybody's records in one place first.
+    guarantee refuse it. sends_changes: updates travel as what `changes` makes of them, so they cannot be masked.
+    uploads: False when nobody learns from anybody (and no bytes travel). pooled: the simulator puts everybody's records
+    in one place first.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     in_league: ClassVar[bool] = True
     chooses_by_records: ClassVar[bool] = False
+    sends_changes: ClassVar[bool] = False
     uploads: ClassVar[bool] = True
     pooled: ClassVar[bool] = False
     vectors: int = 1
@@ -176,6 +190,14 @@ class Strategy(ABC):
         if self.vectors == 1:
             return trained.vector
         return np.concatenate([trained.vector, view.global_vector[view.layout.count :]])
+
+    def changes(self, view: View, base: Ints, update: Ints, scale_bits: int, limit_q: int) -> tuple[Block, ...] | None:
+        """The update as it travels: as a whole vector (None), or as these changes to `base`, which may be rounded.
+
+        Both int32 [vectors * n] in steps of 2^-scale_bits; where the changes lead, within limit_q, is the update from
+        then on. Only asked of strategies that say `sends_changes`.
+        """
+        return None
 
     def weight(self, records: int, trained: Trained | None) -> int:
         """How much an update of that many records counts in the aggregate. None: a gradient was made, no training."""
