@@ -28,25 +28,34 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Mean and sample deviation over `seeds` runs; the deviation is NaN for a single one."""
+    """Mean and sample deviation over `seeds` runs with a finite figure; `lost` runs had none, for they diverged.
+
+    The deviation is NaN for a single run, both are for none.
+    """
 
     mean: float
     deviation: float
     seeds: int
+    lost: int = 0
 
     def text(self, digits: int = 1) -> str:
         """ "57.1 ± 0.8"; without the second where one seed was run."""
-        if math.isnan(self.deviation):
-            return f"{self.mean:.{digits}f}"
-        return f"{self.mean:.{digits}f} ± {self.deviation:.{digits}f}"
+        if not self.seeds:
+            return "diverged"
+        told = f"{self.mean:.{digits}f}"
+        if not math.isnan(self.deviation):
+            told += f" ± {self.deviation:.{digits}f}"
+        return f"{told} ({self.lost} diverged)" if self.lost else told
 
 
 def spread(values: Sequence[float]) -> Spread:
     """Raises ValueError for no values."""
     if not values:
         raise ValueError("no values, want at least one")
-    deviation = statistics.stdev(values) if len(values) > 1 else math.nan
-    return Spread(statistics.fmean(values), deviation, len(values))
+    finite = [value for value in values if math.isfinite(value)]
+    mean = statistics.fmean(finite) if finite else math.nan
+    deviation = statistics.stdev(finite) if len(finite) > 1 else math.nan
+    return Spread(mean, deviation, len(finite), len(values) - len(finite))
 
 
 class MissingResult(LookupError):
