@@ -22,8 +22,9 @@ class NpzFile:
     def names(self) -> tuple[str, ...]:
         return tuple(self._arrays.files)
 
-    def array(self, name: str, dimensions: int, kinds: str) -> NDArray[np.generic]:
-        """The array called `name`. `kinds` are numpy's letters of the types allowed ("iu": whole numbers).
+    def array(self, name: str, dimensions: int | None, kinds: str) -> NDArray[np.generic]:
+        """The array called `name`. `kinds` are numpy's letters of the types allowed ("iu": whole numbers), `dimensions`
+        how many it has; None: any number.
 
         Raises DataError when it is missing, has other dimensions or another type, or is damaged.
         """
@@ -33,12 +34,9 @@ class NpzFile:
             found: NDArray[np.generic] = self._arrays[name]
         except (ValueError, OSError, EOFError, BadZipFile, ZlibError) as error:
             raise DataError.of_file(self.path, f"cannot be read: {error}", name) from None
-        if found.ndim != dimensions or found.dtype.kind not in kinds:
-            raise DataError.of_file(
-                self.path,
-                f"is {found.dtype} with {found.ndim} dimensions, want one of the kinds {kinds!r} with {dimensions}",
-                name,
-            )
+        if found.ndim != (found.ndim if dimensions is None else dimensions) or found.dtype.kind not in kinds:
+            wanted = f"one of the kinds {kinds!r}" + ("" if dimensions is None else f" with {dimensions}")
+            raise DataError.of_file(self.path, f"is {found.dtype} with {found.ndim} dimensions, want {wanted}", name)
         return found
 
 

@@ -87,7 +87,7 @@ def read_schema(path: Path) -> Schema:
 
 
 def read_toml(path: Path, what: str) -> dict[str, Any]:
-    """The tables of a TOML file; `what` it is, for errors. Raises DataError for a file that cannot be read or is none."""
+    """The tables of a TOML file; `what` it is, for errors. Raises DataError for one that cannot be read."""
     try:
         with path.open("rb") as file:
             text = file.read(SCHEMA_BYTES_MAX + 1)
