@@ -2,8 +2,8 @@
 
 The paper takes LEAF's SHAKESPEARE and does not name the network's size; here the plays as they are commonly compiled,
 divided by who speaks, and the LSTM of `fl.models`. The split is given by the plays: seeds differ in the first weights,
-in mini-batches and, at full scale, in who is drawn for a round. FEMNIST, the other half of Fig. 3, needs a data set that
-is not among the sources.
+in mini-batches and, at full scale, in who is drawn for a round. FEMNIST, the other half of Fig. 3, is not among the
+sources.
 """
 
 from collections.abc import Mapping, Sequence
@@ -156,9 +156,9 @@ class DlmuText(Experiment):
         who = f"the {size.speakers} speakers who say most" if size.speakers else "all speakers with enough to say"
         taking = f"{size.per_round} of them a round" if size.per_round else "all of them in every round"
         return Report(
-            f"{who[0].upper()}{who[1:]}, {taking}, {size.rounds} rounds, E {size.epochs}, B {size.batch}, learning rate "
-            f"{size.lr:g}, momentum {size.momentum:g}; windows of {size.window} characters, one every {size.step}; LSTM "
-            f"with {size.arguments['layers']} layer(s) of {size.arguments['hidden']}. Each speaker's last fifth is "
+            f"{who[0].upper()}{who[1:]}, {taking}, {size.rounds} rounds, E {size.epochs}, B {size.batch}, learning "
+            f"rate {size.lr:g}, momentum {size.momentum:g}; windows of {size.window} characters, one every {size.step}; "
+            f"LSTM with {size.arguments['layers']} layer(s) of {size.arguments['hidden']}. Each speaker's last fifth is "
             "the test.",
             (table,),
             (Plot("accuracy", panels),),

@@ -188,31 +188,18 @@ def text_verdict(results: Results) -> str:
     own = _across(results, OWN_SERVED, dlmu, OWN_GLOBAL, fedavg)
     served = results.difference(OWN_SERVED, fedavg, dlmu).mean
     printed = published.DLMU_TEXT_GAIN
+    missing = f"The printed gain of {printed:+.2f} points does not reproduce for the global model: DLMU as printed"
     if common.mean > ALIKE_POINTS:
-        near = "near" if abs(common.mean - printed) <= ALIKE_POINTS else "though not by the printed figure of"
-        first = f"The global model is better with DLMU, {near} {printed:+.2f}: {common.mean:+.1f} points."
+        near = "near" if abs(common.mean - printed) <= ALIKE_POINTS else "though not by the printed"
+        first = f"The global model is {common.mean:.1f} points better with DLMU, {near} {printed:+.2f}."
     elif common.mean < -ALIKE_POINTS:
-        first = (
-            f"The printed gain of {printed:+.2f} points does not reproduce for the global model: DLMU as printed makes it "
-            f"worse, by {-common.mean:.1f} points."
-        )
+        first = f"{missing} makes it worse, by {-common.mean:.1f} points."
     else:
-        first = (
-            f"The printed gain of {printed:+.2f} points does not reproduce for the global model: DLMU as printed changes "
-            f"it by {common.mean:+.1f} points, less than {ALIKE_POINTS:g}."
-        )
-    if own.mean > ALIKE_POINTS:
-        second = (
-            "Read as what a speaker mixes for itself, on its own lines, against FedAvg's global model there, the gain is "
-            f"{own.mean:+.1f} points: under this reading there is one."
-        )
-    else:
-        second = (
-            "Nor is there one in what a speaker mixes for itself, on its own lines, against FedAvg's global model "
-            f"there: {own.mean:+.1f} points."
-            if common.mean <= ALIKE_POINTS
-            else f"What a speaker mixes for itself gains {own.mean:+.1f} points on its own lines."
-        )
+        first = f"{missing} changes it by {common.mean:+.1f} points, less than {ALIKE_POINTS:g}."
+    second = (
+        "What a speaker mixes for itself differs from FedAvg's global model on the speaker's own lines by "
+        f"{own.mean:+.1f} points: under this reading there is {'a' if own.mean > ALIKE_POINTS else 'no'} gain."
+    )
     if served > ALIKE_POINTS:
         third = f"FedAvg with the same mix, only served and never trained from, is {served:.1f} points better there."
     elif served < -ALIKE_POINTS:
