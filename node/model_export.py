@@ -14,6 +14,7 @@ import numpy as np
 from fl.export import export_model
 from fl.fixed_point import encode, limit_in_steps, unpack
 from fl.models.shapes import parameter_shapes
+from fl.strategies.base import Layout
 from ledger.entries import Request
 from node.disk import publish_file
 from node.rounds import settings_dict
@@ -58,7 +59,8 @@ class ModelShelf:
         terms = request.terms
         shapes = parameter_shapes(terms.model, settings_dict(terms.model_arguments))
         limit_q = limit_in_steps(terms.limit, terms.scale_bits)
-        vector = unpack(model, terms.parameters, terms.scale_bits, limit_q)
+        # What a strategy carries behind the model is of no use to who uses it.
+        vector = unpack(model, terms.parameters, terms.scale_bits, limit_q)[: Layout(shapes).count]
         about = {
             "digest": request.model.hex(),
             "request": request_id.hex(),

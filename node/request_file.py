@@ -31,6 +31,8 @@ from node.toml_rules import (
 
 Settings = tuple[tuple[str, str], ...]
 
+# What a request file calls the rule of aggregation that the strategy names for itself.
+AUTO = "auto"
 YEAR_MS = 366 * 86_400_000
 SECOND_MS = 1000
 
@@ -54,7 +56,7 @@ class ModelSection:
 class StrategySection:
     """The rule of a round: where a factory starts from, what it minimises, what it serves."""
 
-    name: Annotated[str, Words(1, 64, "fedavg, dlmu or a plug-in")] = "fedavg"
+    name: Annotated[str, Words(1, 64, "fedavg or another of `hanse help strategies`")] = "fedavg"
     settings: Annotated[Settings, TextTable(SETTINGS_MAX, "settings of the strategy")] = ()
 
 
@@ -62,7 +64,7 @@ class StrategySection:
 class AggregationSection:
     """How the committee makes one model of all updates: exact integers, which every member of it computes again."""
 
-    rule: Annotated[str, Words(1, 64, "mean, or a rule that bears bad updates: `hanse help rules`")] = "mean"
+    rule: Annotated[str, Words(1, 64, "mean, or a rule of `hanse help rules`; auto is the strategy's own")] = AUTO
     settings: Annotated[Settings, TextTable(SETTINGS_MAX, "settings of the rule")] = ()
 
 
@@ -252,14 +254,36 @@ def check_known(draft: RequestDraft) -> None:
     """
     from fl.models.errors import ModelError
     from fl.models.shapes import parameter_count
+    from fl.strategies.base import StrategyError
+    from fl.strategies.registry import strategy
     from node.training_terms import TermsRefused, check_terms
 
     try:
-        parameters = parameter_count(draft.model, dict(draft.model_arguments))
+        vectors = strategy(draft.strategy, dict(draft.strategy_settings)).vectors
+        parameters = vectors * parameter_count(draft.model, dict(draft.model_arguments))
         terms = draft.terms(ZERO_HASH, parameters)
         check_terms(terms, allow_no_guarantee=True, protection=draft.protection())
-    except (ModelError, TermsRefused, RequestFileError) as error:
+    except (ModelError, StrategyError, TermsRefused, RequestFileError) as error:
         raise RequestFileError(f"request {draft.title!r}: {error}") from None
+
+
+def _agreed(strategy: StrategySection, aggregation: AggregationSection, name: str) -> AggregationSection:
+    """What the request and its strategy say together of how updates are aggregated. Raises RequestFileError."""
+    from fl.strategies.agreed_rule import agreed_rule
+    from fl.strategies.base import StrategyError
+    from fl.strategies.registry import strategy as named
+
+    rule = None if aggregation.rule == AUTO else aggregation.rule
+    try:
+        known = named(strategy.name, dict(strategy.settings))
+    except StrategyError:
+        # Whoever publishes it is told by `check_known`; to be read, a request needs no plug-in.
+        return AggregationSection(rule or "mean", aggregation.settings)
+    try:
+        agreed = agreed_rule(known, rule, dict(aggregation.settings))
+    except StrategyError as error:
+        raise RequestFileError(f"{name}: [strategy] {error}") from None
+    return AggregationSection(agreed.rule, tuple(sorted(agreed.settings.items())))
 
 
 def _build(tables: dict[str, Any], name: str, folder: Path) -> RequestDraft:
@@ -272,7 +296,7 @@ def _build(tables: dict[str, Any], name: str, folder: Path) -> RequestDraft:
         for key, kind in REQUEST_SECTIONS.items()
     }
     model, strategy, privacy = read["model"], read["strategy"], read["privacy"]
-    aggregation, masking = read["aggregation"], read["masking"]
+    aggregation, masking = _agreed(strategy, read["aggregation"], name), read["masking"]
     training, payment, rounds = read["training"], read["payment"], read["rounds"]
     draft = RequestDraft(
         title=read_value(_TITLE, tables["title"], folder, f"{name}: title", RequestFileError),

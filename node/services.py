@@ -88,9 +88,12 @@ class TrainerDesk:
 
     async def initial_model(self, draft: RequestDraft) -> tuple[Hash32, int]:
         """Draw the initial weights of a request: digest of their blob, which is kept here, and how many they are."""
-        arguments = tuple(Setting(name, value) for name, value in draft.model_arguments)
+        arguments, settings = (
+            tuple(Setting(name, value) for name, value in pairs)
+            for pairs in (draft.model_arguments, draft.strategy_settings)
+        )
         form = ModelForm(draft.model, arguments, draft.scale_bits, draft.limit)
-        return await self._trainer.make_initial_model(form, draft.seed)
+        return await self._trainer.make_initial_model(form, draft.seed, draft.strategy, settings)
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ import trio
 from fl.fixed_point import HEAD
 from fl.privacy.modes import MODES
 from ledger.entries import FINAL_STAGES, REQUESTS, Fate, Request, Stage, request_key
+from ledger.transactions import Settings
 from ledger.types import Hash32
 from node.final_models import keep_final_model
 from node.masked_rounds import EXCHANGING, exchange, masks_count, rounds_unmasked, should_exchange
@@ -80,12 +81,14 @@ class Trainer:
                 self._look(nursery)
                 await self._wakeup.wait(RESEND_S)
 
-    async def make_initial_model(self, form: ModelForm, seed: int) -> tuple[Hash32, int]:
-        """Make the first global model of a request and store its blob: digest and number of parameters.
+    async def make_initial_model(
+        self, form: ModelForm, seed: int, strategy: str = "fedavg", strategy_settings: Settings = ()
+    ) -> tuple[Hash32, int]:
+        """Make the first global vector of a request and store its blob: digest and number of coordinates.
 
         Raises JobRefused for a model that cannot be made, WorkerCrashed, NoSpaceForBlob.
         """
-        made = await self._shop.process.do(InitialModel(form, seed))
+        made = await self._shop.process.do(InitialModel(form, seed, strategy, strategy_settings))
         assert isinstance(made, ModelMade)
         digest = await self._shop.blobs.put(made.model)
         if self._shop.records is None:

@@ -11,8 +11,10 @@ from fl.models.errors import ModelError
 from fl.models.shapes import parameter_count
 from fl.privacy.modes import PrivacyRefused, privacy_mode
 from fl.privacy.shared_noise import check_distributed
+from fl.privacy.strategies import check_strategy_privacy
 from fl.settings import Number, parse_settings
-from fl.strategies.base import StrategyError
+from fl.strategies.agreed_rule import check_agreed
+from fl.strategies.base import Strategy, StrategyError, check_in_league
 from fl.strategies.registry import strategy
 from ledger.codec import digest
 from ledger.keys import KeyPair
@@ -49,7 +51,7 @@ def training_settings(terms: Mapping[str, str]) -> TrainingSettings:
 
 
 def model_form(terms: RequestTerms) -> ModelForm:
-    return ModelForm(terms.model, terms.model_arguments, terms.scale_bits, terms.limit)
+    return ModelForm(terms.model, terms.model_arguments, terms.scale_bits, terms.limit, terms.parameters)
 
 
 def training_terms(
@@ -108,13 +110,15 @@ def check_terms(
     try:
         limit_in_steps(terms.limit, terms.scale_bits)
         training_settings(settings_dict(terms.training_settings))
-        strategy(terms.strategy, settings_dict(terms.strategy_settings))
+        rule = strategy(terms.strategy, settings_dict(terms.strategy_settings))
+        check_in_league(rule)
         mode = privacy_mode(terms.privacy, allow_no_guarantee)
         mode.check(settings_dict(terms.privacy_settings))
+        check_strategy_privacy(rule, mode)
         if require_guarantee and not mode.accounted:
             raise PrivacyRefused(f"privacy {mode.name} has no guarantee, this provider wants one")
         count = parameter_count(terms.model, settings_dict(terms.model_arguments))
-        _check_aggregation(terms, protection)
+        _check_aggregation(rule, terms, protection)
     except (ValueError, ModelError, StrategyError, PrivacyRefused) as error:
         raise TermsRefused(str(error)) from None
     window_ms = ATTEST_MS_MIN + update_bytes_max(terms.parameters, protection) // ATTEST_BYTES_PER_MS
@@ -123,13 +127,15 @@ def check_terms(
     if protection is not None and protection.masked and protection.exchange_window < ATTEST_MS_MIN:
         # Each step of the exchange is a word of everybody's, and of the next block.
         raise TermsRefused(f"exchange window {protection.exchange_window} ms, want at least {ATTEST_MS_MIN}")
-    if count != terms.parameters:
-        raise TermsRefused(f"model has {count} parameters, terms say {terms.parameters}")
+    if rule.vectors * count != terms.parameters:
+        told = f"model has {count} parameters, terms say {terms.parameters}"
+        raise TermsRefused(told if rule.vectors == 1 else f"{told}, want {rule.vectors} times as many for {rule.name}")
 
 
-def _check_aggregation(terms: RequestTerms, protection: Protection | None) -> None:
-    """Raises AggregateError, PrivacyRefused: nobody could make a model of what we would deliver."""
+def _check_aggregation(rule: Strategy, terms: RequestTerms, protection: Protection | None) -> None:
+    """Raises AggregateError, PrivacyRefused, StrategyError: nobody could make a model of what we would deliver."""
     settings = settings_dict(protection.aggregation_settings) if protection is not None else {}
+    check_agreed(rule, terms.aggregation, settings)
     masked = protection is not None and protection.masked
     if masked:
         check_masked_rule(terms.aggregation, settings)

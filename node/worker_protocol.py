@@ -25,12 +25,16 @@ Reason = Annotated[str, Size(0, 4096)]
 
 @dataclass(frozen=True, slots=True)
 class ModelForm:
-    """What a vector means: a model of the registry, and how its parameters are written as integers."""
+    """What a vector means: a model of the registry, and how its parameters are written as integers.
+
+    `parameters`: length of the vector, a whole number of times the model's; 0 for the model alone.
+    """
 
     model: str
     arguments: Settings
     scale_bits: int
     limit: int
+    parameters: Count = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +66,13 @@ class TrainingTerms:
 
 @dataclass(frozen=True, slots=True)
 class InitialModel:
-    """Make the first global model."""
+    """Make the first global vector of this strategy; `form` need not say how long it is."""
 
     KIND: ClassVar[int] = 1
     form: ModelForm
     seed: Count
+    strategy: str = "fedavg"
+    strategy_settings: Settings = ()
 
 
 @dataclass(frozen=True, slots=True)
