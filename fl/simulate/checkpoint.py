@@ -115,8 +115,10 @@ def asked(terms: Terms, seed: int, attack: Attack | None, attackers: Sequence[in
     if terms.privacy == "none":
         said.pop("rounds")
     said["seed"] = seed
+    said["clients"] = clients
     said["attack"] = None if attack is None else [attack.name, attack.strength, list(attackers)]
-    said["batch_seeds"] = hashlib.sha256(json.dumps(list(batch_seeds)).encode()).hexdigest()
+    if batch_seeds is not None:
+        said["batch_seeds"] = hashlib.sha256(json.dumps(list(batch_seeds)).encode()).hexdigest()[:16]
     return json.dumps(said, sort_keys=True, separators=(",", ":"))
 
 

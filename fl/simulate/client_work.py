@@ -28,7 +28,11 @@ class ClientWork:
         job = job_of(terms, order.round_number, order.batch_seed, order.noise)
         rows = self._work.train[order.client]
         random = SecureRandom(order.noise_seed)
-        outcome = run_round(job, rows, None, self._vector(base), order.state, random=random)
+        try:
+            outcome = run_round(job, rows, None, self._vector(base), order.state, random=random)
+        except Exception as error:
+            error.add_note(f"client {order.client}, round {order.round_number + 1}")
+            raise
         losses = outcome.metrics.losses
         return TrainAnswer(
             order.client,

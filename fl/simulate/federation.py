@@ -6,7 +6,7 @@ is in `scenarios.py`, what attackers do in `attacks.py`, who trains where in `en
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from time import perf_counter
 from typing import Self, TypeAlias
 
@@ -22,7 +22,7 @@ from fl.models.registry import build
 from fl.privacy.plan import RoundCost, round_cost
 from fl.round import first_model
 from fl.simulate.attacks import Attack, AttackError, Seen
-from fl.simulate.blob_shelf import BlobShelf
+from fl.simulate.blob_shelf import MEMORY_BYTES_MAX, BlobShelf
 from fl.simulate.checkpoint import Checkpoint, CheckpointError, asked, check_same, records_digest
 from fl.simulate.client_work import job_of
 from fl.simulate.engines.base import Engine, ServeOrder, TrainAnswer, TrainOrder, Work
@@ -59,9 +59,11 @@ class Federation:
         engine: Engine | None = None,
         batch_seeds: Sequence[int] | None = None,
         clock: Callable[[], float] = perf_counter,
+        memory_bytes_max: int = MEMORY_BYTES_MAX,
     ) -> None:
         """`engine`: who carries out the rounds, this process where it is None. `batch_seeds`: by client, what orders
-        its mini-batches, as a league's providers do; drawn from `seed` where it is None.
+        its mini-batches, as a league's providers do; drawn from `seed` where it is None. `memory_bytes_max`: of what
+        clients remember, and again of a round's updates; what is beyond lies in files until the federation is closed.
 
         Raises AttackError for attackers that are no clients, PrivacyRefused for noise that keeps no promise,
         SimulationError for terms that do not fit the clients.
@@ -78,6 +80,7 @@ class Federation:
         self.rounds_done = 0
         self._attack = attack
         self._clock = clock
+        self._memory_bytes_max = memory_bytes_max
         tables = [split.train for split in clients]
         if attack is not None:
             tables = [attack.poison(table) if at in self.attackers else table for at, table in enumerate(tables)]
@@ -85,8 +88,9 @@ class Federation:
         self._data_digest: str | None = None
         self._costs = [self._cost(len(table)) for table in tables]
         self._taken = [0] * len(clients)
-        self._states = BlobShelf()
+        self._states = BlobShelf(self._memory_bytes_max)
         self._class_counts = [split.train.class_counts() for split in clients]
+        self._seeds_told = batch_seeds is not None
         self._batch_seeds = list(batch_seeds or (self._drawn("batches", client) for client in range(len(clients))))
         common = all(_same(split.test, test) for split in clients)
         self._own_tests = [] if common else [(split.test.features, split.test.labels) for split in clients]
@@ -102,6 +106,11 @@ class Federation:
         self._engine.open(
             Work(terms, self._tables, self._test, self._own_tests, self._class_counts, len(self.base), "cpu")
         )
+
+    @property
+    def blob(self) -> bytes:
+        """The global model as it would lie in a league's store."""
+        return pack(self.base, self.terms.scale_bits)
 
     def run(self, done: RoundDone | None = None) -> Course:
         """All rounds that are left. Raises what `run_round` does."""
@@ -119,8 +128,8 @@ class Federation:
         began = self._clock()
         terms = self.terms
         chosen = participants(self.seed, number, len(self._tables), terms.per_round)
-        base = pack(self.base, terms.scale_bits)
-        updates = BlobShelf()
+        base = self.blob
+        updates = BlobShelf(self._memory_bytes_max)
         try:
             answers = self._trained(base, chosen, number, updates)
             if self._attack is not None and self.attackers:
@@ -177,6 +186,7 @@ class Federation:
         engine: Engine | None = None,
         batch_seeds: Sequence[int] | None = None,
         clock: Callable[[], float] = perf_counter,
+        memory_bytes_max: int = MEMORY_BYTES_MAX,
     ) -> Self:
         """The federation as it was: it goes on to the bits that it would have come to without a break.
 
@@ -184,7 +194,7 @@ class Federation:
         chosen by it. Raises CheckpointError for a checkpoint of other terms, seed, attack or records, and what
         `Federation` does.
         """
-        federation = cls(terms, clients, test, seed, attack, attackers, engine, batch_seeds, clock)
+        federation = cls(terms, clients, test, seed, attack, attackers, engine, batch_seeds, clock, memory_bytes_max)
         try:
             federation._take(checkpoint)
         except BaseException:
@@ -213,7 +223,8 @@ class Federation:
 
     def _asked(self) -> str:
         """All that decides the course, but for the records."""
-        return asked(self.terms, self.seed, self._attack, self.attackers, self._batch_seeds)
+        told = self._batch_seeds if self._seeds_told else None
+        return asked(self.terms, self.seed, len(self._tables), self._attack, self.attackers, told)
 
     def _data(self) -> str:
         if self._data_digest is None:
@@ -234,8 +245,18 @@ class Federation:
 
     def _trained(self, base: bytes, chosen: Sequence[int], number: int, updates: BlobShelf) -> dict[int, TrainAnswer]:
         """By client, its answer; what its update is goes on the shelf."""
-        orders = (
-            TrainOrder(
+        answers = {}
+        for answer in self._engine.train(base, self._orders(chosen, number)):
+            updates[answer.client] = answer.blob
+            self._states[answer.client] = answer.state
+            self._taken[answer.client] += 1
+            answers[answer.client] = answer.without_bytes()
+        return answers
+
+    def _orders(self, chosen: Sequence[int], number: int) -> Iterator[TrainOrder]:
+        """The longest first, so that no worker is left alone with one at the end."""
+        for client in sorted(chosen, key=lambda place: -len(self._tables[place][1])):
+            yield TrainOrder(
                 client,
                 number,
                 self._batch_seeds[client],
@@ -243,15 +264,6 @@ class Federation:
                 self._sigma(client),
                 self._states.get(client),
             )
-            for client in chosen
-        )
-        answers = {}
-        for answer in self._engine.train(base, orders):
-            updates[answer.client] = answer.blob
-            self._states[answer.client] = answer.state
-            self._taken[answer.client] += 1
-            answers[answer.client] = answer.without_bytes()
-        return answers
 
     def _cheat(self, chosen: Sequence[int], number: int, updates: BlobShelf) -> None:
         """Put what attackers send in place of what they trained."""
