@@ -148,7 +148,8 @@ class Collecting:
         assert self._source is not None
         # Before it is read: what is written meanwhile shows at the next look.
         stamp = tuple(_stamp(file) for file in self._source.files)
-        if stamp == self._looked_at:
+        # A source without files (a database elsewhere) is asked each time.
+        if stamp and stamp == self._looked_at:
             return
         # Forgotten first, so that a look that fails is made again.
         self._looked_at = None

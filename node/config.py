@@ -150,6 +150,8 @@ def _with_default_paths(config: Config) -> Config:
             identity=placed("key", "identity", config.key.identity, data_dir / "identity.pub"),
         ),
         genesis=replace(config.genesis, file=placed("genesis", "file", config.genesis.file, data_dir / "genesis.json")),
+        # The block is read where it stands, with the data themselves.
+        data=replace(config.data, path=config.path) if config.data.block and config.data.path is None else config.data,
         rpc=replace(
             config.rpc,
             socket=placed("rpc", "socket", config.rpc.socket, data_dir / "rpc.sock"),

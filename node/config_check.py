@@ -137,10 +137,13 @@ def _training(config: "Config") -> Iterator[str]:
     if not data.source:
         if training.offer != "ask":
             yield "[training] offer joins requests by itself, and [data] source names no data to train on"
-        for key in ("path", "settings", "type", "follow_seconds"):
+        for key in ("block", "path", "settings", "type", "follow_seconds"):
             if getattr(data, key):
-                yield f"[data] {key} is set and [data] source is not"
+                own = ', want source = "own"' if key == "block" else ""
+                yield f"[data] {key} is set and [data] source is not{own}"
         return
+    if data.block is not None:
+        yield from _block(config)
     if data.period_records and data.period_seconds:
         yield "[data] period_records and period_seconds are both set; set the one that is not meant to 0"
     if not data.period_records and not data.period_seconds:
@@ -149,6 +152,21 @@ def _training(config: "Config") -> Iterator[str]:
         yield "[data] follow_seconds is set and [data] path names no file that could grow"
     if isinstance(training.offer, tuple) and data.data_type not in training.offer:
         yield f"[training] offer lists {', '.join(training.offer)}, and the data here is of type {data.data_type}"
+
+
+def _block(config: "Config") -> Iterator[str]:
+    from fl.data.errors import DataError
+    from fl.data.own.block import parse_block
+
+    data = config.data
+    if data.source != "own":
+        yield f'[data] block is set and source is {data.source!r}, want source = "own"'
+    if data.path != config.path:
+        yield f"[data] block is set and path is {data.path}, want one of the two"
+    try:
+        parse_block(data.block or {}, config.path.parent, "[data.block]")
+    except DataError as error:
+        yield str(error)
 
 
 def _privacy(config: "Config") -> Iterator[str]:

@@ -6,11 +6,11 @@
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fl.privacy.terms import ACCURACIES
 from ledger.types import BLOB_BYTES_MAX
-from node.toml_rules import Choice, Flag, Number, Place, TextTable, Whole, WordList, WordOrList, Words
+from node.toml_rules import Choice, Flag, Number, Place, TextTable, Whole, WholeTable, WordList, WordOrList, Words
 
 if TYPE_CHECKING:
     from node.network.transport import Limits
@@ -136,6 +136,20 @@ class ConsensusConfig:
     ] = 15_000
 
 
+_BLOCK = (
+    "[data.block]                      # docs/data.md has a block for every kind",
+    'kind = "csv"                      # csv, parquet, npz, arrays, images or sql',
+    'path = "press.csv"',
+    'label = "State"',
+    'classes = ["ok", "worn"]',
+    "test_percent = 20",
+    "[[data.block.features]]",
+    'column = "Heat"',
+    "low = 0                           # sent to -1; the same range at all factories, never taken from the data",
+    "high = 100                        # sent to +1",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class DataConfig:
     """The records this organisation trains on. They never leave it; only the roots over them do."""
@@ -150,6 +164,9 @@ class DataConfig:
     follow_seconds: Annotated[
         int, Whole(0, 86_400, "look so often, in seconds, for rows added to the file of the source; 0: at a start only")
     ] = 0
+    block: Annotated[
+        dict[str, Any] | None, WholeTable("data of one's own, for the source own, in the place of a path", _BLOCK)
+    ] = None
 
     @property
     def data_type(self) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from node.config import SECTIONS
-from node.toml_rules import Number, TextTable, rules_of
+from node.toml_rules import Number, TextTable, WholeTable, rules_of
 
 # Defaults that depend on the data folder, as they are when it is the file's own folder.
 _PATH_DEFAULTS = {
@@ -43,10 +43,14 @@ def config_template(given: Mapping[str, Mapping[str, object]]) -> str:
                 parts.append(f"{field.name} = {toml_value(chosen[field.name])}\n")
             else:
                 default: Any = _PATH_DEFAULTS.get((name, field.name), field.default)
-                shown = {} if isinstance(rule, TextTable) else "" if default is MISSING else default
+                tables = isinstance(rule, (TextTable, WholeTable))
+                shown = {} if tables else "" if default is MISSING else default
                 # A number with a point is kept as the text it was written in.
                 text = str(shown) if isinstance(rule, Number) else toml_value(shown)
                 parts.append(f"# {field.name} = {text}\n")
+                if isinstance(rule, WholeTable):
+                    # Set apart from the settings, whose lines are whole without their first two characters.
+                    parts.extend(f"#   {line}\n" for line in rule.example)
     return "".join(parts)
 
 

@@ -241,12 +241,43 @@ class TextTable:
         raise ValueError
 
 
-Rule = Whole | Ratio | Seconds | Number | Flag | Words | Choice | Place | WordList | WordOrList | TextTable
+@dataclass(frozen=True, slots=True)
+class WholeTable:
+    """A table that another part reads from the same file by itself. It is taken as it is, an empty one for none.
+
+    `example`: lines of such a table, for the template.
+    """
+
+    meaning: str
+    example: tuple[str, ...]
+
+    def wanted(self) -> str:
+        return "a table"
+
+    def read(self, value: object, folder: Path) -> dict[str, Any] | None:
+        if not isinstance(value, dict):
+            raise ValueError
+        return {name: _plain_value(each) for name, each in value.items()} or None
+
+    def from_text(self, text: str) -> object:
+        raise ValueError
+
+
+Rule = Whole | Ratio | Seconds | Number | Flag | Words | Choice | Place | WordList | WordOrList | TextTable | WholeTable
 
 
 def _printable(text: str) -> bool:
     """Names end up in logs, terminals and on the ledger: no control character gets in."""
     return all(character.isprintable() for character in text)
+
+
+def _plain_value(value: object) -> object:
+    """As `tomllib` gives it by itself: numbers with a point are floats again."""
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, dict):
+        return {name: _plain_value(each) for name, each in value.items()}
+    return [_plain_value(each) for each in value] if isinstance(value, list) else value
 
 
 def _scalar_text(value: object) -> str:

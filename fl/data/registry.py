@@ -107,7 +107,7 @@ BUILT_IN: Mapping[str, Source] = {
     ),
     OWN: Source(
         summary="data of one's own, described by one block of TOML: csv, parquet, npz, arrays, images, sql",
-        path="the TOML file with the block, unless it stands in the configuration itself",
+        path="the TOML file of the block, or one that has it as [data.block]",
         settings=OwnSettings,
         load=lambda _, path: _block(path).load(),
         grow=lambda _, path: _block(path).growing(),
@@ -148,8 +148,8 @@ def describe(source: str) -> SourceNote:
     )
 
 
-def load(source: str, settings: Mapping[str, str], path: Path | None, block: Block | None = None) -> Split:
-    """A factory's training and test records. `block`: of the source "own", in the place of a path to one.
+def load(source: str, settings: Mapping[str, str], path: Path | None) -> Split:
+    """A factory's training and test records.
 
     Raises DataError for an unknown source or setting, a path that is missing or not wanted, and data that is not as
     declared; the text names the file, the column and the reason.
@@ -160,15 +160,11 @@ def load(source: str, settings: Mapping[str, str], path: Path | None, block: Blo
         if not isinstance(split, Split):
             raise DataError(f"source {source!r}: the plug-in gave a {type(split).__name__}, want a Split")
         return take_subset(split, subset)
-    found = _parsed(source, own)
-    if block is not None:
-        _check_block(source, path)
-        return take_subset(block.load(), subset)
     _check_path(source, path)
-    return take_subset(BUILT_IN[source].load(found, path), subset)
+    return take_subset(BUILT_IN[source].load(_parsed(source, own), path), subset)
 
 
-def growing(source: str, settings: Mapping[str, str], path: Path | None, block: Block | None = None) -> GrowingSource:
+def growing(source: str, settings: Mapping[str, str], path: Path | None) -> GrowingSource:
     """A source whose file grows at its end. Raises DataError for one that does not, and as `load` does.
 
     One factory's own table is taken whole: which part of it a partition gives would change with every new record.
@@ -177,16 +173,12 @@ def growing(source: str, settings: Mapping[str, str], path: Path | None, block: 
     if found is None or found.grow is None:
         able = ", ".join(name for name, known in BUILT_IN.items() if known.grow is not None)
         raise DataError(f"source {source[:SHOWN_CHARS_MAX]!r} does not grow; those that do: {able}")
+    _check_path(source, path)
+    assert path is not None
     parting = sorted(settings.keys() & SUBSET_NAMES)
     if parting:
         raise DataError(f"source {source!r} has the setting {parting[0]!r}, which a table that grows cannot have")
-    parsed = _parsed(source, settings)
-    if block is not None:
-        _check_block(source, path)
-        return block.growing()
-    _check_path(source, path)
-    assert path is not None
-    return found.grow(parsed, path)
+    return found.grow(_parsed(source, settings), path)
 
 
 def pooled_test(source: str, settings: Mapping[str, str], path: Path | None) -> Table:
@@ -210,12 +202,6 @@ def _apart(source: str, settings: Mapping[str, str]) -> tuple[dict[str, str], Su
 
 def _parsed(source: str, own: Mapping[str, str]) -> Any:
     return parse_settings(BUILT_IN[source].settings, f"source {source!r}", own, DataError)
-
-
-def _check_block(source: str, path: Path | None) -> None:
-    if source != OWN or path is not None:
-        given = f"the path {path}" if source == OWN else f"source {source[:SHOWN_CHARS_MAX]!r}"
-        raise DataError(f"came {given} and a block: want the source {OWN!r} with one of path and block")
 
 
 def _check_path(source: str, path: Path | None) -> None:

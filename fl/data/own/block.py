@@ -8,7 +8,7 @@
     classes = ["ok", "worn"]
     ...                               # what else a kind wants: tables.py, arrays.py, pictures.py, sql.py
 
-A block stands in a file of its own, in a node's configuration as [data.block], or in a run file of the simulator.
+A block stands in a file of its own, or as [data.block] in a node's configuration or in a run file of the simulator.
 """
 
 from collections.abc import Mapping
@@ -61,8 +61,13 @@ class Block:
 
 
 def read_block(path: Path) -> Block:
-    """The block in a TOML file. Raises DataError naming the file, the entry and what is wanted."""
-    return parse_block(read_toml(path, "the block of the data"), path.parent, str(path))
+    """The block in a TOML file: the whole of it, or its table [data.block]. Raises DataError naming the file, the entry
+    and what is wanted."""
+    table = read_toml(path, "the block of the data")
+    data = table.get("data")
+    if isinstance(data, dict) and isinstance(data.get("block"), dict):
+        return parse_block(data["block"], path.parent, f"{path}: [data.block]")
+    return parse_block(table, path.parent, str(path))
 
 
 def parse_block(table: Mapping[str, Any], folder: Path, where: str) -> Block:
