@@ -98,6 +98,16 @@ def read_model(data: bytes) -> ExportedModel:
     return ExportedModel(vector, {name: tensors[name] for name in order}, scale_bits, rest)
 
 
+def with_notes(data: bytes, notes: Mapping[str, str]) -> bytes:
+    """The same model with more metadata. Raises ExportError for bytes that are none, and for a word that is there."""
+    model = read_model(data)
+    taken = sorted(notes.keys() & (set(OURS) | model.metadata.keys()))
+    if taken:
+        raise ExportError(f"the file says {', '.join(taken)} already")
+    written: bytes = save(dict(model.tensors), {**_metadata(data), **notes})
+    return written
+
+
 def _metadata(data: bytes) -> dict[str, str]:
     # The library reads metadata from files only. The head is its length, u64 LE, and then JSON.
     length = int.from_bytes(data[:8], "little")

@@ -3,6 +3,7 @@
 An update carries the parameters and nothing else, in one order that all agree on. Importing this file imports torch.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -34,6 +35,22 @@ def shapes_of(name: str, model: Any) -> Shapes:
     _refuse_shared(name, model)
     _refuse_state(name, model)
     return tuple((label, tuple(value.shape)) for label, value in parameters.items())
+
+
+def read_off(name: str, make: Callable[[], Any]) -> Shapes:
+    """The shapes of the network that `make` builds, without its numbers where it can be built so. Raises ModelError.
+
+    On the meta device nothing is drawn and nothing of a parameter's size allocated. A constructor that looks at
+    numbers cannot work there; it then builds the network as it is, and the caller's random state is left alone.
+    """
+    try:
+        with torch.device("meta"):
+            return shapes_of(name, make())
+    except ModelError:
+        raise
+    except Exception:
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+            return shapes_of(name, make())
 
 
 def _refuse_shared(name: str, model: nn.Module) -> None:

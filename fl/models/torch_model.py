@@ -136,13 +136,9 @@ def _description(place: str) -> list[tuple[dict[str, str], Shapes]]:
 
 @cache
 def _derived(plug: TorchModel, typed: Any) -> Shapes:
-    """Read off a module that holds no numbers: nothing is drawn, nothing of its size allocated."""
-    import torch
+    from fl.models.fitness import read_off
 
-    from fl.models.fitness import shapes_of
-
-    with torch.device("meta"):
-        return shapes_of(plug.module, plug._made(typed))
+    return read_off(plug.module, lambda: plug._made(typed))
 
 
 def _shown(arguments: Mapping[str, str]) -> str:

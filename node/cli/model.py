@@ -1,6 +1,6 @@
-"""`hanse model`: what was trained, and getting it out."""
+"""`hanse model`: what was trained, and getting it out. What packages bring: model_packages.py."""
 
-import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,17 +8,38 @@ import click
 
 from node.cli.exit_codes import Exit
 from node.cli.faults import CliError
+from node.cli.model_packages import check, describe
 from node.cli.output import judged, print_fields, print_json, print_table, short_hash
 from node.cli.request_ids import whole_id
-from node.cli.verbs import VerbGroup, node_options
+from node.cli.verbs import VerbGroup, json_option, node_options
 from node.cli.which_node import ask
 
 
+def format_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """--format and --schema: how a model's file is written, and what it says of its inputs."""
+    schema = click.option(
+        "--schema",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        metavar="TOML",
+        help="Schema of the table it was trained on: its classes and ranges go into the file's metadata.",
+    )
+    # The formats of node/model_formats.py, which --help does not import.
+    form = click.option(
+        "--format", "chosen", type=click.Choice(("safetensors", "onnx")), help="Default: as FILE's name ends."
+    )
+    return form(schema(function))
+
+
 @click.group(
-    cls=VerbGroup, examples=("hanse model list -c ./alice", "hanse model export ID bearing.safetensors -c ./alice")
+    cls=VerbGroup,
+    examples=(
+        "hanse model list -c ./alice",
+        "hanse model export ID bearing.onnx -c ./alice",
+        "hanse model check mlp -a layers=8,150,4",
+    ),
 )
 def model() -> None:
-    """Trained models. Each belongs to a request (ID); its digest is on the ledger."""
+    """Models: those that were trained (each belongs to a request, ID), and those that packages bring."""
 
 
 @model.command(name="list", examples=("hanse model list -c ./alice",))
@@ -73,28 +94,77 @@ def _lines(answer: dict[str, Any]) -> dict[str, object]:
         "model": " ".join([about["model"], *(f"{name}={value}" for name, value in arguments)]),
         "bytes here": answer["held"],
         "export": answer["export"],
+        "served": answer["served"],
     }
 
 
-@model.command(examples=("hanse model export ID bearing.safetensors -c ./alice",))
+@model.command(
+    examples=(
+        "hanse model export ID bearing.safetensors -c ./alice",
+        "hanse model export ID bearing.onnx -c ./alice --schema machines.toml",
+    )
+)
 @click.argument("request_id", metavar="ID")
 @click.argument("path", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE")
+@format_options
+@click.option("--served", is_flag=True, help="The model that this factory itself uses, where it took part.")
 @node_options
-def export(request_id: str, path: Path, config_path: str, as_json: bool) -> None:
-    """Write a finished request's model to FILE (safetensors). Never writes over a file."""
+def export(
+    request_id: str,
+    path: Path,
+    chosen: str | None,
+    schema: Path | None,
+    served: bool,
+    config_path: str,
+    as_json: bool,
+) -> None:
+    """Write a finished request's model to FILE (.safetensors or .onnx). Never writes over a file.
+
+    An ONNX file is written only after onnxruntime has run it and answered what torch answers.
+    """
     answer = ask(config_path, "model", request=whole_id(config_path, request_id))
-    if not answer["export"]:
-        raise CliError(
-            Exit.NOT_FOUND,
-            f"request {short_hash(answer['request'])} is {answer['stage']}: its export is written when it is done,"
-            " where it was published",
+    which = "served" if served else "export"
+    if not answer[which]:
+        told = (
+            "a model of one's own is made when it is done, where it was trained"
+            if served
+            else "its export is written when it is done, where it was published"
         )
-    try:
-        with Path(answer["export"]).open("rb") as source, path.open("xb") as target:
-            shutil.copyfileobj(source, target)
-    except FileExistsError:
-        raise CliError(Exit.CONFIGURATION, f"{path}: there is a file already; it is left as it is") from None
+        raise CliError(Exit.NOT_FOUND, f"request {short_hash(answer['request'])} is {answer['stage']}: {told}")
+    written = _write(Path(answer[which]).read_bytes(), path, chosen, schema)
     if as_json:
-        print_json({"file": str(path.absolute()), "digest": answer["digest"], "round": answer["round"]})
+        about = {"digest": answer["digest"], "round": answer["round"], "served": served}
+        print_json({"file": str(path.absolute()), "format": written, **about})
     else:
-        click.echo(f"{path}: the model of round {answer['round']}, digest {answer['digest']}")
+        own = "this factory's own model, made of that" if served else "the model"
+        click.echo(f"{path}: {own} of round {answer['round']}, digest {answer['digest']}")
+
+
+@model.command(examples=("hanse model convert bearing.safetensors bearing.onnx",))
+@click.argument("source", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FROM")
+@click.argument("path", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE")
+@format_options
+@json_option
+def convert(source: Path, path: Path, chosen: str | None, schema: Path | None, as_json: bool) -> None:
+    """Write an exported model (FROM, safetensors) to FILE in another format. Needs no node."""
+    written = _write(source.read_bytes(), path, chosen, schema)
+    if as_json:
+        print_json({"file": str(path.absolute()), "format": written})
+    else:
+        click.echo(f"{path}: {written}, made of {source}")
+
+
+def _write(exported: bytes, path: Path, chosen: str | None, schema: Path | None) -> str:
+    """The format that was written."""
+    from node.model_formats import ModelFileError, format_of, schema_notes, write_model
+
+    try:
+        form = format_of(path, chosen)
+        write_model(path, exported, form, schema_notes(exported, schema) if schema is not None else None)
+    except ModelFileError as error:
+        raise CliError(Exit.CONFIGURATION, str(error)) from None
+    return form
+
+
+model.add_command(describe)
+model.add_command(check)

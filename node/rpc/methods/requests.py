@@ -150,10 +150,12 @@ async def model(node: Node, *, request: Hash) -> Json:
     """The present model of a request: digest, the round it came from, whether its bytes are here, its export.
 
     `download` is where this interface serves the blob (fixed point, see docs/protocol.md), null while it is not here;
-    `export` is the path of a safetensors file on this machine, written when the request is done (null before).
+    `export` is the path of a safetensors file on this machine, written when the request is done (null before);
+    `served` that of the model this factory itself uses, where it took part.
     """
     found = _need_request(node, request)
-    export = node.settings.data_dir / "models" / f"{request.hex()}.safetensors"
+    shelf = node.settings.data_dir / "models"
+    export, served = shelf / f"{request.hex()}.safetensors", shelf / f"{request.hex()}.served.safetensors"
     held = node.services.blobs is not None and bool(node.services.blobs.has(found.model))
     judged = {"judged_round": found.judged_round, "judged_model": found.judged_model.hex(), "accuracy": found.accuracy}
     return {
@@ -166,6 +168,7 @@ async def model(node: Node, *, request: Hash) -> Json:
         "held": held,
         "download": f"/blobs/{found.model.hex()}" if held else None,
         "export": str(export) if export.is_file() else None,
+        "served": str(served) if served.is_file() else None,
         "about": {"model": found.terms.model, "arguments": to_json(found.terms.model_arguments)},
     }
 
@@ -262,7 +265,14 @@ METHODS = (
         "model",
         model,
         ledger_answer(
-            request=HEX, digest=HEX, round=INTEGER, accuracy=INTEGER, held=BOOLEAN, download=_PATH, export=_PATH
+            request=HEX,
+            digest=HEX,
+            round=INTEGER,
+            accuracy=INTEGER,
+            held=BOOLEAN,
+            download=_PATH,
+            export=_PATH,
+            served=_PATH,
         ),
         ("not_found",),
     ),
