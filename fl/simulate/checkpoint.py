@@ -102,8 +102,17 @@ class Checkpoint:
         return cls.read(BytesIO(data))
 
 
-def asked(terms: Terms, seed: int, attack: Attack | None, attackers: Sequence[int], batch_seeds: Sequence[int]) -> str:
+def asked(
+    terms: Terms,
+    seed: int,
+    clients: int,
+    attack: Attack | None,
+    attackers: Sequence[int],
+    batch_seeds: Sequence[int] | None,
+) -> str:
     """All that decides a federation's course but its records, as JSON with sorted keys.
+
+    `batch_seeds`: None where they are drawn from the seed.
 
     What is tested, where it is computed and for how many rounds does not, but for the noise of a mode whose cost is
     spread over all rounds.

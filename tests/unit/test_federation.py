@@ -159,7 +159,7 @@ def test_a_checkpoint_of_something_else_is_refused_with_what_differs():
     with pytest.raises(CheckpointError, match=r"with clients 2 \(want 3\)$"):
         Federation.restored(two, TERMS, clients, test, 1)
     told = Checkpoint.from_bytes(federation(3, 1, more={"batch_seeds": [1, 2, 3]}).checkpoint().to_bytes())
-    with pytest.raises(CheckpointError, match="batch_seeds '.{16}' .want None"):
+    with pytest.raises(CheckpointError, match=r"batch_seeds '\w{16}' \(want None"):
         Federation.restored(told, TERMS, clients, test, 1)
 
 
