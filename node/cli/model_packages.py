@@ -107,10 +107,12 @@ def _described(name: str, arguments: dict[str, str]) -> tuple[Any, dict[str, Any
 def _add_description(target: Path, name: str, arguments: dict[str, str], shapes: Any) -> int:
     """How many sets of arguments the file holds now."""
     from fl.models.errors import ModelError
-    from fl.models.plug_ins import plug_in
+    from fl.models.plug_ins import plug_in, plug_ins
     from fl.models.torch_model import TorchModel, description, read_description
     from node.disk import publish_file
 
+    if name not in plug_ins():
+        raise ModelError(f"model {name!r} comes with Hanse: its shapes are known everywhere, nothing to write")
     plug = plug_in(name)
     if not isinstance(plug, TorchModel):
         raise ModelError(f"model {name!r} declares its shapes itself; a file is for plug-ins made with TorchModel")

@@ -297,6 +297,14 @@ def test_a_model_that_is_not_done_is_not_exported_and_one_that_is_is_copied(
     assert ask("model", "export", request, str(target))["file"] == str(target)
     assert target.read_bytes() == b"weights"
     assert node.hanse("model", "export", request, str(target)) == Exit.CONFIGURATION
+    own = tmp_path / "own.safetensors"
+    assert node.hanse("model", "export", request, str(own), "--served") == Exit.NOT_FOUND
+    (models / f"{request}.served.safetensors").write_bytes(b"own weights")
+    assert ask("model", "export", request, str(own), "--served")["served"]
+    assert own.read_bytes() == b"own weights"
+    # No exported model at all: said before anything is written.
+    assert node.hanse("model", "export", request, str(tmp_path / "out.onnx")) == Exit.CONFIGURATION
+    assert not (tmp_path / "out.onnx").exists()
 
 
 def test_joining_a_league_sends_a_registration(node: RunningNode, capsys: pytest.CaptureFixture[str]) -> None:
