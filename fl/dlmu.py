@@ -76,8 +76,12 @@ def start_point(global_vector: Floats, own: Floats | None, alpha: float | None, 
     """
     if own is None or alpha is None:
         return StartPoint(global_vector.copy(), 0.0, 0.0)
-    asked = mix_weight(distance(global_vector, own), alpha)
-    if math.isnan(asked):
-        return StartPoint(global_vector.copy(), 0.0, asked)
+    return mixed_start(global_vector, own, mix_weight(distance(global_vector, own), alpha), cap)
+
+
+def mixed_start(global_vector: Floats, own: Floats, asked: float, cap: float) -> StartPoint:
+    """The mix by `asked`, at most `cap`; the global model where `asked` is not finite or `own` is not."""
+    if math.isnan(asked) or not bool(np.isfinite(own).all()):
+        return StartPoint(global_vector.copy(), 0.0, math.nan)
     beta = min(asked, cap)
     return StartPoint(mix(global_vector, own, beta), beta, asked)

@@ -11,23 +11,23 @@ from fl.strategies.own_model import SERVES, recall, remember, served
 
 
 @dataclass(frozen=True, slots=True)
-class FedAvgSettings:
-    proximal: Annotated[float, Number(0.0, 1000.0, "FedProx's mu: the pull back to the global model")] = 0.0
+class ServeSettings:
+    """How a factory makes the model that it uses itself: everything that trains from the global model has these."""
+
     serve: Annotated[str, Choice(SERVES, "the model a factory uses itself")] = "mix"
     tau: Annotated[float, Number(0.0, 1.0, "strength of the served mix, as in DLMU")] = 0.8
 
 
-class FedAvg(Strategy):
-    name = "fedavg"
-    summary = "train from the global model, average by records; the factory itself serves a mix with its own model"
+@dataclass(frozen=True, slots=True)
+class FedAvgSettings(ServeSettings):
+    proximal: Annotated[float, Number(0.0, 1000.0, "FedProx's mu: the pull back to the global model")] = 0.0
 
-    def __init__(self, settings: FedAvgSettings) -> None:
-        self.settings = settings
-        self.objective = Objective(settings.proximal)
 
-    @classmethod
-    def from_settings(cls, settings: Mapping[str, str]) -> Self:
-        return cls(parse_settings(FedAvgSettings, "strategy fedavg", settings, StrategyError))
+class TrainsFromGlobal(Strategy):
+    """What all strategies have in common that train from the global model and serve a mix with the own last one."""
+
+    def __init__(self, serving: ServeSettings) -> None:
+        self.serving = serving
 
     def begin(self, view: View) -> Start:
         own, warnings = recall(view.state, view.layout.count)
@@ -37,8 +37,23 @@ class FedAvg(Strategy):
         self, view: View, start: Start, uploaded: Floats, trained: Trained | None, personal: Floats | None
     ) -> bytes:
         own, _ = recall(view.state, view.layout.count)
+        model = uploaded[: view.layout.count]
         # Kept for the served mix only: no training here ever starts from it.
-        return remember(own, start.vector, uploaded, self.settings.tau, view.round_number, 0.0).to_bytes()
+        return remember(own, start.vector, model, self.serving.tau, view.round_number, 0.0).to_bytes()
 
     def serve(self, global_vector: Floats, state: bytes | None, layout: Layout) -> tuple[Floats, float]:
-        return served(global_vector, state, self.settings.serve)
+        return served(global_vector[: layout.count], state, self.serving.serve)
+
+
+class FedAvg(TrainsFromGlobal):
+    name = "fedavg"
+    summary = "train from the global model, average by records; the factory itself serves a mix with its own model"
+
+    def __init__(self, settings: FedAvgSettings) -> None:
+        super().__init__(settings)
+        self.settings = settings
+        self.objective = Objective(settings.proximal)
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, str]) -> Self:
+        return cls(parse_settings(FedAvgSettings, "strategy fedavg", settings, StrategyError))

@@ -5,14 +5,30 @@ from importlib.metadata import entry_points
 
 from fl.settings import SettingNote, setting_notes
 from fl.strategies.base import Strategy, StrategyError
+from fl.strategies.centralised import Centralised, CentralisedSettings
+from fl.strategies.ditto import Ditto, DittoSettings
 from fl.strategies.dlmu import Dlmu, DlmuSettings
+from fl.strategies.fedadam import FedAdam, FedAdamSettings
 from fl.strategies.fedavg import FedAvg, FedAvgSettings
+from fl.strategies.fedavgm import FedAvgM, FedAvgMSettings
+from fl.strategies.fedper import FedPer, FedPerSettings
+from fl.strategies.fedprox import FedProx, FedProxSettings
+from fl.strategies.local_only import LocalOnly, LocalOnlySettings
+from fl.strategies.scaffold import Scaffold, ScaffoldSettings
 
 GROUP = "hanse.strategies"
 
 BUILT_IN: dict[str, tuple[type[Strategy], type]] = {
     FedAvg.name: (FedAvg, FedAvgSettings),
     Dlmu.name: (Dlmu, DlmuSettings),
+    FedAvgM.name: (FedAvgM, FedAvgMSettings),
+    FedProx.name: (FedProx, FedProxSettings),
+    Scaffold.name: (Scaffold, ScaffoldSettings),
+    FedAdam.name: (FedAdam, FedAdamSettings),
+    Ditto.name: (Ditto, DittoSettings),
+    FedPer.name: (FedPer, FedPerSettings),
+    LocalOnly.name: (LocalOnly, LocalOnlySettings),
+    Centralised.name: (Centralised, CentralisedSettings),
 }
 
 

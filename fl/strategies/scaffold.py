@@ -1,0 +1,98 @@
+"""SCAFFOLD [Karimireddy et al. 2020, arXiv 1910.06378, Algorithm 1]: every gradient is corrected by how this factory's
+gradients differ from everybody's.
+
+The global vector is [W | c]. A factory trains from W with c - c_i added to every gradient; its new control variate is
+option II, c_i' = c_i - c + (W - y) / (S lr), with y the model as it was uploaded, so that c_i is made of released
+values alone. It uploads [y | c + participation * (c_i' - c_i)], and the plain mean by records makes both new vectors:
+of the objective that weighs factories by their records, where the paper weighs them alike.
+
+S is how many gradients the way W - y is long, in steps of lr. The paper's local steps have no momentum and S is their
+number K. With heavy-ball momentum m, the j-th of K gradients moves the model by (1 - m^(K-j+1)) / (1 - m) steps, and S
+is the sum of these: c_i' is then their weighted mean of the gradients, still exact when they are all the same.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Self
+
+import numpy as np
+
+from fl.fixed_point import Floats
+from fl.settings import Number, parse_settings
+from fl.strategies.base import Aggregation, Layout, Start, StrategyError, Trained, View
+from fl.strategies.fedavg import ServeSettings, TrainsFromGlobal
+from fl.strategies.kept_vector import keep, kept
+from fl.strategies.own_model import recall, remember, served
+
+
+@dataclass(frozen=True, slots=True)
+class ScaffoldSettings(ServeSettings):
+    participation: Annotated[
+        float, Number(0.000001, 1.0, "share of all factories that takes part in a round: how far c moves")
+    ] = 1.0
+
+
+class Scaffold(TrainsFromGlobal):
+    name = "scaffold"
+    summary = "federated averaging with every gradient corrected for how this factory's differ from everybody's"
+    vectors = 2
+    aggregation = Aggregation("mean", {"vectors": "2"})
+
+    def __init__(self, settings: ScaffoldSettings) -> None:
+        super().__init__(settings)
+        self.settings = settings
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, str]) -> Self:
+        return cls(parse_settings(ScaffoldSettings, "strategy scaffold", settings, StrategyError))
+
+    def begin(self, view: View) -> Start:
+        own_state, control, warnings = _kept(view.state, view.layout)
+        own, _ = recall(own_state, view.layout.count)
+        correction = _common(view) if control is None else _common(view) - control
+        alpha = own.alpha if own is not None else None
+        return Start(view.model.copy(), alpha=alpha, warnings=warnings, correction=correction)
+
+    def upload(self, view: View, start: Start, trained: Trained) -> Floats:
+        _, control, _ = _kept(view.state, view.layout)
+        before = np.zeros_like(trained.vector) if control is None else control
+        moved = _new_control(view, control, trained.vector, trained.steps) - before
+        return np.concatenate([trained.vector, _common(view) + np.float32(self.settings.participation) * moved])
+
+    def finish(
+        self, view: View, start: Start, uploaded: Floats, trained: Trained | None, personal: Floats | None
+    ) -> bytes:
+        own_state, control, _ = _kept(view.state, view.layout)
+        own, _ = recall(own_state, view.layout.count)
+        model = uploaded[: view.layout.count]
+        own = remember(own, start.vector, model, self.serving.tau, view.round_number, 0.0)
+        # Of the control variate everybody learns how far it moved, rounded as it was sent: so it is moved by that.
+        moved = (uploaded[view.layout.count :] - _common(view)) / np.float32(self.settings.participation)
+        return keep(own.to_bytes(), moved if control is None else control + moved)
+
+    def serve(self, global_vector: Floats, state: bytes | None, layout: Layout) -> tuple[Floats, float]:
+        own_state, _, _ = _kept(state, layout)
+        return served(global_vector[: layout.count], own_state, self.serving.serve)
+
+
+def gradients_in_step(steps: int, momentum: float) -> float:
+    """S: the length of the way of `steps` equal gradients under momentum, in steps without momentum."""
+    if not momentum:
+        return float(steps)
+    return (steps - momentum * (1.0 - momentum**steps) / (1.0 - momentum)) / (1.0 - momentum)
+
+
+def _common(view: View) -> Floats:
+    """c, float32 [n]."""
+    return view.global_vector[view.layout.count :]
+
+
+def _new_control(view: View, control: Floats | None, trained: Floats, steps: int) -> Floats:
+    """c_i', float32 [n]."""
+    per_gradient = (view.model - trained) / np.float32(gradients_in_step(steps, view.momentum) * view.lr)
+    new: Floats = per_gradient - _common(view)
+    return new if control is None else new + control
+
+
+def _kept(state: bytes | None, layout: Layout) -> tuple[bytes | None, Floats | None, tuple[str, ...]]:
+    return kept(state, layout.count, "control variate")
