@@ -157,9 +157,9 @@ class DlmuText(Experiment):
         taking = f"{size.per_round} of them a round" if size.per_round else "all of them in every round"
         return Report(
             f"{who[0].upper()}{who[1:]}, {taking}, {size.rounds} rounds, E {size.epochs}, B {size.batch}, learning "
-            f"rate {size.lr:g}, momentum {size.momentum:g}; windows of {size.window} characters, one every {size.step}; "
-            f"LSTM with {size.arguments['layers']} layer(s) of {size.arguments['hidden']}. Each speaker's last fifth is "
-            "the test.",
+            f"rate {size.lr:g}, momentum {size.momentum:g}; windows of {size.window} characters, one every "
+            f"{size.step}; LSTM with {size.arguments['layers']} layer(s) of {size.arguments['hidden']}. Each speaker's "
+            "last fifth is the test.",
             (table,),
             (Plot("accuracy", panels),),
             text_verdict(results),

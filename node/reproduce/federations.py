@@ -82,31 +82,10 @@ def _served_on(federation: "Federation", terms: "Terms", test: Table) -> float:
     from fl.batches import as_records
     from fl.evaluate import evaluate
     from fl.models.registry import build
-    from fl.round import RoundJob, served_model
 
-    job = RoundJob(
-        terms.model,
-        terms.epochs,
-        terms.batch,
-        terms.lr,
-        terms.momentum,
-        round_number=terms.rounds - 1,
-        seed=0,
-        strategy=terms.strategy,
-        privacy=terms.privacy,
-        arguments=terms.arguments,
-        strategy_settings=terms.strategy_settings,
-        privacy_settings=terms.privacy_settings,
-        allow_no_guarantee=True,
-        scale_bits=terms.scale_bits,
-        limit=terms.limit,
-    )
     model, records = build(terms.model, terms.arguments, seed=0), as_records(test.features, test.labels)
-    states = federation.checkpoint().states
-    found = [
-        evaluate(model, records, served_model(job, federation.base, states[client])[0]).accuracy
-        for client in sorted(states)
-    ]
+    clients = sorted(federation.checkpoint().states)
+    found = [evaluate(model, records, federation.served(client).vector).accuracy for client in clients]
     return 100 * _mean(found)
 
 

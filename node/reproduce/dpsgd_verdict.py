@@ -1,0 +1,85 @@
+"""What the tables of clipping thresholds say, in words that are computed from the figures."""
+
+from collections.abc import Sequence
+
+from node.reproduce import published
+from node.reproduce.federations import GLOBAL
+from node.reproduce.results import Results, Spread
+
+PLAIN, FIXED, DYNAMIC = "plain", "published-fixed", "published-dynamic"
+VALID_FIXED, VALID_DYNAMIC = "valid-fixed", "valid-dynamic"
+METHODS = {
+    PLAIN: "without noise",
+    FIXED: "as published, C = 1",
+    DYNAMIC: "as published, dynamic",
+    VALID_FIXED: "valid epsilon, C = 1",
+    VALID_DYNAMIC: "valid epsilon, dynamic",
+}
+# Two means closer than this are not told apart.
+ALIKE_POINTS = 1.0
+
+
+def dpsgd_verdict(results: Results, epsilons: Sequence[int]) -> str:
+    """The paragraph."""
+    parts = [
+        _one_set(results.where(data=name), name, [str(each) for each in epsilons]) for name in results.named("data")
+    ]
+    parts.append(
+        "The rows as published carry no guarantee: their un-noised epochs leave with the update, so their epsilon is "
+        "only what the noise of the last epoch would be worth. The valid rows hold, over all rounds."
+    )
+    return " ".join(parts)
+
+
+def _one_set(results: Results, name: str, epsilons: list[str]) -> str:
+    as_published = {each: _gain(results, each, DYNAMIC, FIXED) for each in epsilons}
+    valid = {each: _gain(results, each, VALID_DYNAMIC, VALID_FIXED) for each in epsilons}
+    least = epsilons[0]
+    printed = [
+        published.DYNAMIC_CLIP[name][int(each)] - published.FIXED_CLIP[name][int(each)]
+        for each in epsilons
+        if name in published.FIXED_CLIP and int(each) in published.FIXED_CLIP[name]
+    ]
+    told = (
+        f"{name}: as published, dynamic minus fixed C = 1 is {_listed(as_published)} points at epsilon "
+        f"{', '.join(epsilons)}"
+    )
+    if printed:
+        told += f" (printed {', '.join(f'{each:+.1f}' for each in printed)})"
+    plain = results.spread(GLOBAL, method=PLAIN).mean
+    cost = plain - results.mean(GLOBAL, method=DYNAMIC, epsilon=least)
+    valid_cost = plain - max(
+        results.mean(GLOBAL, method=VALID_FIXED, epsilon=least),
+        results.mean(GLOBAL, method=VALID_DYNAMIC, epsilon=least),
+    )
+    return (
+        f"{told}, {_judged(as_published)}. At a valid epsilon it is {_listed(valid)}, {_judged(valid)}. At epsilon "
+        f"{least} the published training lies {cost:.1f} points below the one without noise, the better of the two "
+        f"valid ones {valid_cost:.1f}."
+    )
+
+
+def _gain(results: Results, epsilon: str, dynamic: str, fixed: str) -> Spread:
+    return results.difference(
+        GLOBAL, {"method": dynamic, "epsilon": epsilon}, {"method": fixed, "epsilon": epsilon, "clip": "1"}
+    )
+
+
+def _judged(gains: dict[str, Spread]) -> str:
+    """Whether the dynamic threshold is the better one."""
+    values = [each.mean for each in gains.values()]
+    better, worse = sum(value > ALIKE_POINTS for value in values), sum(value < -ALIKE_POINTS for value in values)
+    if better == len(values):
+        return "so the dynamic threshold is better throughout"
+    if worse == len(values):
+        return "so the dynamic threshold is worse throughout"
+    if not better and not worse:
+        return f"so the two are alike within {ALIKE_POINTS:g} point throughout"
+    said = [f"better at {better}"] * bool(better) + [f"worse at {worse}"] * bool(worse)
+    return (
+        f"so of {len(values)} epsilons the dynamic threshold is {' and '.join(said)}, and no more than alike elsewhere"
+    )
+
+
+def _listed(gains: dict[str, Spread]) -> str:
+    return ", ".join(f"{each.mean:+.1f}" for each in gains.values())
