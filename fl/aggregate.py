@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
+from fl.clustering import ClusteredSettings, clustered, vectors_of, work_place
 from fl.delta_blob import unpack_update
 from fl.exact_sums import (
     CHUNK,
@@ -56,6 +57,7 @@ __all__ = [
 ]
 
 MICRO = 1_000_000
+INT32_MAX = 2**31 - 1
 # Of 64 vectors even the smallest model that anybody trains fills a blob.
 VECTORS_MAX = 64
 
@@ -79,6 +81,8 @@ class Rule:
 
     `robust`: it looks at single updates and bears a minority of bad ones, so it is not for updates that are masked.
     `vectors`: how many vectors of one length it works on, told by its settings; None: as many as the request says.
+    `place`: where the work of an update is, of the old global vector, the update and the number of vectors; None: in
+    the first.
     """
 
     summary: str
@@ -86,6 +90,7 @@ class Rule:
     run: Callable[[Any, Updates], Ints]
     robust: bool = False
     vectors: Callable[[Any], int] | None = None
+    place: Callable[[Ints, Ints, int], slice] | None = None
 
 
 def _mean(settings: NoSettings, updates: Updates) -> Ints:
@@ -101,6 +106,13 @@ RULES: dict[str, Rule] = {
     "momentum": Rule("the mean's step and some of the last movement again: FedAvgM", MomentumSettings, momentum),
     "adam": Rule(
         "the mean's step by coordinate in its own length: FedAdam", AdamSettings, adam, vectors=lambda _: ADAM_VECTORS
+    ),
+    "clustered": Rule(
+        "a model of all and one of each group of factories that learn alike",
+        ClusteredSettings,
+        clustered,
+        vectors=vectors_of,
+        place=work_place,
     ),
 }
 
@@ -183,6 +195,19 @@ def _cosine_micro(dot: int, squared_lengths: int) -> int:
     return isqrt(MICRO * MICRO * dot * dot // squared_lengths)
 
 
+def _as_model(origin: Ints, vector: Ints, place: slice) -> Ints:
+    """The step of an update, wherever its work is, taken from the model: so that all can be compared, int32 [n]."""
+    model = origin[: (place.stop or 0) - (place.start or 0)]
+    if not place.start:
+        return vector[place]
+    moved: Ints = np.empty(len(model), np.int32)
+    for start in range(0, len(model), CHUNK):
+        part = slice(place.start + start, place.start + min(start + CHUNK, len(model)))
+        step = vector[part].astype(np.int64) - origin[part] + model[start : start + CHUNK]
+        moved[start : start + CHUNK] = np.clip(step, -INT32_MAX, INT32_MAX)
+    return moved
+
+
 def aggregate_blobs(
     rule: str,
     settings: Mapping[str, str],
@@ -213,17 +238,23 @@ def aggregate_blobs(
     origin = unpack(base, count, scale_bits, limit_q)
     vectors = [unpack_update(blob, origin, scale_bits, limit_q) for blob, _ in updates]
     before = unpack(previous, count, scale_bits, limit_q) if previous is not None else None
-    # What a rule carries beside the model is nobody's work: who worked, and how well, shows in the first vector.
-    models = [vector[:model] for vector in vectors]
+    # What a rule carries beside the model is nobody's work: who worked, and how well, shows in one vector.
+    find = asked.rule.place
+    places = [slice(model) if find is None else find(origin, vector, asked.vectors) for vector in vectors]
     rejected: dict[int, str] = {}
     if inspected and asked.inspected:
         moved_from = before[:model] if before is not None else None
+        models = [_as_model(origin, vector, place) for vector, place in zip(vectors, places, strict=True)]
         rejected = {at: reason.value for at, reason in inspect(origin[:model], models, moved_from, known_for)}
     kept = [at for at in range(len(updates)) if at not in rejected]
     if rejected and not kept:
         return Aggregated(b"", (0,) * len(updates), tuple(rejected.items()))
     given = Updates(origin, [vectors[at] for at in kept], [updates[at][1] for at in kept], scale_bits, limit_q, before)
     whole = asked.rule.run(asked.own, given)
-    qualities = dict(zip(kept, quality(origin[:model], [models[at] for at in kept], whole[:model]), strict=True))
+    qualities: dict[int, int] = {}
+    for place in {places[at].start or 0: places[at] for at in kept}.values():
+        those = [at for at in kept if places[at] == place]
+        found = quality(origin[place], [vectors[at][place] for at in those], whole[place])
+        qualities |= dict(zip(those, found, strict=True))
     blob = pack(whole, scale_bits)
     return Aggregated(blob, tuple(qualities.get(at, 0) for at in range(len(updates))), tuple(rejected.items()))

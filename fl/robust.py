@@ -141,7 +141,7 @@ def multi_krum(settings: ShareSettings, updates: Updates) -> Ints:
     if bad and near > 0:
         products = step_products([(updates.base, vector) for vector in vectors])
         scores = [_nearness(products, at, near) for at in range(len(vectors))]
-        ranked = sorted(range(len(vectors)), key=lambda at: (scores[at], _name(vectors[at])))
+        ranked = sorted(range(len(vectors)), key=lambda at: (scores[at], vector_name(vectors[at])))
         chosen = [vectors[at] for at in ranked[: len(vectors) - bad]]
     even = Updates(updates.base, chosen, [1] * len(chosen), updates.scale_bits, updates.limit_q)
     return _middle(even, 0)
@@ -158,7 +158,8 @@ def squared_distance(products: list[list[int]], one: int, other: int) -> int:
     return products[one][one] + products[other][other] - 2 * products[one][other]
 
 
-def _name(vector: Ints) -> bytes:
+def vector_name(vector: Ints) -> bytes:
+    """SHA-256 of the coordinates: what puts vectors in an order that does not depend on how they came."""
     return hashlib.sha256(np.ascontiguousarray(vector, "<i4").data).digest()
 
 

@@ -191,11 +191,11 @@ def test_a_request_that_asks_for_what_is_not_there_is_told_so(rule, given_settin
     with pytest.raises(AggregateError, match=fault):
         check_rule(rule, given_settings)
     with pytest.raises(AggregateError, match=fault):
-        aggregate_blobs(rule, given_settings, pack(np.zeros(3, np.int32)), [], 3, SCALE, LIMIT_Q)
+        aggregate_blobs(rule, given_settings, pack(np.zeros(12, np.int32)), [], 12, SCALE, LIMIT_Q)
 
 
 @pytest.mark.parametrize("rule", sorted(RULES))
 def test_every_rule_takes_what_its_notes_say_and_wants_an_update(rule):
     check_rule(rule, {note.name: note.default for note in rule_notes(rule) if note.default is not None})
     with pytest.raises(AggregateError, match="no updates, want at least one"):
-        aggregate_blobs(rule, {}, pack(np.zeros(3, np.int32)), [], 3, SCALE, LIMIT_Q)
+        aggregate_blobs(rule, {}, pack(np.zeros(12, np.int32)), [], 12, SCALE, LIMIT_Q)
