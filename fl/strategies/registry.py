@@ -6,11 +6,13 @@ from importlib.metadata import entry_points
 from fl.settings import SettingNote, setting_notes
 from fl.strategies.base import Strategy, StrategyError
 from fl.strategies.centralised import Centralised, CentralisedSettings
+from fl.strategies.clustered import Clustered, ClusteredStrategySettings
 from fl.strategies.ditto import Ditto, DittoSettings
 from fl.strategies.dlmu import Dlmu, DlmuSettings
 from fl.strategies.fedadam import FedAdam, FedAdamSettings
 from fl.strategies.fedavg import FedAvg, FedAvgSettings
 from fl.strategies.fedavgm import FedAvgM, FedAvgMSettings
+from fl.strategies.fedobd import FedObd, FedObdSettings
 from fl.strategies.fedper import FedPer, FedPerSettings
 from fl.strategies.fedprox import FedProx, FedProxSettings
 from fl.strategies.local_only import LocalOnly, LocalOnlySettings
@@ -29,6 +31,8 @@ BUILT_IN: dict[str, tuple[type[Strategy], type]] = {
     FedPer.name: (FedPer, FedPerSettings),
     LocalOnly.name: (LocalOnly, LocalOnlySettings),
     Centralised.name: (Centralised, CentralisedSettings),
+    FedObd.name: (FedObd, FedObdSettings),
+    Clustered.name: (Clustered, ClusteredStrategySettings),
 }
 
 
