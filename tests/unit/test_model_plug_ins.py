@@ -1,21 +1,30 @@
 """Models that a package brings: the one of docs/models.md, told without torch, pinned, and refused with a reason."""
 
 import json
+import math
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
+import numpy as np
+import onnxruntime
 import pytest
 import torch
 from torch import nn
 
+from fl.export import export_model, read_model
 from fl.models import ModelError, Signature, TorchModel, build, describe, parameter_shapes, signature
 from fl.models.fitness import shapes_of
 from fl.models.plug_ins import pin
 from fl.models.torch_model import description, read_description
+from fl.onnx_export import onnx_of
+from fl.round import RoundJob, initial_model, run_round
 from fl.settings import Whole
+from ledger.transactions import Setting
+from node.training_terms import TermsRefused, check_terms, short_reason
 from tests.support.model_package import install_package, page_files
+from tests.support.open_requests import TERMS
 
 SHAPES = (
     ("filters.weight", (16, 3, 9)),
@@ -153,6 +162,37 @@ def test_what_pip_noted_no_digests_of_cannot_be_pinned(monkeypatch, tmp_path):
         pin("gear-net")
     with pytest.raises(ModelError, match=r"pinned 1\.0-ab, but"):
         parameter_shapes("gear-net", {"pin": "1.0-ab"})
+
+
+def test_a_provider_with_another_package_declines_and_says_so(monkeypatch, tmp_path):
+    gear_models(monkeypatch, tmp_path)
+    count = sum(math.prod(shape) for _, shape in SHAPES)
+
+    def terms(**arguments):
+        told = tuple(Setting(name, text) for name, text in sorted(arguments.items()))
+        return replace(TERMS, model="gear-net", model_arguments=told, parameters=count)
+
+    check_terms(terms(pin=pin("gear-net")), allow_no_guarantee=True)
+    check_terms(terms(channels="3"), allow_no_guarantee=True)
+    with pytest.raises(TermsRefused) as refused:
+        check_terms(terms(pin="0.9-" + "ab" * 16), allow_no_guarantee=True)
+    assert short_reason(str(refused.value)).startswith("'gear-net' here is 1.0-")
+    assert "pinned 0.9-abab" in short_reason(str(refused.value))
+
+
+def test_a_brought_model_is_trained_by_a_round_and_leaves_as_onnx(monkeypatch, tmp_path):
+    gear_models(monkeypatch, tmp_path)
+    draw = np.random.default_rng(3)
+    table = draw.normal(size=(30, 3, 256)).astype(np.float32), draw.integers(0, 5, 30)
+    job = RoundJob("gear-net", epochs=2, batch=8, lr=0.05, momentum=0.8, round_number=0, seed=1)
+    base = initial_model("gear-net", {}, seed=4)
+    outcome = run_round(job, table, table, base, None)
+    assert outcome.metrics.update.loss < outcome.metrics.start.loss
+    about = {"model": "gear-net", "arguments": "{}"}
+    file = read_model(export_model(outcome.update_q, 20, SHAPES, about))
+    session = onnxruntime.InferenceSession(onnx_of(file), providers=["CPUExecutionProvider"])
+    (logits,) = session.run(["logits"], {"records": table[0]})
+    assert np.mean(logits.argmax(1) == table[1]) == pytest.approx(outcome.metrics.update.accuracy)
 
 
 class Tied(nn.Module):

@@ -10,7 +10,8 @@ import pytest
 from node.cli.exit_codes import MEANINGS
 from node.cli.main import cli
 
-PAGES = [Path(__file__).parents[2] / name for name in ("docs/running.md", "README.md", "docs/privacy.md")]
+NAMES = ("docs/running.md", "README.md", "docs/privacy.md", "docs/models.md")
+PAGES = [Path(__file__).parents[2] / name for name in NAMES]
 
 
 def commands(page: Path) -> list[str]:
