@@ -6,13 +6,14 @@ The node's worker process and the simulator both call `run_round`: what one of t
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
 from fl.batches import Records, as_records
+from fl.class_fit import fit_to_classes
 from fl.delta_blob import Block, apply_delta, delta_bytes, pack_delta
 from fl.dlmu import distance
 from fl.evaluate import Evaluation, evaluate
@@ -109,8 +110,7 @@ class Diagnostics:
 class RoundOutcome:
     """update_q: int32 [vectors * n], to be packed and uploaded. state: to be kept for the request's next round.
 
-    weight: how much the strategy lets the update count. served: float32 [n], the model the factory can use now;
-    once the round is aggregated, `served_model` gives the newer one.
+    weight: how much the strategy lets the update count.
     gradient_q: int64 [n], in mode distributed: what is masked in place of an update, and leaves in no other way. The
     update_q beside it is the global model that everybody has.
     changes: what leads from the global vector to update_q, where the strategy lets it travel so.
@@ -122,7 +122,6 @@ class RoundOutcome:
     metrics: Metrics
     diagnostics: Diagnostics
     privacy: PrivacyReport
-    served: Floats
     gradient_q: Longs | None = None
     changes: tuple[Block, ...] | None = None
 
@@ -132,6 +131,22 @@ class RoundOutcome:
         if self.changes is None or delta_bytes(self.changes) >= whole:
             return pack(self.update_q, scale_bits)
         return pack_delta(self.changes, len(self.update_q), scale_bits)
+
+
+class Served(NamedTuple):
+    """vector: float32 [n]. share: of the factory's own model in it. fitted: to the classes of its own records.
+
+    It saw the records without noise where it is fitted: it is for the factory alone.
+    """
+
+    vector: Floats
+    share: float
+    fitted: bool
+
+    @property
+    def is_global(self) -> bool:
+        """Whether it is the global model, and nothing of the factory's own."""
+        return not self.share and not self.fitted
 
 
 def initial_model(
@@ -185,10 +200,13 @@ def run_round(
     model = build(job.model, job.arguments, seed=0)
     clips, state = _unpacked(job, state)
     view = _view(job, rule, base_q, state, len(records))
-    served, own_share = rule.serve(view.global_vector, state, view.layout)
-    before = evaluate(model, tests, view.model) if tests is not None else None
-    # Without a share of its own the factory serves the global model itself: tested once is enough.
-    before_served = evaluate(model, tests, served) if tests is not None and own_share else before
+    before = before_served = None
+    if tests is not None:
+        before = before_served = evaluate(model, tests, view.model)
+        using = _served(rule, model, view.global_vector, state, view.layout, records)
+        # Who serves the global model itself has it tested once.
+        if not using.is_global:
+            before_served = evaluate(model, tests, using.vector)
 
     start = rule.begin(view)
     by = _Training(records, groups, clips, random or SecureRandom(), progress)
@@ -201,7 +219,6 @@ def run_round(
             Metrics(1, (made.loss,), (made.norm,), before, before_served, None),
             Diagnostics(start.beta, start.beta_asked, start.alpha, 0.0, start.warnings),
             mode.report,
-            served,
             made.sums,
         )
     result = _train(job, mode, rule, model, start, by)
@@ -229,20 +246,32 @@ def run_round(
         Metrics(result.steps, result.losses, result.gradient_norms, before, before_served, after),
         Diagnostics(start.beta, start.beta_asked, start.alpha, distance(start.vector, model_uploaded), warnings),
         _report(job, mode, rule, by),
-        served,
         changes=changes,
     )
 
 
-def served_model(job: RoundJob, global_q: Ints, state: bytes | None) -> tuple[Floats, float]:
-    """The model the factory itself uses, float32 [n], and its own share in it.
+def served_model(job: RoundJob, global_q: Ints, state: bytes | None, train: Table | None = None) -> Served:
+    """The model that the factory itself uses, of the newest global vector, int32 [vectors * n], and of its own state.
 
-    `global_q`: the newest global vector, int32 [vectors * n].
+    `train`: the records that it is fitted to, where the strategy fits it to anything; without them it is not.
     """
     _, own_state = _unpacked(job, state)
     rule = strategy(job.strategy, job.strategy_settings)
     layout = _layout(job)
-    return rule.serve(_global_vector(job, rule, layout, global_q), own_state, layout)
+    model = build(job.model, job.arguments, seed=0)
+    records = as_records(*train) if train is not None else None
+    return _served(rule, model, _global_vector(job, rule, layout, global_q), own_state, layout, records)
+
+
+def _served(
+    rule: Strategy, model: nn.Module, vector: Floats, state: bytes | None, layout: Layout, records: Records | None
+) -> Served:
+    served, share = rule.serve(vector, state, layout)
+    if rule.unseen and records is not None:
+        fitted = fit_to_classes(model, served, layout, records, rule.unseen)
+        if fitted is not None:
+            return Served(fitted, share, True)
+    return Served(served, share, False)
 
 
 def batch_seed(seed: int, round_number: int) -> int:

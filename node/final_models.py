@@ -69,7 +69,8 @@ async def _served(shop: Workshop, request_id: bytes, request: Request) -> ModelS
     try:
         terms = training_terms(request.terms, number, shop.ledger.key, request_id, allow)
         model = bytes(shop.blobs.view(request.model))
-        served = await shop.process.do(ServeModel(terms, str(shop.records.path), model, record.after))
+        periods = await trio.to_thread.run_sync(shop.anchored_periods)
+        served = await shop.process.do(ServeModel(terms, str(shop.records.path), periods, model, record.after))
     except (JobRefused, WorkerCrashed, BadTrainingSettings) as error:
         # The global model is kept all the same.
         log.warning("served_model_not_made", request=request_id.hex()[:16], reason=str(error))

@@ -203,7 +203,9 @@ class Worker:
 
     def _serve(self, job: ServeModel) -> ModelServed:
         form = job.terms.form
-        vector, share = served_model(_round_job(job.terms), _vector(form, job.base), job.state)
+        own = self._records.training(job.store, job.periods) if job.periods else None
+        train = None if own is None else (own.features, own.labels)
+        vector, share, _ = served_model(_round_job(job.terms), _vector(form, job.base), job.state, train)
         test = self._records.test(job.store)
         score = _score(_tested(form, test, vector)) if test is not None else None
         return ModelServed(np.ascontiguousarray(vector, "<f4").tobytes(), repr(float(share)), score)

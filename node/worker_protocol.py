@@ -99,11 +99,13 @@ class Evaluate:
 
 @dataclass(frozen=True, slots=True)
 class ServeModel:
-    """Make the model that this factory uses itself of the newest global one and its own state, and test it."""
+    """Make the model that this factory uses itself of the newest global one and its own state, fit it to the records of
+    `periods` (none: not at all), and test it."""
 
     KIND: ClassVar[int] = 4
     terms: TrainingTerms
     store: str
+    periods: tuple[Count, ...]
     base: bytes
     state: bytes | None
 

@@ -51,16 +51,17 @@ class ClientWork:
     def serve(self, base: bytes, order: ServeOrder) -> ServeAnswer:
         terms, work = self._work.terms, self._work
         base_q = self._vector(base)
-        vector, share = served_model(job_of(terms, 0, 0, 0.0), base_q, order.state)
+        using = served_model(job_of(terms, 0, 0, 0.0), base_q, order.state, work.train[order.client])
         if self._common is None:
             own = as_records(*work.own_tests[order.client])
             on_global = evaluate(self._model, own, decode(base_q[: self._count], terms.scale_bits)).accuracy
-            served = evaluate(self._model, own, vector).accuracy if share else on_global
-            return ServeAnswer(order.client, served, share, on_global)
-        if not share:
-            return ServeAnswer(order.client, None, share)
+            served = on_global if using.is_global else evaluate(self._model, own, using.vector).accuracy
+            return ServeAnswer(order.client, served, using.share, using.is_global, on_global)
+        if using.is_global:
+            return ServeAnswer(order.client, None, using.share, True)
         counts = work.class_counts[order.client]
-        return ServeAnswer(order.client, self._common.own_accuracy(self._model, vector, counts), share)
+        own_accuracy = self._common.own_accuracy(self._model, using.vector, counts)
+        return ServeAnswer(order.client, own_accuracy, using.share, False)
 
     def _vector(self, base: bytes) -> Ints:
         """The vector of the round's global model; unpacked once a round."""

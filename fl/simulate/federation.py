@@ -20,7 +20,7 @@ from fl.evaluate import Evaluation, evaluate
 from fl.fixed_point import Bytes, Ints, InvalidVector, decode, limit_in_steps, pack, unpack
 from fl.models.registry import build
 from fl.privacy.plan import RoundCost, round_cost
-from fl.round import first_model
+from fl.round import Served, first_model, served_model
 from fl.simulate.attacks import Attack, AttackError, Seen
 from fl.simulate.blob_shelf import MEMORY_BYTES_MAX, BlobShelf
 from fl.simulate.checkpoint import Checkpoint, CheckpointError, asked, check_same, records_digest
@@ -100,6 +100,7 @@ class Federation:
         self._count = sum(each.numel() for each in self._model.parameters())
         self._rule, self._rule_settings = aggregation_of(terms)
         self._limit_q = limit_in_steps(terms.limit, terms.scale_bits)
+        self._fits = strategy(terms.strategy, terms.strategy_settings).unseen > 0
         self.base = first_model(job_of(terms, 0, 0, 0.0), seed)
         self.previous: Ints | None = None
         self._engine = engine or Inline()
@@ -159,6 +160,11 @@ class Federation:
             blob_name(blob).hex(),
             self._clock() - began,
         )
+
+    def served(self, client: int) -> Served:
+        """The model that this client uses itself now. Made here, whatever engine trains."""
+        job = job_of(self.terms, 0, 0, 0.0)
+        return served_model(job, self.base, self._states.get(client), self._tables[client])
 
     def checkpoint(self) -> Checkpoint:
         """All that this federation is now; valid until it goes on."""
@@ -303,12 +309,13 @@ class Federation:
         places = range(len(self._tables))
         own_global = [own_share(tested, counts) for counts in self._class_counts]
         own = list(own_global)
-        # Who remembers nothing serves the global model, which was tested already.
-        orders = (ServeOrder(at, self._states.get(at)) for at in places if self._own_tests or at in self._states)
+        # Who remembers nothing and fits nothing serves the global model, which was tested already.
+        everybody = bool(self._own_tests or self._fits)
+        orders = (ServeOrder(at, self._states.get(at)) for at in places if everybody or at in self._states)
         for answer in self._engine.serve(blob, orders):
             if self._own_tests:
                 own_global[answer.client] = answer.on_global
-            own[answer.client] = answer.served if answer.share else own_global[answer.client]
+            own[answer.client] = own_global[answer.client] if answer.is_global else answer.served
         return tested, tuple(own), tuple(own_global)
 
     def _unpacked(self, blob: Bytes) -> Ints:

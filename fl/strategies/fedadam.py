@@ -18,7 +18,7 @@ from fl.server_steps import ADAM_VECTORS, FINER
 from fl.settings import Choice, Number, parse_settings
 from fl.strategies.base import Aggregation, StrategyError
 from fl.strategies.fedavg import ServeSettings, TrainsFromGlobal
-from fl.strategies.own_model import SERVES
+from fl.strategies.own_model import SERVES, UNSEEN, UNSEEN_DEFAULT
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,7 @@ class FedAdamSettings:
     tau: Annotated[float, Number(0.000001, 1.0, "how adaptive, small is more; here r begins")] = 0.001
     serve: Annotated[str, Choice(SERVES, "the model a factory uses itself")] = "mix"
     mix_tau: Annotated[float, Number(0.0, 1.0, "strength of the served mix, DLMU's tau")] = 0.8
+    unseen: Annotated[float, UNSEEN] = UNSEEN_DEFAULT
 
 
 class FedAdam(TrainsFromGlobal):
@@ -37,7 +38,7 @@ class FedAdam(TrainsFromGlobal):
     vectors = ADAM_VECTORS
 
     def __init__(self, settings: FedAdamSettings) -> None:
-        super().__init__(ServeSettings(settings.serve, settings.mix_tau))
+        super().__init__(ServeSettings(settings.serve, settings.mix_tau, settings.unseen))
         self.settings = settings
         named = ("lr", "beta1", "beta2", "tau")
         self.aggregation = Aggregation("adam", {name: repr(getattr(settings, name)) for name in named})

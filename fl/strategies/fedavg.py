@@ -7,7 +7,7 @@ from typing import Annotated, Self
 from fl.fixed_point import Floats
 from fl.settings import Choice, Number, parse_settings
 from fl.strategies.base import Layout, Objective, Start, Strategy, StrategyError, Trained, View
-from fl.strategies.own_model import SERVES, recall, remember, served
+from fl.strategies.own_model import SERVES, UNSEEN, UNSEEN_DEFAULT, recall, remember, served
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +16,7 @@ class ServeSettings:
 
     serve: Annotated[str, Choice(SERVES, "the model a factory uses itself")] = "mix"
     tau: Annotated[float, Number(0.0, 1.0, "strength of the served mix, as in DLMU")] = 0.8
+    unseen: Annotated[float, UNSEEN] = UNSEEN_DEFAULT
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,8 @@ class TrainsFromGlobal(Strategy):
 
     def __init__(self, serving: ServeSettings) -> None:
         self.serving = serving
+        # Who asks for the global model gets it as it is.
+        self.unseen = 0.0 if serving.serve == "global" else serving.unseen
 
     def begin(self, view: View) -> Start:
         own, warnings = recall(view.state, view.layout.count)

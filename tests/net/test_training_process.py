@@ -96,7 +96,7 @@ async def test_a_round_is_trained_tested_and_served_the_same_way_twice(store):
         await wait_until(lambda: process.pid is None)
         again = await process.do(job)
         assert again == trained
-        served = await process.do(ServeModel(terms(), path, trained.update, trained.state))
+        served = await process.do(ServeModel(terms(), path, (1, 2, 3), trained.update, trained.state))
         assert isinstance(served, ModelServed)
         assert len(served.vector) == 4 * PARAMETERS
         evaluated = await process.do(Evaluate(FORM, path, made.model))

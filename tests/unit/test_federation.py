@@ -49,7 +49,8 @@ def by_hand(seed, count, chosen_of, rounds, strategy):
             own, own_global = [], []
             for client in range(count):
                 counts = clients[client].train.class_counts()
-                vector, _ = served_model(jobs, base, states[client])
+                table = clients[client].train
+                vector = served_model(jobs, base, states[client], (table.features, table.labels)).vector
                 own.append(own_accuracy(evaluate(model, tests, vector), counts))
                 own_global.append(own_accuracy(evaluation, counts))
             seen.append((blob, evaluation.accuracy, own, own_global))

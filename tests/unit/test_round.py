@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from fl.aggregate import aggregate_blobs, weighted_mean
+from fl.batches import as_records
+from fl.evaluate import evaluate
 from fl.fixed_point import NotEncodable, decode, limit_in_steps, pack, unpack
 from fl.models.errors import ModelError
 from fl.models.registry import build
@@ -94,10 +96,29 @@ def test_a_small_federation_learns_and_a_factory_serves_better_on_its_own_mix():
     final = [run_round(replace(JOB, round_number=8), table, common, base, None) for table in tables[:1]]
     assert final[0].metrics.start.accuracy > 0.8
     assert max(outcome.metrics.update.accuracy for outcome in outcomes) < final[0].metrics.start.accuracy
-    served, share = served_model(JOB, base, states[0])
-    assert 0 < share <= 1
+    served = served_model(JOB, base, states[0])
+    assert 0 < served.share <= 1
+    assert not served.fitted
     own = own_model(states[0], COUNT).vector
-    assert np.allclose(served, (1 - share) * decode(base) + share * own, atol=1e-6)
+    assert np.allclose(served.vector, (1 - served.share) * decode(base) + served.share * own, atol=1e-6)
+    # Fitted to the two classes of four that the factory has, it is right about those more often.
+    tests = as_records(*tables[0])
+    plain = evaluate(build("mlp", {}, 0), tests, served.vector).accuracy
+    fitted = served_model(JOB, base, states[0], tables[0])
+    assert fitted.fitted
+    assert evaluate(build("mlp", {}, 0), tests, fitted.vector).accuracy >= plain
+    assert (fitted.vector[:-4] == served.vector[:-4]).all()
+    assert not served_model(replace(JOB, strategy_settings={"unseen": "0"}), base, states[0], tables[0]).fitted
+
+
+def test_the_global_model_is_tested_as_the_served_one_where_nothing_is_a_factorys_own():
+    base, table = initial_model("mlp", {}, 3), separable(1)
+    job = replace(JOB, strategy_settings={"unseen": "0"})
+    assert served_model(job, base, None, table).is_global
+    plain = run_round(job, table, table, base, None).metrics
+    assert plain.served is plain.start
+    fitted = run_round(JOB, table, table, base, None).metrics
+    assert fitted.served.confusion.tolist() != fitted.start.confusion.tolist()
 
 
 def test_a_round_is_replayed_bit_for_bit_and_changes_nothing_it_was_given():
@@ -128,7 +149,6 @@ def test_metrics_and_diagnostics_say_what_happened():
     assert seen == [(1, 2), (2, 2)]
     assert (outcome.metrics.steps, len(outcome.metrics.losses), outcome.weight) == (14, 2, 200)
     assert outcome.metrics.update.accuracy > outcome.metrics.start.accuracy
-    assert outcome.metrics.served.confusion.tolist() == outcome.metrics.start.confusion.tolist()
     drift = np.linalg.norm((outcome.update_q.astype(np.float64) - base) / 2**20)
     assert outcome.diagnostics.drift == pytest.approx(drift, rel=1e-5)
     assert (outcome.privacy.mode, outcome.privacy.guarantee, outcome.privacy.epsilon) == (

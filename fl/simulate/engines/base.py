@@ -78,12 +78,14 @@ class ServeOrder:
 @dataclass(frozen=True, slots=True)
 class ServeAnswer:
     """served: accuracy of the served model on the client's own mix, None where it is the global model's or where no
-    test record is of its classes; share: of its own in it. on_global: of the global model on the client's own test
+    test record is of its classes; share: of its own model in it; is_global: neither that, nor fitted to the client's
+    classes. on_global: of the global model on the client's own test
     records, None where all share one test."""
 
     client: int
     served: float | None
     share: float
+    is_global: bool
     on_global: float | None = None
 
 

@@ -1,0 +1,114 @@
+"""Fitting the model that a factory uses itself to the classes it has: a shift of the last layer's bias, no more.
+
+A global model expects the classes as often as all factories together have them. A factory that knows two of ten faults
+errs less when its model expects those two. The shift is the maximum likelihood one: with it the model's answers on the
+factory's own records name every class, on average, as often as it occurs there. So a model that expects the right
+classes already is left as it is, whatever they are; adding the logarithm of the shares would count them twice. It is
+the correction for label shift of Saerens, Latinne and Decaestecker (Neural Computation 14, 2002), with the shares known
+and the model's expectation unknown.
+
+What is served never leaves the factory: no noise covers the counts that go into it.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from fl.batches import Records, as_input
+from fl.evaluate import set_parameters
+from fl.fixed_point import Floats
+from fl.strategies.base import Layout
+
+# A share is known to some 1 % from so many records; more would only take time.
+RECORDS_MAX = 4096
+BATCH = 512
+# Raking converges by a factor of some 2 a turn where classes overlap, faster where they do not.
+TURNS_MAX = 100
+CLOSE_ENOUGH = 1e-4
+# e^20 : 1 is certainty: a class that the model never names anywhere is not dragged in beyond it.
+SHIFT_MAX = 20.0
+
+
+def output_bias(layout: Layout) -> slice | None:
+    """Where the bias of the last layer lies: the last tensor, a row of as many numbers as the one before has rows.
+
+    None for a model that does not end so: then nothing can be shifted.
+    """
+    if len(layout.shapes) < 2:
+        return None
+    (_, weight), (_, bias) = layout.shapes[-2:]
+    if len(bias) != 1 or len(weight) < 2 or weight[0] != bias[0]:
+        return None
+    return slice(layout.count - bias[0], layout.count)
+
+
+def fit_to_classes(model: nn.Module, vector: Floats, layout: Layout, records: Records, unseen: float) -> Floats | None:
+    """`vector`, float32 [n], with its output bias fitted to the classes of `records`; None where it has none.
+
+    `unseen`: the share of what the factory will meet that is spread evenly over all classes, so that the ones it lacks
+    can still be named; 0 < unseen <= 1. The model keeps the parameters of `vector`. Raises UnusableTable for records
+    that do not fit the model.
+    """
+    assert 0 < unseen <= 1
+    place = output_bias(layout)
+    if place is None:
+        return None
+    set_parameters(model, vector)
+    scores, labels = _scores(model, records)
+    if scores.shape[1] != place.stop - place.start or int(labels.max()) >= scores.shape[1]:
+        return None
+    counts = np.bincount(labels, minlength=scores.shape[1])
+    shift = class_shift(scores, counts, unseen)
+    if not bool(np.isfinite(shift).all()):
+        return None
+    fitted = vector.copy()
+    fitted[place] += shift
+    return fitted
+
+
+def class_shift(scores: NDArray[np.float64], counts: NDArray[np.int64], unseen: float) -> NDArray[np.float32]:
+    """What to add to the scores (logits, [records, classes]) so that they name class c in the mean as often as
+
+        (1 - unseen) * counts[c] / sum(counts) + unseen / classes
+
+    says: found by raking, s <- s + log(wanted / named), whose fixed point is the maximum of the likelihood. float32
+    [classes], of mean zero; not finite when the scores are not.
+    """
+    classes = len(counts)
+    wanted = (1 - unseen) * counts / counts.sum() + unseen / classes
+    shift = np.zeros(classes)
+    for _ in range(TURNS_MAX):
+        shifted = scores + shift
+        shifted -= shifted.max(axis=1, keepdims=True)
+        np.exp(shifted, out=shifted)
+        shifted /= shifted.sum(axis=1, keepdims=True)
+        named = shifted.mean(axis=0)
+        turn = np.log(wanted / np.maximum(named, np.finfo(np.float64).tiny))
+        moved = np.clip(shift + turn - turn.mean(), -SHIFT_MAX, SHIFT_MAX)
+        step = float(np.abs(moved - shift).max())
+        shift = moved
+        # A NaN is not below, and comes out in the end.
+        if step < CLOSE_ENOUGH:
+            break
+    return shift.astype(np.float32)
+
+
+def _scores(model: nn.Module, records: Records) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Logits [answers, classes] and labels [answers] of records spread evenly over the table."""
+    rows = torch.arange(len(records))
+    if len(rows) > RECORDS_MAX:
+        rows = torch.arange(RECORDS_MAX) * len(records) // RECORDS_MAX
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            scores = [_rows_of(model(as_input(records.features[part]))) for part in torch.split(rows, BATCH)]
+    finally:
+        model.train(training)
+    return torch.cat(scores).numpy().astype(np.float64), records.labels[rows].reshape(-1).numpy()
+
+
+def _rows_of(logits: torch.Tensor) -> torch.Tensor:
+    """[batch, classes], or [batch, classes, time] as cross-entropy takes it, to one row an answer."""
+    return logits if logits.dim() == 2 else logits.movedim(1, -1).reshape(-1, logits.shape[1])
