@@ -139,7 +139,7 @@ def bends(flat: FlatModel, proximal: float, bent: Bent) -> tuple[Tensor | None, 
     """(origin of the proximal pull, correction) as tensors [n]; None for what there is not."""
 
     def tensor(vector: Floats) -> Tensor:
-        return torch.from_numpy(vector).to(flat.values.device, copy=True)
+        return torch.tensor(vector, device=flat.values.device)
 
     pulled_to = flat.values.clone() if bent.origin is None else tensor(bent.origin)
     return pulled_to if proximal else None, None if bent.correction is None else tensor(bent.correction)

@@ -77,9 +77,12 @@ class Scaffold(TrainsFromGlobal):
 
 def gradients_in_step(steps: int, momentum: float) -> float:
     """S: the length of the way of `steps` equal gradients under momentum, in steps without momentum."""
-    if not momentum:
-        return float(steps)
-    return (steps - momentum * (1.0 - momentum**steps) / (1.0 - momentum)) / (1.0 - momentum)
+    # Added up, for the closed form loses its digits where the momentum is near 1.
+    velocity = way = 0.0
+    for _ in range(steps):
+        velocity = momentum * velocity + 1.0
+        way += velocity
+    return way
 
 
 def _common(view: View) -> Floats:
