@@ -14,7 +14,8 @@ from fl.data.tables import Split, Table, join
 from fl.partition import divide, parse_partition
 from fl.simulate.terms import Terms
 
-CLIENTS_MAX = 1024
+# Some kilobytes a client beside its records; who wants more than this wants a cluster.
+CLIENTS_MAX = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,24 @@ SCENARIOS = {
         "site",
         Terms("mlp", 10, 5, 32, 0.05, 0.8, {"layers": "8,150,150,4"}),
     ),
+    "fashion-mnist": Scenario(
+        "fashion-mnist",
+        {"downscale": "2", "limit": "6000", "test_limit": "2000"},
+        "iid",
+        Terms("mlp", 15, 1, 32, 0.05, 0.8, {"layers": "196,64,10"}),
+    ),
+    "cifar10": Scenario(
+        "cifar10",
+        {"limit": "5000", "test_limit": "1000"},
+        "iid",
+        Terms("cnn", 20, 5, 32, 0.01, 0.8, {"input": "3x32x32"}),
+    ),
+    "text": Scenario(
+        "text",
+        {"limit": "10000", "test_limit": "2000"},
+        "site",
+        Terms("char-lstm", 20, 1, 32, 0.5, 0.8),
+    ),
 }
 
 
@@ -55,6 +74,11 @@ def scenario(name: str) -> Scenario:
     if name not in SCENARIOS:
         raise DataError(f"there is no scenario {name[:80]!r}, want one of {', '.join(SCENARIOS)}")
     return SCENARIOS[name]
+
+
+def scenario_of(source: str) -> Scenario | None:
+    """The scenario of that name, or of that data source; None where nobody has tried it."""
+    return SCENARIOS.get(source) or next((each for each in SCENARIOS.values() if each.source == source), None)
 
 
 def clients_of(

@@ -18,7 +18,11 @@ VERBS: dict[str, tuple[str, str]] = {
     "peers": ("node.cli.status:peers", "Who is connected."),
     "disk": ("node.cli.disk:disk", "What a node takes of the disk, and what it keeps of the ledger."),
     "devnet": ("node.cli.devnet:devnet", "A whole league on this machine, from founding to the trained model."),
-    "simulate": ("node.cli.simulate:simulate", "A federation in one process: attacks, and what rules do against them."),
+    "simulate": (
+        "node.cli.simulate:simulate",
+        "Federations on this machine: strategies, attacks, noise; results, pictures.",
+    ),
+    "reproduce": ("node.cli.reproduce:reproduce", "The papers' tables and figures, beside what they printed."),
     "request": ("node.cli.request:request", "Publish data requests and follow them."),
     "join": ("node.cli.join:join", "Ask to be let into a league, or offer data to a request."),
     "leave": ("node.cli.leave:leave", "Leave the league."),

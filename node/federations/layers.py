@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from fl.data import registry
-from fl.simulate.scenarios import SCENARIOS
+from fl.data.registry import OWN
+from fl.simulate.scenarios import scenario_of
 from node.federations.settings import AUTO, SECTIONS, RunFileError, RunSettings
 from node.request_file import RequestDraft
 from node.toml_rules import read_toml, read_value, refuse_unknown, rules_of, shown
@@ -30,8 +31,16 @@ _GOES_WITH = {
 
 
 def file_layer(path: Path) -> Layer:
-    """What a run file says. Raises RunFileError."""
-    return tables_layer(read_toml(path, RunFileError), path.absolute().parent, f"{path}: ")
+    """What a run file says. With [data.block] it is itself the path of the source "own". Raises RunFileError."""
+    tables = read_toml(path, RunFileError)
+    data = tables.get("data")
+    if not isinstance(data, dict) or "block" not in data:
+        return tables_layer(tables, path.absolute().parent, f"{path}: ")
+    said = {key: value for key, value in data.items() if key != "block"}
+    if said.get("source", OWN) != OWN or said.get("path"):
+        raise RunFileError(f'{path}: [data.block] beside another source or a path, want source = "{OWN}" alone')
+    layer = tables_layer({**tables, "data": said}, path.absolute().parent, f"{path}: ")
+    return {**layer, ("data", "source"): OWN, ("data", "path"): path.absolute()}
 
 
 def tables_layer(tables: Mapping[str, Any], folder: Path, where: str) -> Layer:
@@ -81,7 +90,7 @@ def request_layer(draft: RequestDraft) -> Layer:
 
 def scenario_layer(source: str) -> Layer:
     """What suits this source; nothing for one that nobody has tried. The name of a scenario stands for its source."""
-    chosen = SCENARIOS.get(source) or next((each for each in SCENARIOS.values() if each.source == source), None)
+    chosen = scenario_of(source)
     if chosen is None:
         return {("data", "source"): source}
     terms = chosen.terms

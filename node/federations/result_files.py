@@ -12,11 +12,12 @@ A checkpoint is on disk only after the lines of its rounds are. So a run that is
 lines of later rounds are cut off.
 """
 
+import fcntl
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from fl.simulate.checkpoint import Checkpoint
 from node.disk import publish_file, sync_folder
@@ -33,14 +34,27 @@ class RunFolderError(Exception):
 
 
 class RunFolder:
-    """The result files of one run, open for appending. A context manager."""
+    """The result files of one run, held by one process at a time. A context manager."""
 
     def __init__(self, folder: Path) -> None:
-        """Makes the folder. Raises OSError."""
+        """Makes the folder. Raises RunFolderError while another process runs there, and OSError."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self._lines = {name: (folder / f"{name}.jsonl").open("a", encoding="utf-8") for name in GROWING}
         self._timings = (folder / TIMINGS_FILE).open("a", encoding="utf-8")
+        try:
+            fcntl.flock(self._timings, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._timings.close()
+            raise RunFolderError(f"{folder}: another process is running there, want one at a time") from None
+        self._lines: dict[str, IO[str]] = {}
+
+    def open_lines(self, round_number: int) -> None:
+        """Go on with the lines after round `round_number`: later ones are cut off, and a last one that is not whole."""
+        for name in GROWING:
+            path = self.folder / f"{name}.jsonl"
+            kept = [row for row in rows_of(self.folder, name) if row["round"] <= round_number] if path.exists() else []
+            publish_file(path, "".join(map(line_of, kept)).encode())
+            self._lines[name] = path.open("a", encoding="utf-8")
 
     def __enter__(self) -> "RunFolder":
         return self
@@ -105,14 +119,6 @@ def rows_of(folder: Path, table: str) -> Iterator[Row]:
         if not isinstance(row, dict) or row.keys() != names:
             raise RunFolderError(f"{path}, line {at}: want the columns {', '.join(c.name for c in TABLES[table])}")
         yield row
-
-
-def cut_after(folder: Path, round_number: int) -> None:
-    """Take off the lines of rounds after `round_number`, and a last line that was cut short. Raises RunFolderError."""
-    for table in GROWING:
-        path = folder / f"{table}.jsonl"
-        kept = [row for row in rows_of(folder, table) if row["round"] <= round_number] if path.exists() else []
-        publish_file(path, "".join(map(line_of, kept)).encode())
 
 
 def read_run(folder: Path) -> dict[str, Any]:

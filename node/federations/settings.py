@@ -15,7 +15,7 @@ from node.toml_rules import Choice, Flag, Number, Place, TextTable, Whole, Words
 AUTO = "auto"
 ENGINES = (AUTO, "inline", "processes", "ray")
 SEEDS_MAX = 1000
-WORKERS_MAX = 1024
+WORKERS_MAX = 256
 
 
 class RunFileError(Exception):
