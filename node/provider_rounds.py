@@ -27,7 +27,7 @@ from node.network.blob_store import blob_digest
 from node.privacy_budget import BudgetSpent
 from node.privacy_rounds import charge, charge_again, round_privacy
 from node.record_errors import RecordStoreError
-from node.rounds import RoundId, RoundInWork, participant, settings_dict
+from node.rounds import RoundId, RoundInWork, participant, place_of, settings_dict
 from node.sealed import seal
 from node.training_memory import TrainingRecord
 from node.training_process import JobRefused, WorkerCrashed
@@ -206,6 +206,7 @@ async def _train(
             privacy.accuracy,
             privacy.query_sigma,
             privacy.units,
+            place_of(current.request, shop.me),
         ),
         str(shop.records.path),
         periods,

@@ -98,6 +98,10 @@ class TrainingSection:
     batch: Annotated[int, Whole(1, 1_000_000, "records a step")] = 32
     learning_rate: Annotated[str, Number("0.000000001", "1000", "step length of SGD")] = "0.01"
     momentum: Annotated[str, Number("0", "0.999999", "momentum of SGD")] = "0.8"
+    order_seed: Annotated[
+        int,
+        Whole(-1, AMOUNT_MAX, "-1: each provider orders its records by a secret of its own; else all by this seed"),
+    ] = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,7 +320,7 @@ def _build(tables: dict[str, Any], name: str, folder: Path) -> RequestDraft:
         data_type=read_value(_DATA_TYPE, tables["data_type"], folder, f"{name}: data_type", RequestFileError),
         epochs=training.epochs,
         batch=training.batch,
-        training_settings=(("learning_rate", training.learning_rate), ("momentum", training.momentum)),
+        training_settings=_training_settings(training),
         price=payment.price,
         budget=payment.budget,
         target_accuracy=rounds.target_accuracy,
@@ -329,6 +333,12 @@ def _build(tables: dict[str, Any], name: str, folder: Path) -> RequestDraft:
     )
     _check(draft, name)
     return draft
+
+
+def _training_settings(training: TrainingSection) -> Settings:
+    """What goes on the ledger; an order that nobody else can know is what an older node does as well."""
+    said = (("learning_rate", training.learning_rate), ("momentum", training.momentum))
+    return said if training.order_seed < 0 else (*said, ("order_seed", str(training.order_seed)))
 
 
 def _check(draft: RequestDraft, name: str) -> None:

@@ -45,6 +45,11 @@ def participant(current: Round, org: OrgId | bytes) -> Participant | None:
     return next((part for part in current.participants if part.org == org), None)
 
 
+def place_of(request: Request, org: OrgId | bytes) -> int:
+    """Where an organisation stands among the request's providers, ascending by id, from 0. Raises ValueError."""
+    return sorted(provider.org for provider in request.providers).index(org)
+
+
 def blob_bytes_max(terms: RequestTerms) -> int:
     """The longest blob that a vector of the request can be."""
     return 4 * terms.parameters + BLOB_OVERHEAD_BYTES_MAX

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fl.aggregate import check_rule
+from fl.draws import order_of
 from fl.fixed_point import limit_in_steps
 from fl.masked_aggregate import check_masked_rule, check_open_rule
 from fl.models.errors import ModelError
@@ -12,7 +13,7 @@ from fl.models.shapes import parameter_count
 from fl.privacy.modes import PrivacyRefused, privacy_mode
 from fl.privacy.shared_noise import check_distributed
 from fl.privacy.strategies import check_strategy_privacy
-from fl.settings import Number, parse_settings
+from fl.settings import Number, Whole, parse_settings
 from fl.strategies.agreed_rule import check_agreed
 from fl.strategies.base import Strategy, StrategyError, check_in_league
 from fl.strategies.registry import strategy
@@ -20,6 +21,7 @@ from ledger.codec import digest
 from ledger.keys import KeyPair
 from ledger.request_terms import update_bytes_max
 from ledger.transactions import Protection, RequestTerms
+from ledger.types import AMOUNT_MAX
 from node.rounds import RoundId, settings_dict
 from node.worker_protocol import ModelForm, TrainingTerms
 
@@ -43,6 +45,7 @@ class TrainingSettings:
 
     learning_rate: Annotated[float, Number(1e-9, 1000.0, "step length of SGD")] = 0.01
     momentum: Annotated[float, Number(0.0, 0.999999, "momentum of SGD")] = 0.0
+    order_seed: Annotated[int, Whole(-1, AMOUNT_MAX, "public seed of the mini-batches' order; -1: each its own")] = -1
 
 
 def training_settings(terms: Mapping[str, str]) -> TrainingSettings:
@@ -64,8 +67,10 @@ def training_terms(
     accuracy: str = "none",
     query_noise: float = 0.0,
     units: int = 0,
+    place: int = 0,
 ) -> TrainingTerms:
     """The job of round `number` (counted from 1). `allow`: this provider trains in a mode that proves nothing too.
+    `place`: among the request's providers by id, which is what a public order of mini-batches goes by.
 
     `noise`, `query_noise`, `units`: what was charged for. `accuracy`: what is told of the test records.
 
@@ -83,7 +88,7 @@ def training_terms(
         learning_rate=repr(chosen.learning_rate),
         momentum=repr(chosen.momentum),
         round_number=number - 1,
-        seed=training_seed(key, request),
+        seed=training_seed(key, request) if chosen.order_seed < 0 else order_of(chosen.order_seed, place),
         allow_no_guarantee=allow,
         noise=repr(noise),
         accuracy=accuracy,
@@ -109,12 +114,14 @@ def check_terms(
     """
     try:
         limit_in_steps(terms.limit, terms.scale_bits)
-        training_settings(settings_dict(terms.training_settings))
+        chosen = training_settings(settings_dict(terms.training_settings))
         rule = strategy(terms.strategy, settings_dict(terms.strategy_settings))
         check_in_league(rule)
         mode = privacy_mode(terms.privacy, allow_no_guarantee)
         mode.check(settings_dict(terms.privacy_settings))
         check_strategy_privacy(rule, mode)
+        if mode.accounted and chosen.order_seed >= 0:
+            raise PrivacyRefused(f"order_seed with privacy {mode.name}: what a batch holds must stay unknown to others")
         if require_guarantee and not mode.accounted:
             raise PrivacyRefused(f"privacy {mode.name} has no guarantee, this provider wants one")
         count = parameter_count(terms.model, settings_dict(terms.model_arguments))

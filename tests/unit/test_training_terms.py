@@ -4,8 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from node.training_terms import TermsRefused, check_terms
+from fl.draws import order_of
+from ledger.keys import KeyPair
+from ledger.transactions import Setting
+from node.training_terms import TermsRefused, check_terms, training_seed, training_terms
 from tests.support.open_requests import TERMS
+
+PUBLIC_ORDER = replace(TERMS, training_settings=(*TERMS.training_settings, Setting("order_seed", "7")))
 
 
 def test_terms_that_can_be_trained_are_taken():
@@ -25,3 +30,23 @@ def test_terms_that_can_be_trained_are_taken():
 def test_terms_that_cannot_come_to_anything_are_refused_by_name(changes: dict[str, object], named: str):
     with pytest.raises(TermsRefused, match=named):
         check_terms(replace(TERMS, **changes), allow_no_guarantee=True)  # type: ignore[arg-type]
+
+
+def test_the_order_of_records_is_a_secret_unless_the_request_names_a_seed():
+    key = KeyPair.from_seed(bytes(32))
+
+    def seeds(terms):
+        return [training_terms(terms, 1, key, b"request", True, place=place).seed for place in range(2)]
+
+    assert seeds(TERMS) == [training_seed(key, b"request")] * 2
+    assert seeds(PUBLIC_ORDER) == [order_of(7, 0), order_of(7, 1)]
+    check_terms(replace(PUBLIC_ORDER, privacy="none", privacy_settings=()), allow_no_guarantee=True)
+
+
+def test_an_order_that_all_know_is_refused_where_noise_counts_on_secret_batches():
+    sound = replace(PUBLIC_ORDER, privacy="sound", privacy_settings=(Setting("epsilon", "8"),))
+    with pytest.raises(TermsRefused, match="order_seed with privacy sound"):
+        check_terms(sound, allow_no_guarantee=False)
+    wild = replace(TERMS, training_settings=(Setting("order_seed", "-2"),))
+    with pytest.raises(TermsRefused, match="order_seed is '-2'"):
+        check_terms(wild, allow_no_guarantee=True)
