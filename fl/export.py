@@ -69,8 +69,7 @@ def export_model(encoded: Ints, scale_bits: int, shapes: Shapes, metadata: Mappi
         tensors[name] = vector[start : start + prod(shape)].reshape(shape)
         start += prod(shape)
     head = {"format": FORMAT, "order": json.dumps(names), "scale_bits": str(scale_bits)}
-    written: bytes = save(tensors, {**metadata, **head})
-    return written
+    return _in_order(save(tensors, {**metadata, **head}))
 
 
 def read_model(data: bytes) -> ExportedModel:
@@ -106,6 +105,16 @@ def with_notes(data: bytes, notes: Mapping[str, str]) -> bytes:
         raise ExportError(f"the file says {', '.join(taken)} already")
     written: bytes = save(dict(model.tensors), {**_metadata(data), **notes})
     return written
+
+
+def _in_order(data: bytes) -> bytes:
+    """The same file with its head in alphabetical order: the library's own order is another one every time."""
+    length = int.from_bytes(data[:8], "little")
+    head = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    # The tensors begin at a multiple of eight bytes; blanks fill up the head.
+    ordered = head.encode()
+    ordered += b" " * (-len(ordered) % 8)
+    return len(ordered).to_bytes(8, "little") + ordered + data[8 + length :]
 
 
 def _metadata(data: bytes) -> dict[str, str]:

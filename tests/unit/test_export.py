@@ -26,6 +26,16 @@ def test_a_model_comes_back_in_parameter_order_whatever_its_names(encoded):
     assert model.matches(encoded)
 
 
+def test_the_same_model_is_the_same_bytes(encoded):
+    """Whatever order its words come in: the library alone writes its head in another order every time."""
+    noted = {f"word-{at}": str(at) for at in range(12)}
+    data = export_model(encoded, 20, SHAPES, noted)
+    assert data == export_model(encoded, 20, SHAPES, dict(reversed(noted.items())))
+    length = struct.unpack_from("<Q", data)[0]
+    assert length % 8 == 0
+    assert list(json.loads(data[8 : 8 + length])["__metadata__"])[-12:] == sorted(noted)
+
+
 def test_one_changed_coordinate_is_another_model(encoded):
     model = read_model(export_model(encoded, 20, SHAPES, {}))
     changed = encoded.copy()
