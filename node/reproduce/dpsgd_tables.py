@@ -196,9 +196,9 @@ class DpsgdTables(Experiment):
         )
         return Report(
             f"{size.clients} clients, {size.split}, {size.rounds} rounds. As published: E {size.plain.epochs} (the "
-            f"last noised), B {size.plain.batch}, learning rate {size.plain.lr:g}, momentum {size.plain.momentum:g}. At a "
-            f"valid epsilon: E {size.valid.epochs}, B {size.valid.batch}, learning rate {size.valid.lr:g} of steps in "
-            f"units of C, momentum {size.valid.momentum:g}, delta {DELTA:g}. "
+            f"last noised), B {size.plain.batch}, learning rate {size.plain.lr:g}, momentum {size.plain.momentum:g}. "
+            f"At a valid epsilon: E {size.valid.epochs}, B {size.valid.batch}, learning rate {size.valid.lr:g} of "
+            f"steps in units of C, momentum {size.valid.momentum:g}, delta {DELTA:g}. "
             + " ".join(
                 f"{name}: {pictures.model} {', '.join(pictures.arguments.values())}, "
                 f"{pictures.settings.get('limit', 'all')} training records."
@@ -275,7 +275,7 @@ def claimed_sigma(size: TablesSize, pictures: Pictures, epsilon: float, records:
         arguments=pictures.arguments,
         allow_no_guarantee=True,
     )
-    return claim(job, epsilon, DELTA, records, size.rounds, trials=1).sigma
+    return claim(job, epsilon, DELTA, records, size.rounds, trials=8).sigma
 
 
 def _lines(results: Results, epsilons: Sequence[int]) -> tuple[Line, ...]:
