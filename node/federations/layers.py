@@ -82,6 +82,7 @@ def request_layer(draft: RequestDraft) -> Layer:
         ("training", "momentum"): training["momentum"],
         ("rounds", "rounds"): draft.rounds_max,
         ("run", "seed"): draft.seed,
+        ("run", "order_seed"): int(training.get("order_seed", -1)),
     }
     if draft.data_type in registry.names():
         layer["data", "source"] = draft.data_type

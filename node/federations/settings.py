@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from fl.simulate.scenarios import CLIENTS_MAX
 from ledger.transactions import SETTINGS_MAX
+from ledger.types import AMOUNT_MAX
 from node.request_file import Settings, StrategySection
 from node.toml_rules import Choice, Flag, Number, Place, TextTable, Whole, Words, rules_of
 
@@ -100,6 +101,9 @@ class RunSection:
     """What is drawn, and how often it is all done again."""
 
     seed: Annotated[int, Whole(0, 2**32 - 1, "of everything that is drawn")] = 1
+    order_seed: Annotated[
+        int, Whole(-1, AMOUNT_MAX, "of the mini-batches' order, where a request says one; -1: the seed")
+    ] = -1
     seeds: Annotated[int, Whole(1, SEEDS_MAX, "runs with seeds one after the other: mean and spread of them")] = 1
 
 

@@ -47,7 +47,7 @@ def draw_stacks(axes: "Axes", counts: NDArray[np.int64], classes: Sequence[str],
 
     axes.xaxis.set_major_locator(MaxNLocator(nbins=16, integer=True, min_n_ticks=1))
     if len(classes) <= CLASSES_NAMED_MAX:
-        legend(axes, len(classes), outside_from=1)
+        legend(axes, len(classes), outside_from=1, upwards=True)
     else:
         axes.text(
             1.01, 1.0, f"{len(classes)} classes,\nfrom dark to light", transform=axes.transAxes, va="top", fontsize=9

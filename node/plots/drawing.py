@@ -15,6 +15,19 @@ if TYPE_CHECKING:
 
 # Okabe and Ito 2008: eight colours that people with any colour vision tell apart; yellow last, it is faint on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#F0E442")
+# Tol's muted ten, for more things than that: also told apart by all.
+TEN_COLOURS = (
+    "#332288",
+    "#88CCEE",
+    "#44AA99",
+    "#117733",
+    "#999933",
+    "#DDCC77",
+    "#CC6677",
+    "#882255",
+    "#AA4499",
+    "#BBBBBB",
+)
 # Lines differ in more than their colour: a picture is read in grey too.
 DASHES = ("-", "--", "-.", ":")
 # Inches; at 150 dots an inch a picture fills a page of a report and half of a screen.
@@ -87,19 +100,22 @@ def _save(figure: "Figure", folder: Path, name: str) -> None:
         publish_file(path, written.getvalue())
 
 
-def legend(axes: "Axes", entries: int, outside_from: int = 5) -> None:
-    """What the colours mean: inside where there is room, beside the picture from `outside_from` entries on."""
+def legend(axes: "Axes", entries: int, outside_from: int = 5, upwards: bool = False) -> None:
+    """What the colours mean: inside where there is room, beside the picture from `outside_from` entries on. `upwards`:
+    the first entry lowest, as what is stacked."""
     if entries >= outside_from:
-        axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0)
+        axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0, reverse=upwards)
     elif entries > 1:
         axes.legend(loc="best")
 
 
 def shades(count: int) -> Sequence[str]:
-    """`count` colours for things that have no order: the eight that all can tell apart, more than that from a scale
+    """`count` colours for things that have no order: up to ten that all can tell apart, more than that from a scale
     that also grows lighter."""
     if count <= len(COLOURS):
         return COLOURS[:count]
+    if count <= len(TEN_COLOURS):
+        return TEN_COLOURS[:count]
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 

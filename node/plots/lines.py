@@ -64,6 +64,7 @@ def draw_lines(axes: "Axes", lines: Sequence[Line], title: str, unit: str, acros
             axes.fill_between(numbers, low, high, color=colour, alpha=0.18, linewidth=0)
     axes.set_title(title)
     axes.set_xlabel(across)
+    axes.label_outer()  # of pictures one above the other only the lowest says what goes across
     axes.set_ylabel(unit)
     from matplotlib.ticker import MaxNLocator
 
