@@ -6,7 +6,17 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Protocol
 
-from fl.data import bearing_simulator, cifar_mosaics, cwru, idx_images, ims, tabular, tabular_growing, text
+from fl.data import (
+    bearing_simulator,
+    cifar_batches,
+    cifar_mosaics,
+    cwru,
+    idx_images,
+    ims,
+    tabular,
+    tabular_growing,
+    text,
+)
 from fl.data.errors import DataError
 from fl.data.growing import GrowingSource
 from fl.data.own.block import Block, read_block
@@ -87,10 +97,10 @@ BUILT_IN: Mapping[str, Source] = {
         load=idx_images.load_fashion_mnist,
     ),
     "cifar10": Source(
-        summary="colour pictures of ten things, 32x32, in WebP mosaics; needs pillow",
-        path="the folder with train_00.webp, test_00.webp, ... and labels.npz",
+        summary="colour pictures of ten things, 32x32: its binary batches, or WebP mosaics (these need pillow)",
+        path="the folder with data_batch_1.bin, ..., test_batch.bin, or train_00.webp, ..., test_00.webp, ..., labels.npz",
         settings=cifar_mosaics.CifarSettings,
-        load=cifar_mosaics.load,
+        load=cifar_batches.load,
     ),
     "text": Source(
         summary="characters and the one that follows; plays by speaker",

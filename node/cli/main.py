@@ -23,6 +23,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "Federations on this machine: strategies, attacks, noise; results, pictures.",
     ),
     "reproduce": ("node.cli.reproduce:reproduce", "The papers' tables and figures, beside what they printed."),
+    "data": ("node.cli.data:data", "Records to train on: check, show, divide; fetch the data sets of papers."),
     "request": ("node.cli.request:request", "Publish data requests and follow them."),
     "join": ("node.cli.join:join", "Ask to be let into a league, or offer data to a request."),
     "leave": ("node.cli.leave:leave", "Leave the league."),
