@@ -8,14 +8,16 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
 import numpy as np
 
-from fl.aggregate import CHUNK, INT64_MAX, MICRO, RULES, Aggregated, AggregateError, total_weight_max
+from fl.aggregate import CHUNK, INT64_MAX, MICRO, RULES, VECTORS_MAX, Aggregated, AggregateError, total_weight_max
 from fl.fixed_point import Bytes, Ints, pack, unpack
 from fl.mask_keys import MaskContext
 from fl.masking import Longs, MaskMember, unmask
+from fl.server_steps import AdamSettings, adam_model, adam_of_mean
+from fl.settings import Whole, parse_settings
 
 # A record's clipped gradient has length 1 = 2^24 steps: a float32 gradient has no finer digits, and the sum over 2^38
 # records fits an int64.
@@ -118,17 +120,36 @@ def step_rate(settings: Mapping[str, str]) -> tuple[int, int]:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class MaskedMeanSettings:
+    """Of vectors behind the model nothing needs to be known here: they are averaged like it."""
+
+    vectors: Annotated[int, Whole(1, VECTORS_MAX, "how many an update holds")] = 1
+
+
+def _mean_settings(settings: Mapping[str, str]) -> MaskedMeanSettings:
+    return parse_settings(MaskedMeanSettings, "rule mean", settings, AggregateError)
+
+
+def _adam_settings(settings: Mapping[str, str]) -> AdamSettings:
+    return parse_settings(AdamSettings, "rule adam", settings, AggregateError)
+
+
 def _mean(settings: Mapping[str, str], base: Ints, given: Sums) -> Ints:
-    if settings:
-        raise AggregateError(f"rule mean has no setting {', '.join(sorted(settings))}")
+    _mean_settings(settings)
     return summed_mean(given.sums, given.weight, given.limit_q)
+
+
+def _adam(settings: Mapping[str, str], base: Ints, given: Sums) -> Ints:
+    mean = summed_mean(given.sums[: adam_model(base)], given.weight, given.limit_q)
+    return adam_of_mean(_adam_settings(settings), base, mean, given.scale_bits, given.limit_q)
 
 
 def _noisy_step(settings: Mapping[str, str], base: Ints, given: Sums) -> Ints:
     return noisy_step(base, given.sums, given.weight, step_rate(settings), given.limit_q, given.scale_bits)
 
 
-SUM_RULES: dict[str, SumRule] = {"mean": _mean, "noisy-step": _noisy_step}
+SUM_RULES: dict[str, SumRule] = {"mean": _mean, "adam": _adam, "noisy-step": _noisy_step}
 # What takes the sum of the updates each counted once, for they hold sums over records already.
 COUNTED_ONCE = {"noisy-step"}
 
@@ -138,8 +159,14 @@ def check_masked_rule(rule: str, settings: Mapping[str, str]) -> None:
     if rule == "noisy-step":
         step_rate(settings)
     elif rule == "mean":
-        if settings:
-            raise AggregateError(f"rule mean has no setting {', '.join(sorted(settings))}")
+        _mean_settings(settings)
+    elif rule == "adam":
+        _adam_settings(settings)
+    elif rule == "momentum":
+        raise AggregateError(
+            "rule momentum needs the global model before the last, which masked rounds do not name: want updates that "
+            "are not masked"
+        )
     elif rule in RULES:
         raise AggregateError(
             f"rule {rule} compares the updates with one another, and of masked updates only the sum is ever seen: "

@@ -68,13 +68,24 @@ def adam(settings: AdamSettings, updates: Updates) -> Ints:
     is the root of the paper's v, which would have twice the digits. What the updates say of m and r is not looked at.
     Raises AggregateError for a base that is no three vectors.
     """
-    base, limit = updates.base, updates.limit_q
+    count = adam_model(updates.base)
+    mean = weighted_mean([vector[:count] for vector in updates.vectors], updates.weights, updates.limit_q)
+    return adam_of_mean(settings, updates.base, mean, updates.scale_bits, updates.limit_q)
+
+
+def adam_model(base: Ints) -> int:
+    """How many coordinates the model in [w | m | r] has. Raises AggregateError."""
     count, rest = divmod(len(base), ADAM_VECTORS)
     if rest:
         raise AggregateError(f"{len(base)} coordinates, want model, mean and root of one length")
-    mean = weighted_mean([vector[:count] for vector in updates.vectors], updates.weights, limit)
+    return count
+
+
+def adam_of_mean(settings: AdamSettings, base: Ints, mean: Ints, scale_bits: int, limit: int) -> Ints:
+    """`adam`, of the mean of the factories' models, int32 [n]: all that it needs of them."""
+    count = len(mean)
     after = np.empty(len(base), np.int32)
-    tau = max(1, _micro(settings.tau) * (FINER << updates.scale_bits) // MICRO)
+    tau = max(1, _micro(settings.tau) * (FINER << scale_bits) // MICRO)
     kept_mean, kept_square = _micro(settings.beta1), _micro(settings.beta2)
     for start in range(0, count, CHUNK):
         stop = min(start + CHUNK, count)
@@ -83,7 +94,7 @@ def adam(settings: AdamSettings, updates: Updates) -> Ints:
         step = np.clip((mean[start:stop] - model) * FINER, -limit, limit)
         first = rounded_share(first * kept_mean + step * (MICRO - kept_mean), MICRO)
         second = _root_of_mean_square(second, step, kept_square)
-        moved = _ratio(first * _micro(settings.lr), second + tau, updates.scale_bits)
+        moved = _ratio(first * _micro(settings.lr), second + tau, scale_bits)
         for at, part in enumerate((model + moved, first, second)):
             after[at * count + start : at * count + stop] = np.clip(part, -limit, limit)
     return after

@@ -168,3 +168,22 @@ def test_a_round_of_free_riders_has_no_model():
     result = aggregate_blobs("median", {}, pack(league.base), blobs, COUNT, SCALE, LIMIT_Q, inspected=True)
     assert result.blob == b""
     assert [at for at, _ in result.rejected] == [0, 1, 2]
+
+
+def test_work_shows_in_the_model_whatever_lies_behind_it():
+    """An update of two vectors: a tail of one's own makes no work of idling, and equal tails make nobody a copy."""
+    league = League()
+    tail = league.rng.integers(-LIMIT_Q // 4, LIMIT_Q // 4, COUNT).astype(np.int32)
+    other = tail + league.step(league.rng.normal(size=COUNT), 30.0)
+    movement = league.base - league.previous
+    updates = [*(np.concatenate([model, tail]) for model in league.honest)]
+    updates += [np.concatenate([league.base, other]), np.concatenate([league.base + movement, other])]
+    blobs = [(pack(update, SCALE), 1) for update in updates]
+    base, previous = (pack(np.concatenate([model, tail]), SCALE) for model in (league.base, league.previous))
+    found = aggregate_blobs(
+        "mean", {"vectors": "2"}, base, blobs, 2 * COUNT, SCALE, LIMIT_Q, inspected=True, previous=previous
+    )
+    assert dict(found.rejected) == {7: Reason.IDLE.value, 8: Reason.REPEATED.value}
+    alone = [(pack(model, SCALE), 1) for model in league.honest]
+    models = aggregate_blobs("mean", {}, pack(league.base, SCALE), alone, COUNT, SCALE, LIMIT_Q)
+    assert found.qualities == (*models.qualities, 0, 0)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fl.aggregate import MICRO, AggregateError, total_weight_max, weighted_mean
+from fl.aggregate import MICRO, AggregateError, aggregate_blobs, total_weight_max, weighted_mean
 from fl.fixed_point import pack, unpack
 from fl.masked_aggregate import (
     GRADIENT_BITS,
@@ -41,6 +41,16 @@ def test_the_mean_is_bit_for_bit_that_of_open_updates(gone):
     want = weighted_mean([vectors[at] for at in blobs], [weights[at] for at in blobs], LIMIT_Q)
     assert (unpack(found.blob, 500, BITS, LIMIT_Q) == want).all()
     assert found.qualities == (MICRO,) * len(blobs)
+
+
+@pytest.mark.parametrize(("rule", "asked"), [("mean", {"vectors": "3"}), ("adam", {"lr": "0.5"})])
+def test_vectors_behind_the_model_come_out_as_those_of_open_updates(rule, asked):
+    league, (vectors, weights) = masked_round(4, 300), updates(4, 300, LIMIT_Q)
+    blobs = {at: league.masked(at, vectors[at], weights[at]) for at in range(4)}
+    base = pack(np.zeros(300, np.int32), BITS)
+    opened = [(pack(vectors[at], BITS), weights[at]) for at in blobs]
+    want = aggregate_blobs(rule, asked, base, opened, 300, BITS, LIMIT_Q)
+    assert aggregate(league, blobs, weights, rule, asked).blob == want.blob
 
 
 @given(st.lists(st.tuples(st.integers(-(2**31) + 1, 2**31 - 1), st.integers(1, 1000)), min_size=1, max_size=9))
@@ -159,8 +169,11 @@ def test_rules_that_compare_updates_are_refused_with_the_reason():
     check_masked_rule("mean", {})
     check_masked_rule("noisy-step", {"lr": "0.5"})
     for rule, asked, reason in (
-        ("average", {}, "unknown rule 'average', want one of mean, noisy-step"),
+        ("average", {}, "unknown rule 'average', want one of mean, adam, noisy-step"),
         ("mean", {"trim": "1"}, "mean has no setting trim"),
+        ("mean", {"vectors": "0"}, "vectors is '0', want a whole number"),
+        ("momentum", {"lr": "1"}, "needs the global model before the last, which masked rounds do not name"),
+        ("adam", {"inspect": "true"}, "adam has no setting inspect"),
         ("noisy-step", {}, "lr is 'missing'"),
         ("noisy-step", {"lr": "1", "momentum": "1"}, "no setting momentum"),
     ):
