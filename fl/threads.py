@@ -15,3 +15,8 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def use_one_thread() -> None:
+    """torch on one thread from now on: for a process that is one of several."""
+    torch.set_num_threads(1)

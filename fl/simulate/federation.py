@@ -16,6 +16,7 @@ from fl.aggregate import Aggregated, aggregate_blobs, check_rule
 from fl.batches import as_records
 from fl.data.tables import Split, Table
 from fl.delta_blob import unpack_update
+from fl.draws import drawn, order_of
 from fl.evaluate import Evaluation, evaluate
 from fl.fixed_point import Bytes, Ints, InvalidVector, decode, limit_in_steps, pack, unpack
 from fl.models.registry import build
@@ -28,7 +29,7 @@ from fl.simulate.client_work import job_of
 from fl.simulate.engines.base import Engine, ServeOrder, TrainAnswer, TrainOrder, Work
 from fl.simulate.engines.inline import Inline
 from fl.simulate.own_mix import own_share
-from fl.simulate.participation import drawn, participants
+from fl.simulate.participation import participants
 from fl.simulate.results import ClientRound, Course, RoundResult
 from fl.simulate.terms import SimulationError, Terms
 from fl.strategies.base import Aggregation
@@ -90,8 +91,9 @@ class Federation:
         self._taken = [0] * len(clients)
         self._states = BlobShelf(self._memory_bytes_max)
         self._class_counts = [split.train.class_counts() for split in clients]
+        order = seed if terms.order_seed < 0 else terms.order_seed
         self._seeds_told = batch_seeds is not None
-        self._batch_seeds = list(batch_seeds or (self._drawn("batches", client) for client in range(len(clients))))
+        self._batch_seeds = list(batch_seeds or (order_of(order, client) for client in range(len(clients))))
         common = all(_same(split.test, test) for split in clients)
         self._own_tests = [] if common else [(split.test.features, split.test.labels) for split in clients]
         self._test = (test.features, test.labels)
@@ -280,9 +282,12 @@ class Federation:
         rng = np.random.default_rng([self.seed, number, 1])
         bits = self.terms.scale_bits
         trained = {at: unpack_update(updates[at], self.base, bits, self._limit_q) for at in chosen}
-        seen = Seen(self.base, self.previous, trained, attackers, self._limit_q, rng)
+        # What is attacked is the model; what a strategy carries behind it goes as an honest client would send it.
+        models = {at: vector[: self._count] for at, vector in trained.items()}
+        previous = None if self.previous is None else self.previous[: self._count]
+        seen = Seen(self.base[: self._count], previous, models, attackers, self._limit_q, rng)
         for client, sent in self._attack.uploads(seen).items():
-            updates[client] = pack(sent, bits)
+            updates[client] = pack(np.concatenate([sent, trained[client][self._count :]]), bits)
 
     def _aggregated(self, base: bytes, answers: Sequence[TrainAnswer], updates: BlobShelf) -> Aggregated:
         terms = self.terms

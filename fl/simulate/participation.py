@@ -1,6 +1,4 @@
-"""Who takes part in a round, and every other draw of a federation: all from one seed, none from the draw before."""
-
-import hashlib
+"""Who takes part in a round: drawn from the seed and the round alone, never from the draw before."""
 
 import numpy as np
 
@@ -14,9 +12,3 @@ def participants(seed: int, round_number: int, clients: int, per_round: int) -> 
         return tuple(range(clients))
     drawn = np.random.default_rng([seed, round_number, 3]).choice(clients, per_round, replace=False)
     return tuple(sorted(drawn.tolist()))
-
-
-def drawn(seed: int, what: str, *places: int) -> int:
-    """53 bits that depend on the seed, on what they are for and on whom."""
-    text = f"{what} {seed} {places}"
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 11

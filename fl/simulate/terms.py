@@ -17,7 +17,8 @@ class Terms:
     `rule`: None takes the rule (and its settings) that the strategy names for itself.
     `per_round`: how many clients are drawn to take part in a round, 0 for all of them. `evaluate_every`: the model is
     tested after every so many rounds, and after the last one always; it changes no model. `device`: what trains and
-    tests, "cpu", "cuda" or "auto" (cuda where there is one).
+    tests, "cpu", "cuda" or "auto" (cuda where there is one). `order_seed`: what a request says in public of the order
+    of mini-batches; -1: they are drawn from the federation's own seed.
     """
 
     model: str
@@ -39,6 +40,7 @@ class Terms:
     per_round: int = 0
     evaluate_every: int = 1
     device: str = "auto"
+    order_seed: int = -1
 
     def __post_init__(self) -> None:
         """Raises SimulationError for counts that no federation can have."""

@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import ray
 
 from fl.data.tables import Split, Table
 from fl.simulate.blob_shelf import BlobShelf
 from fl.simulate.engines.processes import Processes, WorkerDied
+from fl.simulate.engines.ray_cluster import RayCluster
 from fl.simulate.engines.shared_tables import map_tables, write_tables
 from fl.simulate.federation import Federation
 from fl.simulate.participation import participants
@@ -41,6 +43,21 @@ def test_every_engine_gives_the_same_course(engine):
     assert spread.rounds == inline.rounds
     assert spread.model.tobytes() == inline.model.tobytes()
     assert spread.rounds[-1].own_accuracy is not None
+
+
+def test_a_ray_cluster_gives_the_same_course_and_the_same_faults():
+    """On a Ray of this machine alone, which is ended with the engine that started it."""
+    calm, (clients, test) = federation(7, **TOLD, rounds=2).run(), factories(7, mixed=False)
+    wild = [*clients[:6], Split(replace(clients[6].train, features=clients[6].train.features * 1e20), test)]
+    with federation(7, more={"engine": RayCluster(1)}, **TOLD, rounds=2) as ours:
+        assert ours.run().rounds == calm.rounds
+        with pytest.raises(SimulationError, match="2 workers on a Ray cluster of 1 cores"):
+            federation(2, more={"engine": RayCluster(2)})
+        second = RayCluster(1)
+        ours._engine._actors = ray.kill(ours._engine._actors.pop()) or []
+        with pytest.raises(Diverged, match="epoch 0"), Federation(TERMS, wild, test, 1, engine=second) as other:
+            other.run()
+    assert not ray.is_initialized()
 
 
 def test_what_goes_wrong_in_a_worker_is_told_as_it_is_and_the_worker_goes_on():

@@ -9,6 +9,7 @@ import pytest
 from fl.aggregate import aggregate_blobs
 from fl.batches import as_records
 from fl.data.tables import Split
+from fl.draws import order_of
 from fl.evaluate import evaluate, own_accuracy
 from fl.fixed_point import decode, limit_in_steps, pack, unpack
 from fl.models.registry import build
@@ -16,7 +17,7 @@ from fl.round import RoundJob, initial_model, run_round, served_model
 from fl.simulate.attacks import attack
 from fl.simulate.checkpoint import Checkpoint, CheckpointError
 from fl.simulate.federation import Federation
-from fl.simulate.participation import drawn, participants
+from fl.simulate.participation import participants
 from fl.simulate.terms import SimulationError
 from fl.threads import one_thread
 from node.network.blob_store import blob_digest
@@ -38,7 +39,7 @@ def by_hand(seed, count, chosen_of, rounds, strategy):
             for client in chosen_of(number):
                 table = clients[client].train
                 jobs = RoundJob(
-                    "mlp", 2, 16, 0.1, 0.5, number, drawn(seed, "batches", client), strategy, arguments=TERMS.arguments
+                    "mlp", 2, 16, 0.1, 0.5, number, order_of(seed, client), strategy, arguments=TERMS.arguments
                 )
                 outcome = run_round(jobs, (table.features, table.labels), None, base, states[client])
                 states[client] = outcome.state
@@ -85,6 +86,15 @@ def test_who_takes_part_follows_from_the_seed_and_the_round_alone():
     assert times.min() > 4
     assert times.max() < 40
     assert participants(1, 0, 3, 0) == participants(1, 0, 3, 3) == (0, 1, 2)
+
+
+def test_an_order_that_a_request_names_is_that_of_the_clients():
+    own, told = federation(3, 5, rounds=1).run(), federation(3, 5, rounds=1, order_seed=5).run()
+    assert own.rounds == told.rounds
+    seeds = [order_of(8, at) for at in range(3)]
+    other = federation(3, 5, rounds=1, order_seed=8).run()
+    assert other.rounds == federation(3, 5, rounds=1, more={"batch_seeds": seeds}).run().rounds
+    assert other.rounds != own.rounds
 
 
 def test_testing_more_seldom_changes_no_model_and_the_last_round_is_always_tested():

@@ -17,7 +17,7 @@ from packaging.version import Version
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("ledger", "consensus", "fl", "node")
 # Extras that the four packages import from; the others are tools.
-EXTRAS = ("data", "dp", "onnx", "plots", "sql")
+EXTRAS = ("data", "dp", "onnx", "plots", "ray", "sql")
 # Where the name that is imported is not the name that is installed.
 DISTRIBUTIONS = {"nacl": "pynacl", "PIL": "pillow"}
 # | B1 | what holds | `test_...` |

@@ -8,6 +8,7 @@ import pytest
 from fl.aggregate import aggregate_blobs
 from fl.data.errors import DataError
 from fl.data.tables import Split, Table
+from fl.draws import order_of
 from fl.fixed_point import limit_in_steps, pack, unpack
 from fl.round import RoundJob, initial_model, run_round
 from fl.simulate.attacks import ATTACKS, AttackError, Seen, attack
@@ -50,7 +51,7 @@ def test_a_round_is_what_a_league_would_make_of_it():
             for client in range(3):
                 table = ours._tables[client]
                 job = RoundJob(
-                    "mlp", 2, 16, 0.1, 0.5, number, ours._drawn("batches", client), arguments=TERMS.arguments
+                    "mlp", 2, 16, 0.1, 0.5, number, order_of(1, client), arguments=TERMS.arguments
                 )
                 outcomes.append(run_round(job, table, None, base, states[client]))
                 states[client] = outcomes[-1].state

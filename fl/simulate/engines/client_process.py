@@ -13,12 +13,12 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from fl.simulate.client_work import ClientWork
-from fl.simulate.engines.base import TrainOrder, Work
-from fl.simulate.engines.process_messages import Answer, Base, Failed, Order, receive, send
+from fl.simulate.engines.base import Work
+from fl.simulate.engines.orders import carried_out
+from fl.simulate.engines.process_messages import Base, receive, send
 from fl.simulate.engines.shared_tables import TablePlaces, map_tables
+from fl.threads import use_one_thread
 
 
 def open_work(work: Work, path: Path, places: TablePlaces) -> Work:
@@ -27,13 +27,6 @@ def open_work(work: Work, path: Path, places: TablePlaces) -> Work:
     own = len(tables) - len(work.class_counts) - 1
     clients = len(work.class_counts)
     return replace(work, train=tables[:clients], own_tests=tables[clients : clients + own], test=tables[-1])
-
-
-def carried_out(clients: ClientWork, base: bytes, order: Order) -> Answer:
-    try:
-        return clients.train(base, order) if isinstance(order, TrainOrder) else clients.serve(base, order)
-    except Exception as error:  # whatever it is, who asked shall see it
-        return Failed.of(order.client, error)
 
 
 def _listen(source: Connection, inbox: "queue.SimpleQueue[Any]") -> None:
@@ -46,7 +39,7 @@ def _listen(source: Connection, inbox: "queue.SimpleQueue[Any]") -> None:
 
 
 def main() -> None:
-    torch.set_num_threads(1)
+    use_one_thread()
     both = Connection(int(sys.argv[1]))
     inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(both, inbox), daemon=True).start()

@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from fl.simulate.engines.base import Engine, Rows, ServeAnswer, ServeOrder, TrainAnswer, TrainOrder, Work
-from fl.simulate.engines.process_messages import Base, Failed, Order, receive, send
+from fl.simulate.engines.orders import Failed, Order
+from fl.simulate.engines.process_messages import Base, receive, send
 from fl.simulate.engines.shared_tables import TablePlaces, write_tables
 from fl.simulate.terms import SimulationError
 
