@@ -98,7 +98,7 @@ BUILT_IN: Mapping[str, Source] = {
     ),
     "cifar10": Source(
         summary="colour pictures of ten things, 32x32: its binary batches, or WebP mosaics (these need pillow)",
-        path="the folder with data_batch_1.bin, ..., test_batch.bin, or train_00.webp, ..., test_00.webp, ..., labels.npz",
+        path="the folder with data_batch_1.bin, ..., test_batch.bin, or train_00.webp, ..., labels.npz",
         settings=cifar_mosaics.CifarSettings,
         load=cifar_batches.load,
     ),

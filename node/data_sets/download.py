@@ -19,7 +19,6 @@ from node.disk import sync_folder
 CUTS_MAX = 20
 STUCK_MAX = 3
 PAUSE_S = 2.0
-READ_BYTES = 2**16
 TIMEOUT = httpx.Timeout(60, connect=20)
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
@@ -172,7 +171,8 @@ def _write(answer: httpx.Response, part: Path, start: int, most: int, told: Told
     try:
         with part.open("r+b" if start else "wb") as written:
             written.seek(start)
-            for block in answer.iter_raw(READ_BYTES):
+            # As it comes: what is gathered to blocks first is lost with the connection.
+            for block in answer.iter_raw():
                 size += len(block)
                 if size > most:
                     raise Unavailable(f"sends more than {most} bytes")
