@@ -1,0 +1,117 @@
+"""Strategies that need more of a league than the mean, over real daemons: SCAFFOLD's second vector, FedAvgM's momentum.
+
+Every node holds the same bytes, a simulation of the same seed gives them too, a proof of the round is computed again
+by who believes no node, and what is exported is the model alone.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fl.data import registry
+from fl.export import read_model
+from fl.fixed_point import decode, limit_in_steps
+from fl.models.shapes import parameter_count
+from fl.simulate.federation import Federation, Terms
+from node.cli.exit_codes import Exit
+from node.devnet.league import DevLeague, NodePlan
+from tests.support.processes import (
+    FAST,
+    factory,
+    hanse,
+    publish,
+    receipts_of,
+    request_of,
+    running_league,
+    shelved,
+    wait,
+    wait_agreed,
+    wait_over,
+)
+
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
+
+SEED, ROUNDS, LAYERS = 7, 2, {"layers": "8,16,4"}
+COUNT = parameter_count("mlp", LAYERS)
+ASKED: dict[str, dict[str, Any]] = {
+    "scaffold": {"strategy": "scaffold", "aggregation": "mean", "aggregation_settings": {"vectors": "2"}},
+    "fedavgm": {
+        "strategy": "fedavgm",
+        "strategy_settings": {"lr": "0.5"},
+        "aggregation": "momentum",
+        "aggregation_settings": {"lr": "0.5", "momentum": "0.9"},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def league(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevLeague]:
+    plans = [
+        NodePlan("alice", settings=FAST),
+        *(factory(name, at, 3) for at, name in enumerate(("bob", "carol", "dan"))),
+    ]
+    with running_league(tmp_path_factory.mktemp("strategies"), plans) as running:
+        yield running
+
+
+@pytest.mark.parametrize(("name", "vectors"), [("scaffold", 2), ("fedavgm", 1)])
+def test_a_league_trains_by_it_proves_it_and_sells_the_model(
+    league: DevLeague, tmp_path: Path, name: str, vectors: int
+) -> None:
+    alice = league.nodes[0]
+    providers = sorted(league.nodes[1:], key=lambda node: bytes(node.org))
+    order = {"learning_rate": "0.05", "momentum": "0.8", "order_seed": str(SEED)}
+    request = publish(
+        alice,
+        **ASKED[name],
+        seed=SEED,
+        training_settings=order,
+        rounds_max=ROUNDS,
+        providers_min=3,
+        providers_max=3,
+        title=name,
+    )
+    ended = wait_over(league, alice, request)
+    assert (ended["outcome"], ended["model_round"]) == ("all rounds done", ROUNDS)
+    assert int(ended["terms"]["parameters"]) == vectors * COUNT
+    wait_agreed(league)
+    assert {request_of(node, request)["model"] for node in league.nodes} == {ended["model"]}
+    receipts = receipts_of(alice, request)
+    assert all(line["fate"] == "delivered" and line["paid"] > 0 for receipt in receipts for line in receipt["lines"])
+
+    # The same rounds in one process give the same bytes.
+    splits = [registry.load("bearing-simulator", node.plan.source_settings, None) for node in providers]
+    test = registry.pooled_test("bearing-simulator", providers[0].plan.source_settings, None)
+    settings = ASKED[name].get("strategy_settings", {})
+    terms = Terms(
+        "mlp", ROUNDS, 2, 32, 0.05, 0.8, LAYERS, strategy=name, strategy_settings=settings, inspected=True,
+        limit=512, device="cpu",
+    )  # fmt: skip
+    with Federation(terms, splits, test, SEED) as federation:
+        rounds = federation.run().rounds
+        assert [result.digest for result in rounds] == [receipt["model"] for receipt in receipts]
+        model = federation.base[:COUNT]
+
+    # Who believes nobody computes the last round again; FedAvgM's needs the model before the last.
+    proof, blobs = tmp_path / "aggregate.json", tmp_path / "blobs"
+    said = hanse(
+        "ledger", "prove", "aggregate", request, str(ROUNDS), "--blobs", blobs, "-o", proof, "-c", alice.folder
+    )
+    assert said.code == Exit.OK, said
+    said = hanse("verify", proof, "--genesis", alice.folder / "genesis.json", "--blob", blobs, "--json", cwd=tmp_path)
+    assert said.code == Exit.OK, said
+    assert "computed again" in said.json["steps"][-1]
+
+    # What a buyer gets is the model, whatever travelled behind it; what a provider serves fits the model too.
+    wait(league, lambda: all(shelved(node, request) for node in league.nodes), "the models are on the shelves")
+    said = hanse("model", "export", request, tmp_path / "bought.safetensors", "-c", alice.folder)
+    assert said.code == Exit.OK, said
+    bought = read_model((tmp_path / "bought.safetensors").read_bytes())
+    assert bought.matches(model)
+    assert np.array_equal(bought.vector, decode(model, 20))
+    served = read_model((providers[0].folder / "models" / f"{request}.served.safetensors").read_bytes())
+    assert served.vector.shape == (COUNT,)
+    assert int(np.abs(served.vector).max()) <= limit_in_steps(512, 20)
