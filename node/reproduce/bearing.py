@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from fl.data.tables import Split, join
 from node.reproduce.experiment import Asked, Experiment, Report, ReportTable, Run, Tell
-from node.reproduce.federations import LAST_ROUNDS, data_set, load_split, terms_of
+from node.reproduce.federations import FEDAVG, LAST_ROUNDS, data_set, load_split, terms_of
 from node.reproduce.plot import Panel, Plot, by_round
 from node.reproduce.results import Measured, Results
 
@@ -58,7 +58,7 @@ class Bearing(Experiment):
     def runs(self, asked: Asked) -> Sequence[Run]:
         sets = tuple(SETS) if asked.data is not None else ("simulated",)
         return [
-            Run({"data": chosen, "method": method}, seed, {"size": asdict(self.size)}, measure)
+            Run({"data": chosen, "method": method}, seed, {"size": asdict(self.size), **FEDAVG}, measure)
             for seed in asked.seeds
             for chosen in sets
             for method in METHODS
@@ -73,6 +73,7 @@ class Bearing(Experiment):
             factories = simulated(size, seed)
         terms = terms_of(
             {
+                **FEDAVG,
                 "model": "mlp",
                 "arguments": {"layers": size.layers},
                 "rounds": size.rounds,

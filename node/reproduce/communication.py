@@ -68,7 +68,7 @@ class Communication(Experiment):
 
     def _models(self, asked: Asked, clients: int, records: int, seed: int, tell: Tell) -> Measured:
         from fl.simulate.federation import Federation
-        from node.reproduce.federations import load_split, terms_of
+        from node.reproduce.federations import FEDAVG, load_split, terms_of
 
         size = self.size
         most = max(size.clients)
@@ -76,6 +76,7 @@ class Communication(Experiment):
         factories = [load_split("bearing-simulator", {**wanted, "factory": str(at)}, None) for at in range(most)]
         terms = terms_of(
             {
+                **FEDAVG,
                 "model": "mlp",
                 "arguments": {"layers": size.layers},
                 "rounds": size.rounds,

@@ -29,11 +29,12 @@ from node.reproduce.plot import Panel, Plot, by_round
 from node.reproduce.results import Keys, Measured, Results
 
 SPLITS = ("iid", "dirichlet(0.5)", "class(3)", "class(2)")
-# Every setting is said: defaults of a strategy may change, an experiment's runs may not.
+# Every setting is said: defaults of a strategy may change, an experiment's runs may not. "unseen" is ours, not DLMU's.
+_SERVED = {"serve": "mix", "tau": "0.8", "unseen": "0"}
 METHODS: Mapping[str, tuple[str, Mapping[str, str]]] = {
-    "fedavg": ("fedavg", {"serve": "mix", "tau": "0.8"}),
-    "dlmu": ("dlmu", {"strict": "true", "tau": "0.8", "serve": "mix"}),
-    "dlmu-guarded": ("dlmu", {"cap": "0.5", "selective": "true", "tau": "0.8", "serve": "mix"}),
+    "fedavg": ("fedavg", _SERVED),
+    "dlmu": ("dlmu", {"form": "literal", "strict": "true", **_SERVED}),
+    "dlmu-guarded": ("dlmu", {"form": "literal", "cap": "0.5", "selective": "true", **_SERVED}),
 }
 
 

@@ -19,6 +19,7 @@ from node.reproduce import published
 from node.reproduce.dpsgd_verdict import DYNAMIC, FIXED, METHODS, PLAIN, VALID_DYNAMIC, VALID_FIXED, dpsgd_verdict
 from node.reproduce.experiment import Asked, Experiment, Published, Report, ReportTable, Run, Tell
 from node.reproduce.federations import (
+    FEDAVG,
     GLOBAL,
     check_pictures,
     data_set,
@@ -63,6 +64,8 @@ class Pictures:
 
 @dataclass(frozen=True, slots=True)
 class TablesSize:
+    """`clips`: the fixed thresholds that are run at the least epsilon; at the others it is USUAL_CLIP."""
+
     rounds: int
     plain: Training
     valid: Training
@@ -70,10 +73,11 @@ class TablesSize:
     clients: int = 10
     split: str = "class(2)"
     epsilons: tuple[int, ...] = field(default=EPSILONS)
+    clips: tuple[float, ...] = field(default=tuple(published.CLIPS_AT_2["mnist"]))
 
 
 def _small(settings: Mapping[str, str], inputs: int) -> Pictures:
-    return Pictures({"limit": "10000", "test_limit": "2000", **settings}, "mlp", {"layers": f"{inputs},64,10"})
+    return Pictures({"limit": "8000", "test_limit": "2000", **settings}, "mlp", {"layers": f"{inputs},64,10"})
 
 
 class DpsgdTables(Experiment):
@@ -84,14 +88,15 @@ class DpsgdTables(Experiment):
     minutes_quick = 6.0
     sizes: ClassVar[Mapping[str, object]] = {
         "quick": TablesSize(
-            rounds=6,
-            plain=Training(epochs=3, batch=128, lr=0.05, momentum=0.8),
+            rounds=8,
+            plain=Training(epochs=3, batch=128, lr=0.02, momentum=0.8),
             valid=Training(epochs=3, batch=128, lr=0.5, momentum=0.5),
             pictures={
-                "cifar10": _small({"downscale": "4", "mosaics": "10"}, 192),
+                "cifar10": _small({"downscale": "4", "mosaics": "8"}, 192),
                 "mnist": _small({"downscale": "2"}, 196),
                 "fashion-mnist": _small({"downscale": "2"}, 196),
             },
+            clips=(0.1, 1.0, 2.0),
         ),
         "full": TablesSize(
             rounds=100,
@@ -117,7 +122,7 @@ class DpsgdTables(Experiment):
 
     def runs(self, asked: Asked) -> Sequence[Run]:
         return [
-            Run(keys, seed, {"size": _plain(asdict(self.size))}, partial(self._measure, asked, keys, seed))
+            Run(keys, seed, {"size": _plain(asdict(self.size)), **FEDAVG}, partial(self._measure, asked, keys, seed))
             for seed in asked.seeds
             for name in self.size.pictures
             for keys in self._cells(name)
@@ -128,7 +133,7 @@ class DpsgdTables(Experiment):
         cells = [{"data": name, "method": PLAIN, "epsilon": "-", "clip": "-"}]
         for epsilon in self.size.epsilons:
             at = {"data": name, "epsilon": str(epsilon)}
-            clips = published.CLIPS_AT_2["mnist"] if epsilon == min(self.size.epsilons) else {USUAL_CLIP: 0.0}
+            clips = self.size.clips if epsilon == min(self.size.epsilons) else (USUAL_CLIP,)
             cells += [{**at, "method": FIXED, "clip": f"{clip:g}"} for clip in clips]
             cells.append({**at, "method": DYNAMIC, "clip": "-"})
             cells.append({**at, "method": VALID_FIXED, "clip": f"{USUAL_CLIP:g}"})
@@ -144,6 +149,7 @@ class DpsgdTables(Experiment):
             "model": pictures.model,
             "arguments": pictures.arguments,
             "rounds": size.rounds,
+            **FEDAVG,
             **asdict(training),
             **self._privacy(keys, pictures, clients),
         }

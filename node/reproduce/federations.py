@@ -25,6 +25,12 @@ LOCKED_BETA = 0.99
 GLOBAL, OWN_SERVED, OWN_GLOBAL = "global_percent", "own_served_percent", "own_global_percent"
 SERVED_ON_ALL, BETA, LOCKED = "served_on_common_test_percent", "beta", "locked_clients_percent"
 
+# FedAvg with every setting said: defaults may change, what an experiment runs may not.
+FEDAVG: Mapping[str, object] = {
+    "strategy": "fedavg",
+    "strategy_settings": {"serve": "mix", "tau": "0.8", "unseen": "0"},
+}
+
 
 def terms_of(settings: Mapping[str, Any], device: str) -> "Terms":
     """The terms that JSON settings name, each by the field's own name."""
