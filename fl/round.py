@@ -3,10 +3,7 @@
 The node's worker process and the simulator both call `run_round`: what one of them does, the other does.
 """
 
-import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,139 +11,46 @@ from torch import nn
 
 from fl.batches import Records, as_records
 from fl.class_fit import fit_to_classes
-from fl.delta_blob import Block, apply_delta, delta_bytes, pack_delta
+from fl.delta_blob import apply_delta
 from fl.dlmu import distance
-from fl.evaluate import Evaluation, evaluate
-from fl.fixed_point import HEAD, LIMIT, SCALE_BITS, Floats, Ints, decode, encode, limit_in_steps, pack
-from fl.masking import Longs
+from fl.evaluate import evaluate
+from fl.fixed_point import LIMIT, SCALE_BITS, Floats, Ints, decode, encode, limit_in_steps
+from fl.local_training import (
+    Training,
+    gradient_of,
+    keeps_clips,
+    personal_model,
+    report_of,
+    steps_planned,
+    trained_from,
+    unpacked_state,
+)
 from fl.models.registry import build
 from fl.models.shapes import parameter_shapes
-from fl.privacy.accountant import epsilon_of, rdp_poisson_gaussian
-from fl.privacy.distributed import DistributedPlan, NoisedGradient, distributed_gradient
-from fl.privacy.modes import (
-    Mode,
-    PrivacyRefused,
-    PrivacyReport,
-    distributed_settings,
-    paper_settings,
-    privacy_mode,
-    sound_settings,
-)
-from fl.privacy.paper import paper_train
-from fl.privacy.quantile import pack_clips, unpack_clips
-from fl.privacy.sampling import sampling
+from fl.privacy.modes import privacy_mode
+from fl.privacy.quantile import pack_clips
 from fl.privacy.secure_random import SecureRandom
-from fl.privacy.shared_noise import check_distributed
-from fl.privacy.sound import SoundPlan, sound_train
 from fl.privacy.strategies import check_strategy_privacy
-from fl.strategies.base import Layout, Start, Strategy, Trained, View
+from fl.round_job import RoundJob, Table, batch_seed
+from fl.round_outcome import Diagnostics, Metrics, RoundOutcome, Served
+from fl.strategies.base import Layout, Strategy, Trained, View
 from fl.strategies.registry import strategy
-from fl.train import Bent, Diverged, LocalPlan, Progress, TrainResult, local_train
+from fl.train import Progress
 from fl.vectors import VectorMismatch, parameter_vector
 
-Table: TypeAlias = tuple[NDArray[Any], NDArray[np.int64]]
-"""Features [n, ...] (float32, uint8 or int64) and labels int64 [n]."""
-
-
-@dataclass(frozen=True, slots=True)
-class RoundJob:
-    """A round as plain values: what the request says, and what the provider allows.
-
-    `round_number` counts from 0. `seed` is the factory's own and orders its mini-batches together with the round.
-    `noise`: the noise multiplier that the factory was charged for, in the modes that are accounted; 0 leaves it to the
-    request, when that names one; in mode distributed it is the factory's own part of the noise and must be given.
-    `units`: how many units of privacy it was charged with, public even where some are not
-    there any more; 0: as many as there are.
-    """
-
-    model: str
-    epochs: int
-    batch: int
-    lr: float
-    momentum: float
-    round_number: int
-    seed: int
-    strategy: str = "fedavg"
-    privacy: str = "none"
-    arguments: Mapping[str, str] = field(default_factory=dict)
-    strategy_settings: Mapping[str, str] = field(default_factory=dict)
-    privacy_settings: Mapping[str, str] = field(default_factory=dict)
-    allow_no_guarantee: bool = False
-    noise: float = 0.0
-    units: int = 0
-    scale_bits: int = SCALE_BITS
-    limit: float = LIMIT
-
-
-@dataclass(frozen=True, slots=True)
-class Metrics:
-    """How training went, and how good three models are on the factory's test table (None without one).
-
-    start: the global model the round was given; served: what the factory would use before the round; update: what
-    it uploads. Losses and norms per epoch are raw statistics of the records: they stay in the factory.
-    """
-
-    steps: int
-    losses: tuple[float, ...]
-    gradient_norms: tuple[float, ...]
-    start: Evaluation | None
-    served: Evaluation | None
-    update: Evaluation | None
-
-
-@dataclass(frozen=True, slots=True)
-class Diagnostics:
-    """beta: share of the own last model in the start; beta_asked: before the guards; alpha: the scaler after the
-    round's start; drift: ||update - start|| (L2); warnings: sentences for the factory's owner."""
-
-    beta: float
-    beta_asked: float
-    alpha: float | None
-    drift: float
-    warnings: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class RoundOutcome:
-    """update_q: int32 [vectors * n], to be packed and uploaded. state: to be kept for the request's next round.
-
-    weight: how much the strategy lets the update count.
-    gradient_q: int64 [n], in mode distributed: what is masked in place of an update, and leaves in no other way. The
-    update_q beside it is the global model that everybody has.
-    changes: what leads from the global vector to update_q, where the strategy lets it travel so.
-    """
-
-    update_q: Ints
-    weight: int
-    state: bytes
-    metrics: Metrics
-    diagnostics: Diagnostics
-    privacy: PrivacyReport
-    gradient_q: Longs | None = None
-    changes: tuple[Block, ...] | None = None
-
-    def blob(self, scale_bits: int) -> bytes:
-        """The update as it leaves the factory unmasked: as changes, where they are shorter than the whole."""
-        whole = HEAD.size + 4 * len(self.update_q)
-        if self.changes is None or delta_bytes(self.changes) >= whole:
-            return pack(self.update_q, scale_bits)
-        return pack_delta(self.changes, len(self.update_q), scale_bits)
-
-
-class Served(NamedTuple):
-    """vector: float32 [n]. share: of the factory's own model in it. fitted: to the classes of its own records.
-
-    It saw the records without noise where it is fitted: it is for the factory alone.
-    """
-
-    vector: Floats
-    share: float
-    fitted: bool
-
-    @property
-    def is_global(self) -> bool:
-        """Whether it is the global model, and nothing of the factory's own."""
-        return not self.share and not self.fitted
+__all__ = [
+    "Diagnostics",
+    "Metrics",
+    "RoundJob",
+    "RoundOutcome",
+    "Served",
+    "Table",
+    "batch_seed",
+    "first_model",
+    "initial_model",
+    "run_round",
+    "served_model",
+]
 
 
 def initial_model(
@@ -198,7 +102,7 @@ def run_round(
     records = as_records(*train)
     tests = as_records(*test) if test is not None else None
     model = build(job.model, job.arguments, seed=0)
-    clips, state = _unpacked(job, state)
+    clips, state = unpacked_state(job, state)
     view = _view(job, rule, base_q, state, len(records))
     before = before_served = None
     if tests is not None:
@@ -209,9 +113,9 @@ def run_round(
             before_served = evaluate(model, tests, using.vector)
 
     start = rule.begin(view)
-    by = _Training(records, groups, clips, random or SecureRandom(), progress)
+    by = Training(records, groups, clips, random or SecureRandom(), progress)
     if mode.masked_only:
-        made = _gradient(job, model, start, by)
+        made = gradient_of(job, model, start, by)
         return RoundOutcome(
             base_q.copy(),
             rule.weight(len(records), None),
@@ -221,10 +125,10 @@ def run_round(
             mode.report,
             made.sums,
         )
-    result = _train(job, mode, rule, model, start, by)
+    result = trained_from(start, job, mode, rule, model, by)
     # With a guarantee nothing that leaves may depend on raw statistics, so the strategy is not shown any.
     losses = () if mode.accounted else result.losses
-    trained = Trained(result.vector, result.steps, _steps_planned(job, mode, by), losses)
+    trained = Trained(result.vector, result.steps, steps_planned(job, mode, by), losses)
     update_q = encode(_whole(rule, view, rule.upload(view, start, trained)), job.scale_bits, job.limit)
     changes = None
     if rule.sends_changes:
@@ -236,16 +140,16 @@ def run_round(
     uploaded = decode(update_q, job.scale_bits)
     model_uploaded = uploaded[: view.layout.count]
     after = evaluate(model, tests, model_uploaded) if tests is not None else None
-    personal, told = _personal(job, rule, view, model, records)
+    personal, told = personal_model(job, rule, view, model, records)
     kept = rule.finish(view, start, uploaded, trained, personal)
     warnings = (*start.warnings, *told)
     return RoundOutcome(
         update_q,
         rule.weight(len(records), trained),
-        pack_clips(result.clips, kept) if _keeps_clips(job) else kept,
+        pack_clips(result.clips, kept) if keeps_clips(job) else kept,
         Metrics(result.steps, result.losses, result.gradient_norms, before, before_served, after),
         Diagnostics(start.beta, start.beta_asked, start.alpha, distance(start.vector, model_uploaded), warnings),
-        _report(job, mode, rule, by),
+        report_of(job, mode, rule, by),
         changes=changes,
     )
 
@@ -255,7 +159,7 @@ def served_model(job: RoundJob, global_q: Ints, state: bytes | None, train: Tabl
 
     `train`: the records that it is fitted to, where the strategy fits it to anything; without them it is not.
     """
-    _, own_state = _unpacked(job, state)
+    _, own_state = unpacked_state(job, state)
     rule = strategy(job.strategy, job.strategy_settings)
     layout = _layout(job)
     model = build(job.model, job.arguments, seed=0)
@@ -272,12 +176,6 @@ def _served(
         if fitted is not None:
             return Served(fitted, share, True)
     return Served(served, share, False)
-
-
-def batch_seed(seed: int, round_number: int) -> int:
-    """The seed of a round's mini-batches, 63 bits: other batches in every round, the same ones in every replay."""
-    digest = hashlib.sha256(f"batches {seed} {round_number}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
 
 
 def _layout(job: RoundJob) -> Layout:
@@ -314,126 +212,3 @@ def _whole(rule: Strategy, view: View, uploaded: Floats) -> Floats:
             f"want float32 of shape [{len(view.global_vector)}]"
         )
     return uploaded
-
-
-def _personal(
-    job: RoundJob, rule: Strategy, view: View, model: nn.Module, records: Records
-) -> tuple[Floats | None, tuple[str, ...]]:
-    """The second training of a strategy that has one: on the records as they are, for this factory alone.
-
-    A training that diverges costs a warning: the update, which is made by then, must not depend on it.
-    """
-    wanted = rule.personal(view)
-    if wanted is None:
-        return None, ()
-    order = batch_seed(job.seed, job.round_number)
-    plan = LocalPlan(wanted.epochs, job.batch, job.lr, job.momentum, order, wanted.mu)
-    try:
-        return local_train(model, wanted.start, records, plan, bent=Bent(origin=wanted.origin)).vector, ()
-    except Diverged as error:
-        return None, (f"the training of this factory's own model diverged ({error}); the last one stays",)
-
-
-def _steps_planned(job: RoundJob, mode: Mode, by: "_Training") -> int:
-    if mode.name == "sound":
-        return sampling(job.units or _units(job, by), job.batch, job.epochs).steps
-    return job.epochs * -(-len(by.records) // job.batch)
-
-
-def _steps_max(job: RoundJob, mode: Mode, start: Start, by: "_Training") -> int:
-    """After how many steps training ends, 0 for all. An epoch is what the request says of it, not what records do."""
-    if not 0 < start.epochs_max < job.epochs:
-        return start.steps_max
-    in_epochs = _steps_planned(job, mode, by) // job.epochs * start.epochs_max
-    return min(in_epochs, start.steps_max or in_epochs)
-
-
-@dataclass(frozen=True, slots=True)
-class _Training:
-    """What a round trains on and with, whatever the mode."""
-
-    records: Records
-    groups: NDArray[np.int64] | None
-    past_clips: tuple[float, ...]
-    random: SecureRandom
-    progress: Progress | None
-
-
-def _train(job: RoundJob, mode: Mode, rule: Strategy, model: nn.Module, start: Start, by: _Training) -> TrainResult:
-    bent = Bent(correction=start.correction)
-    steps_max = _steps_max(job, mode, start, by)
-    if mode.name == "sound":
-        plan, groups = _sound_plan(job, rule, by, steps_max)
-        return sound_train(model, start.vector, by.records, plan, by.random, groups, by.progress, bent)
-    order = batch_seed(job.seed, job.round_number)
-    plain = LocalPlan(job.epochs, job.batch, job.lr, job.momentum, order, rule.objective.proximal, steps_max)
-    if mode.name == "paper":
-        settings = paper_settings(job.privacy_settings)
-        return paper_train(model, start.vector, by.records, plain, settings, by.random, by.progress, bent)
-    return local_train(model, start.vector, by.records, plain, by.progress, bent)
-
-
-def _gradient(job: RoundJob, model: nn.Module, start: Start, by: _Training) -> NoisedGradient:
-    """One gradient over all records instead of training. Raises PrivacyRefused for a strategy with own models."""
-    check_distributed(job.privacy, job.strategy, "noisy-step", masked=True)
-    settings = distributed_settings(job.privacy_settings)
-    groups = None if settings.unit == "record" else by.groups
-    units_of(settings.unit, len(by.records), groups)
-    plan = DistributedPlan(job.noise, settings.clip)
-    return distributed_gradient(model, start.vector, by.records, plan, by.random, groups, by.progress)
-
-
-def _units(job: RoundJob, by: _Training) -> int:
-    unit = sound_settings(job.privacy_settings).unit
-    return units_of(unit, len(by.records), None if unit == "record" else by.groups)
-
-
-def _sound_plan(
-    job: RoundJob, rule: Strategy, by: _Training, steps_max: int = 0
-) -> tuple[SoundPlan, NDArray[np.int64] | None]:
-    """The plan that was charged for, and the groups that are its units."""
-    settings = sound_settings(job.privacy_settings)
-    groups = None if settings.unit == "record" else by.groups
-    units = _units(job, by)
-    sigma = job.noise or settings.sigma
-    if not sigma:
-        raise PrivacyRefused("privacy mode sound without a noise multiplier: the node decides it before it is charged")
-    plan = SoundPlan(
-        settings,
-        sigma,
-        sampling(job.units or units, job.batch, job.epochs),
-        job.epochs,
-        job.lr,
-        job.momentum,
-        rule.objective.proximal,
-        by.past_clips,
-        steps_max,
-    )
-    return plan, groups
-
-
-def _report(job: RoundJob, mode: Mode, rule: Strategy, by: _Training) -> PrivacyReport:
-    """What may be said of this round alone; what all rounds cost is for whoever charges them."""
-    if mode.name != "sound":
-        return mode.report
-    plan, _ = _sound_plan(job, rule, by)
-    cost = rdp_poisson_gaussian(float(plan.sampling.rate), plan.sigma, plan.sampling.steps)
-    return replace(mode.report, epsilon=epsilon_of(cost, plan.settings.delta))
-
-
-def units_of(unit: str, records: int, groups: NDArray[np.int64] | None) -> int:
-    """How many units of privacy the records are. Raises PrivacyRefused when they bear no groups and should."""
-    if unit == "record":
-        return records
-    if groups is None:
-        raise PrivacyRefused(f"the unit of privacy is {unit}, but the records here bear no groups")
-    return len(np.unique(groups))
-
-
-def _keeps_clips(job: RoundJob) -> bool:
-    return job.privacy == "sound" and sound_settings(job.privacy_settings).clip_rule != "fixed"
-
-
-def _unpacked(job: RoundJob, state: bytes | None) -> tuple[tuple[float, ...], bytes | None]:
-    """What private clipping and the strategy each kept of the last round."""
-    return unpack_clips(state) if _keeps_clips(job) else ((), state)

@@ -71,7 +71,7 @@ OWN_BYTES = {
     "fl/data": "data sources are the owner's own files",
     "fl/masking.py": "key streams, and words that fl/masked_blob.py has read",
     "fl/privacy": "randomness of the system",
-    "fl/round.py": "digests that become seeds",
+    "fl/round_job.py": "digests that become seeds",
     "fl/export.py": "what it has just written, to be sure",
     "fl/simulate": "digests that become seeds",
     "ledger/bundles.py": "through ledger/proof_parts.py",
