@@ -81,8 +81,8 @@ class Rule:
 
     `robust`: it looks at single updates and bears a minority of bad ones, so it is not for updates that are masked.
     `vectors`: how many vectors of one length it works on, told by its settings; None: as many as the request says.
-    `place`: where the work of an update is, of the old global vector, the update and the number of vectors; None: in
-    the first.
+    `place`: where the work of an update is, of the old global vector, the update and the number of vectors; its quality
+    is how far it agrees with the others there. None: all work is in the first vector.
     """
 
     summary: str
@@ -254,7 +254,10 @@ def aggregate_blobs(
     qualities: dict[int, int] = {}
     for place in {places[at].start or 0: places[at] for at in kept}.values():
         those = [at for at in kept if places[at] == place]
-        found = quality(origin[place], [vectors[at][place] for at in those], whole[place])
+        works = [vectors[at][place] for at in those]
+        # Where there are several places, what the rule does beside averaging each says nothing of who worked on it.
+        made = whole[place] if find is None else weighted_mean(works, [updates[at][1] for at in those], limit_q)
+        found = quality(origin[place], works, made)
         qualities |= dict(zip(those, found, strict=True))
     blob = pack(whole, scale_bits)
     return Aggregated(blob, tuple(qualities.get(at, 0) for at in range(len(updates))), tuple(rejected.items()))

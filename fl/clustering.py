@@ -93,16 +93,25 @@ def work_place(base: Ints, update: Ints, vectors: int) -> slice:
 
 
 def groups_of(products: Sequence[Sequence[int]], most: int, gap: float) -> list[list[int]]:
-    """Which of m vectors lie in one direction, told from their exact dot products [m][m]: ascending places, by group.
+    """Which of m steps lie in one direction, told from their exact dot products [m][m]: ascending places, by group.
 
-    Groups are joined by the mean cosine between them, the most alike first (average linkage). Of the numbers of groups
-    up to `most`, that one is taken before whose last joining there is the longest fall of that cosine; without a
-    fall of at least `gap` there is one group. Ties fall to the first places: order them by something that all agree on.
+    What all have in common tells nobody apart, so the mean step is taken off first. Groups are joined by the mean
+    cosine between them, the most alike first (average linkage); of the numbers of groups up to `most`, that one is
+    taken after which this cosine falls the most. They count as groups only where the steps as they were lie nearer
+    within them than between them, by a mean cosine of at least `gap`; else all are one. Ties fall to the first places:
+    order them by something that all agree on.
     """
-    cosines = _cosines(products)
-    groups = [[at] for at in range(len(products))]
+    joined = _joined(_cosines(_centred(products)), most)
+    if joined is None or _apart(_cosines(products), joined) < round(gap * MICRO) * MEAN_FINER:
+        return [list(range(len(products)))]
+    return joined
+
+
+def _joined(cosines: Wide, most: int) -> list[list[int]] | None:
+    """The groups of the longest fall; None where there are too few steps to see one."""
+    groups = [[at] for at in range(len(cosines))]
     sums = cosines.copy()
-    falls: list[tuple[int, list[list[int]]]] = []
+    best: tuple[int, list[list[int]]] | None = None
     last = MICRO * MEAN_FINER
     while len(groups) > 1:
         sizes = np.array([len(group) for group in groups])
@@ -110,17 +119,39 @@ def groups_of(products: Sequence[Sequence[int]], most: int, gap: float) -> list[
         np.fill_diagonal(means, np.iinfo(np.int64).min)
         one, other = sorted(divmod(int(means.argmax()), len(groups)))
         alike = int(means[one, other])
-        if len(groups) <= most and len(groups) < len(products):
-            falls.append((last - alike, [list(group) for group in groups]))
+        # Everybody on its own is no grouping: it is so of any steps.
+        if len(groups) <= most and len(groups) < len(cosines) and (best is None or last - alike >= best[0]):
+            best = last - alike, [list(group) for group in groups]
         last = min(last, alike)
         groups[one] = sorted(groups[one] + groups.pop(other))
         sums[one] += sums[other]
         sums[:, one] += sums[:, other]
         sums = np.delete(np.delete(sums, other, 0), other, 1)
-    longest = max(falls, key=lambda fall: fall[0], default=None)
-    if longest is None or longest[0] < round(gap * MICRO) * MEAN_FINER:
-        return groups
-    return longest[1]
+    return None if best is None else best[1]
+
+
+def _apart(cosines: Wide, groups: Sequence[Sequence[int]]) -> int:
+    """By how much the mean cosine of pairs within groups is above that of pairs between them, a thousandth of MICRO."""
+    group_of = np.zeros(len(cosines), np.int64)
+    for number, group in enumerate(groups):
+        group_of[list(group)] = number
+    same = np.equal.outer(group_of, group_of)
+    pairs = np.tri(len(cosines), k=-1, dtype=bool)
+    within, between = cosines[same & pairs], cosines[~same & pairs]
+    if not len(within) or not len(between):
+        return 0
+    return int(within.sum()) * MEAN_FINER // len(within) - int(between.sum()) * MEAN_FINER // len(between)
+
+
+def _centred(products: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Dot products of the steps less their mean, times m^2, from those of the steps themselves."""
+    count = len(products)
+    sums = [sum(row) for row in products]
+    whole = sum(sums)
+    return [
+        [count * count * product - count * (sums[one] + sums[other]) + whole for other, product in enumerate(row)]
+        for one, row in enumerate(products)
+    ]
 
 
 def _grouped(settings: ClusteredSettings, base: Ints, models: Sequence[Ints], new: Sequence[int]) -> list[list[int]]:
