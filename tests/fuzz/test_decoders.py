@@ -38,6 +38,7 @@ COVERED = {
     "fl/mask_keys.py": "sealed share",
     "fl/masked_blob.py": "masked blob",
     "fl/shamir.py": "share of a secret",
+    "fl/strategies/kept_vector.py": "kept vector",
     "fl/strategies/own_model.py": "own model",
     "ledger/chain_file.py": "exported ledger",
     "ledger/codec.py": "any Message",

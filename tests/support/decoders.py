@@ -22,6 +22,7 @@ from fl.gradient_blob import pack_gradient, unpack_gradient
 from fl.mask_keys import DealtShare, open_share, public_key, seal_share
 from fl.masked_blob import check_masked, new_masked
 from fl.shamir import SHARE_BYTES, WrongShare, combine
+from fl.strategies.kept_vector import keep, kept_vector
 from fl.strategies.own_model import DamagedState, OwnModel, own_model
 from ledger.bundles import bundle_from_json
 from ledger.codec import decode, decode_union, encode, encode_union
@@ -223,6 +224,8 @@ def _files() -> Iterator[Decoder]:
     yield Decoder("privacy budget", lambda data: privacy_budget._parse(place, data), (BudgetDamaged,), (spent,))
     own = OwnModel(np.array([1.5, -2], dtype=np.float32), 0.5, 3, (0.25,)).to_bytes()
     yield Decoder("own model", lambda data: own_model(data, 2), (DamagedState,), (own,), OwnModel.to_bytes)
+    beside = keep(own, np.array([0.25], dtype=np.float32))
+    yield Decoder("kept vector", lambda data: kept_vector(data, 1), (DamagedState,), (beside, keep(b"", np.ones(1))))
     head = _of("node.chain_file.ChainFileHead")
     chain = chain_file.MAGIC + len(head).to_bytes(4, "big") + head
     yield Decoder("exported ledger", _in_file(lambda path: ChainFile(path).head), (InvalidChainFile,), (chain,))

@@ -15,6 +15,7 @@ import numpy as np
 
 from consensus.journal import OwnVote
 from fl.fixed_point import pack
+from fl.strategies.kept_vector import keep
 from fl.strategies.own_model import OwnModel
 from ledger.certificates import Committee, Subject, VoteKind, cast
 from ledger.codec import digest, encode, encode_union
@@ -68,6 +69,8 @@ def golden_layouts() -> dict[str, str]:
         "blob": model.hex(),
         "blob name": blob_digest(model).hex(),
         "own model": OwnModel(np.array([1.5, -2], dtype=np.float32), 0.5, 3, (0.25,)).to_bytes().hex(),
+        "own model with a drift": OwnModel(np.array([1.5], dtype=np.float32), 0.5, 3, (), 0.125).to_bytes().hex(),
+        "kept vector": keep(b"own", np.array([1.5, -2], dtype=np.float32)).hex(),
         "worker job": shortened(job_frame(example(get_args(unions()["Job"])[0]))),
         "worker answer": shortened(answer_frame(example(get_args(unions()["Answer"])[0]))),
         "peer id": peer_id(KEY.public),
