@@ -191,10 +191,17 @@ def communication_verdict(results: Results, size: CommunicationSize) -> str:
     if league.all:
         moved = {int(each): results.mean(NETWORK_KB, what=LEAGUE, clients=each) for each in league.named("clients")}
         told = ", ".join(f"{kb:.0f} kB with {each}" for each, kb in moved.items())
+        more = [str(each) for each, kb in moved.items() if kb > totals[each]]
         sentences.append(f"In a league all nodes together sent {told}.")
-        if all(kb > totals[each] for each, kb in moved.items()):
+        if more:
             sentences.append(
-                "That is more than the models up and down, for nobody has to be believed there: the committee fetches "
-                "every update and computes the mean itself."
+                f"With {' and '.join(more)} that is more than the models up and down, for nobody has to be believed "
+                "there: the committee fetches every update and computes the mean itself."
+            )
+        if len(more) < len(moved):
+            less = " and ".join(str(each) for each in moved if str(each) not in more)
+            sentences.append(
+                f"With {less} it is less: whoever holds the updates computes the global model, so that it does not "
+                "travel, and blobs travel deflated."
             )
     return " ".join(sentences)

@@ -27,3 +27,7 @@ def _draw(axes: Any, panel: Panel) -> None:
         draw_lines(axes, panel.lines, panel.title, panel.y, panel.x)
     if panel.log:
         axes.set_yscale("log")
+        if panel.groups:
+            # Bars have no zero to stand on there: a decade below the shortest.
+            least = min(value for group in panel.groups for value, _ in filter(None, group.bars))
+            axes.set_ylim(bottom=least / 10)
