@@ -68,12 +68,13 @@ def draw_runs(groups: Sequence[Drawn], to: Path) -> list[Path]:
     alone = len(groups) == 1
     written: list[Path] = []
     for name, title, unit, kinds in _PICTURES:
-        lines = [
-            Line(_name(label, kind), runs)
-            for label, seeds in rows
-            for kind, take, always in kinds
-            if (always or alone) and any(runs := [take(each) for each in seeds])
-        ]
+        lines = []
+        for at, (label, seeds) in enumerate(rows):
+            for dash, (kind, take, always) in enumerate(kinds):
+                if (always or alone) and any(runs := [take(each) for each in seeds]):
+                    # Of runs that are compared each has its colour, whatever is drawn of it.
+                    place = (None, None) if alone else (at, dash)
+                    lines.append(Line(_name(label, kind), runs, *place))
         if not any(value for line in lines for run in line.runs for value in run.values()):
             continue
         with picture(to, name) as axes:
@@ -84,19 +85,19 @@ def draw_runs(groups: Sequence[Drawn], to: Path) -> list[Path]:
 
 def _draw_classes(groups: Sequence[Drawn], to: Path) -> list[Path]:
     """Who has which classes: one picture for each division of the records, which runs that are compared often share."""
-    written: list[Path] = []
-    seen: list[list[Row]] = []
+    divisions: list[tuple[str, list[Row]]] = []
     for group in groups:
         rows = list(rows_of(group.folders[0], "distribution"))
-        if rows in seen:
-            continue
-        seen.append(rows)
+        if rows not in [known for _, known in divisions]:
+            divisions.append((group.label, rows))
+    written: list[Path] = []
+    for at, (label, rows) in enumerate(divisions, start=1):
         classes = list(dict.fromkeys(row["class"] for row in rows))
         counts = np.array([row["records"] for row in rows], np.int64).reshape(-1, len(classes))
-        name = "classes" if len(seen) == 1 else f"classes-{len(seen)}"
-        title = "Classes of every client" + (f": {group.label}" if group.label else "")
+        alone = len(divisions) == 1
+        name = "classes" if alone else f"classes-{at}"
         with picture(to, name) as axes:
-            draw_stacks(axes, counts, classes, title)
+            draw_stacks(axes, counts, classes, "Classes of every client" + ("" if alone else f": {label}"))
         written += files_of(to, name)
     return written
 

@@ -20,10 +20,13 @@ DOTS_UP_TO = 40
 @dataclass(frozen=True, slots=True)
 class Line:
     """One line with its name. `runs`: the same figure of several seeds: their mean is drawn, and a band of one sample
-    standard deviation round it."""
+    standard deviation round it. `colour`, `dash`: places in COLOURS and DASHES where lines belong together; by default
+    each line has its own."""
 
     label: str
     runs: Sequence[Points]
+    colour: int | None = None
+    dash: int | None = None
 
     def mean_and_spread(self) -> list[tuple[int, float, float]]:
         """(round, mean, sample standard deviation) where at least one run has a finite figure; 0.0 with one run."""
@@ -46,14 +49,15 @@ def draw_lines(axes: "Axes", lines: Sequence[Line], title: str, unit: str, acros
         drawn += 1
         numbers = [number for number, _, _ in points]
         middle = [value for _, value, _ in points]
-        colour = COLOURS[at % len(COLOURS)]
+        colour = COLOURS[(at if line.colour is None else line.colour) % len(COLOURS)]
+        # A dash tells apart what has the same colour, or is printed without any.
+        dash = at // len(COLOURS) + at if line.dash is None else line.dash
         mark = "o" if len(points) <= DOTS_UP_TO else None
         axes.plot(
             numbers,
             middle,
             color=colour,
-            # A dash tells apart what has the same colour, or is printed without any.
-            linestyle=DASHES[(at // len(COLOURS) + at) % len(DASHES)],
+            linestyle=DASHES[dash % len(DASHES)],
             marker=mark,
             markersize=3.5,
             label=line.label,

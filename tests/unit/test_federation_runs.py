@@ -1,6 +1,7 @@
 """The result files of a simulated run: the same bytes for the same settings, also when the run was broken off."""
 
 import json
+import signal
 from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
@@ -20,7 +21,7 @@ from node.federations.planned_runs import planned_runs
 from node.federations.result_files import RunFolder, RunFolderError, read_run, rows_of
 from node.federations.rows import TABLES
 from node.federations.settings import RunSettings, differences
-from node.federations.stopping import Stop
+from node.federations.stopping import Stop, stop_on_signals
 
 DIFFER = {"timings.jsonl"}
 """Between two runs of the same settings."""
@@ -268,6 +269,21 @@ class TestWhatIsWritten:
         (end,), _ = run(asked(rounds={"rounds": 1}), None)
         assert end.folder is None
         assert list(tmp_path.iterdir()) == []
+
+
+class TestSignals:
+    @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+    def test_the_first_asks_and_the_second_ends_at_once(self, kind):
+        told = []
+        before = signal.getsignal(kind)
+        with stop_on_signals(lambda: told.append("once")) as stop:
+            assert not stop.asked
+            signal.raise_signal(kind)
+            assert stop.asked
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(kind)
+        assert told == ["once"]
+        assert signal.getsignal(kind) == before
 
 
 def test_differences_are_told_by_section_and_key():

@@ -45,6 +45,12 @@ class TestLines:
         assert len(looks) == len(lines)
         assert [text.get_text() for text in axes.get_legend().get_texts()] == [line.label for line in lines]
 
+    def test_lines_that_belong_together_share_a_colour(self, tmp_path):
+        lines = [Line("global", [{1: 0.1}], 3, 0), Line("own", [{1: 0.2}], 3, 1)]
+        axes = drawn(tmp_path, lambda axes: draw_lines(axes, lines, "t", "u"))
+        looks = [(line.get_color(), line.get_linestyle()) for line in axes.get_lines()]
+        assert looks == [(COLOURS[3], "-"), (COLOURS[3], "--")]
+
     def test_a_line_without_figures_is_left_out(self, tmp_path):
         lines = [Line("empty", [{}]), Line("there", [{1: 1.0}])]
         axes = drawn(tmp_path, lambda axes: draw_lines(axes, lines, "t", "u"))
