@@ -92,4 +92,4 @@ def flower() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(bare() if "--bare" in sys.argv[2:] else flower()))
+    print(json.dumps(bare() if "--bare" in sys.argv[1:] else flower()))
