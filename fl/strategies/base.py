@@ -155,10 +155,12 @@ class Strategy(ABC):
     in one place first.
     unseen: above 0, what a factory serves to itself is fitted to its own classes (fl/class_fit.py); it is the share of
     what the factory will meet that is spread evenly over all classes, those included that it never had.
+    takes: the dataclass of its settings, for `hanse help strategies`; None lists none.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
+    takes: ClassVar[type | None] = None
     in_league: ClassVar[bool] = True
     chooses_by_records: ClassVar[bool] = False
     sends_changes: ClassVar[bool] = False

@@ -43,14 +43,28 @@ def names() -> tuple[str, ...]:
 
 
 def notes(name: str) -> tuple[SettingNote, ...]:
-    """The settings of a built-in strategy for people to read; none are listed for a plug-in."""
-    return setting_notes(BUILT_IN[name][1]) if name in BUILT_IN else ()
+    """The settings of a strategy for people to read; none of a plug-in that does not say which it takes.
+
+    Raises StrategyError for a name that is not there, or a plug-in that is no strategy.
+    """
+    if name in BUILT_IN:
+        return setting_notes(BUILT_IN[name][1])
+    takes = _plug_in(name).takes
+    return () if takes is None else setting_notes(takes)
+
+
+def summary(name: str) -> str:
+    """What a strategy does, in a line. Raises StrategyError."""
+    return (BUILT_IN[name][0] if name in BUILT_IN else _plug_in(name)).summary
 
 
 def strategy(name: str, settings: Mapping[str, str]) -> Strategy:
     """The strategy of that name. Raises StrategyError for an unknown name or setting, or a plug-in that is none."""
-    if name in BUILT_IN:
-        return BUILT_IN[name][0].from_settings(settings)
+    kind = BUILT_IN[name][0] if name in BUILT_IN else _plug_in(name)
+    return kind.from_settings(settings)
+
+
+def _plug_in(name: str) -> type[Strategy]:
     # A plug-in cannot take the place of a built-in rule: a request means the same at every provider.
     for point in entry_points(group=GROUP, name=name):
         try:
@@ -59,5 +73,5 @@ def strategy(name: str, settings: Mapping[str, str]) -> Strategy:
             raise StrategyError(f"strategy {name!r}: its plug-in cannot be loaded: {error!r}") from error
         if not (isinstance(kind, type) and issubclass(kind, Strategy)):
             raise StrategyError(f"strategy {name!r}: its plug-in is {kind!r}, want a subclass of Strategy")
-        return kind.from_settings(settings)
+        return kind
     raise StrategyError(f"unknown strategy {name[:80]!r}, want one of {', '.join(names())}")

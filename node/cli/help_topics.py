@@ -1,6 +1,5 @@
 """`hanse help`: what does not fit into the help of one verb. Lists come from the registries themselves."""
 
-import sys
 from collections.abc import Callable, Iterable
 
 import click
@@ -25,16 +24,17 @@ def _models() -> Topic:
 
 
 def _strategies() -> Topic:
-    from fl.strategies.registry import BUILT_IN, names, notes
+    from fl.strategies.base import StrategyError
+    from fl.strategies.registry import names, notes, summary
 
-    return [
-        {
-            "name": name,
-            "summary": _first_line(BUILT_IN[name][0]) if name in BUILT_IN else "plug-in",
-            "settings": _notes(notes(name)),
-        }
-        for name in names()
-    ]
+    found: Topic = []
+    for name in names():
+        try:
+            found.append({"name": name, "summary": summary(name), "settings": _notes(notes(name))})
+        except StrategyError as error:
+            # A plug-in that does not load is no reason to show nothing of the others.
+            found.append({"name": name, "summary": str(error), "settings": []})
+    return found
 
 
 def _sources() -> Topic:
@@ -78,11 +78,6 @@ def _attacks() -> Topic:
 
 def _notes(notes: Iterable[object]) -> list[dict[str, object]]:
     return [{name: getattr(note, name) for name in ("name", "default", "wanted", "meaning")} for note in notes]
-
-
-def _first_line(kind: type) -> str:
-    """A strategy's file opens with what the strategy does."""
-    return (sys.modules[kind.__module__].__doc__ or "").strip().split("\n", 1)[0]
 
 
 TOPICS: dict[str, tuple[str, Callable[[], Topic]]] = {
