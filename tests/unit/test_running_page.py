@@ -10,7 +10,7 @@ import pytest
 from node.cli.exit_codes import MEANINGS
 from node.cli.main import cli
 
-NAMES = ("docs/running.md", "README.md", "docs/privacy.md", "docs/models.md")
+NAMES = ("docs/running.md", "README.md", "docs/privacy.md", "docs/models.md", "docs/data.md")
 PAGES = [Path(__file__).parents[2] / name for name in NAMES]
 
 
