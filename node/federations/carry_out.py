@@ -11,7 +11,6 @@ from math import prod
 from pathlib import Path
 from typing import Any, Protocol
 
-from fl.draws import order_of
 from fl.export import export_model
 from fl.models.shapes import parameter_shapes
 from fl.simulate.attacks import attack
@@ -73,8 +72,6 @@ def carry_out(
     """
     cheat = attack(settings.attack.name, settings.attack.strength) if settings.attack.name else None
     given = (terms_of(settings), data.clients, data.test, run.seed, cheat, run.attackers)
-    order = settings.run.order_seed
-    orders = [order_of(order, client) for client in range(len(data.clients))] if order >= 0 else None
     so_far = OutcomeSoFar(run.attackers)
     with ExitStack() as left:
         files = left.enter_context(RunFolder(folder)) if folder is not None else None
@@ -82,9 +79,7 @@ def carry_out(
         shelf = left.enter_context(closing(BlobShelf()))
         checkpoint = _checkpoint(files.folder, settings, shelf) if files is not None else None
         federation = left.enter_context(
-            Federation(*given, engine(), orders)
-            if checkpoint is None
-            else Federation.restored(checkpoint, *given, engine(), orders)
+            Federation(*given, engine()) if checkpoint is None else Federation.restored(checkpoint, *given, engine())
         )
         shelf.close()
         if files is not None:

@@ -99,8 +99,6 @@ def scenario_layer(source: str) -> Layer:
         ("data", "source"): chosen.source,
         ("data", "settings"): tuple(chosen.settings.items()),
         ("data", "split"): chosen.split,
-        ("strategy", "name"): terms.strategy,
-        ("strategy", "settings"): tuple(terms.strategy_settings.items()),
         ("training", "epochs"): terms.epochs,
         ("training", "batch"): terms.batch,
         ("training", "learning_rate"): repr(terms.lr),
@@ -146,7 +144,21 @@ def settled(*layers: Layer, more: Mapping[tuple[str, str], Mapping[str, str]] | 
     }
     settings = RunSettings(**sections)
     _check(settings)
-    return settings
+    return _with_strategy(settings)
+
+
+def _with_strategy(settings: RunSettings) -> RunSettings:
+    """A strategy where none is named: what a request of these terms would have; and with few clients in a round it is
+    told how few, where it takes that."""
+    if settings.strategy.name != AUTO:
+        return settings
+    asked = settings.aggregation.rule
+    of = Circumstances(settings.privacy.mode, None if asked == AUTO else asked)
+    name, own = recommended(of), dict(settings.strategy.settings)
+    per_round = per_round_of(settings)
+    if per_round and "participation" in {note.name for note in notes(name)}:
+        own.setdefault("participation", repr(per_round / settings.data.clients))
+    return replace(settings, strategy=StrategySection(name, tuple(own.items())))
 
 
 def _check(settings: RunSettings) -> None:

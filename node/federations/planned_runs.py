@@ -115,4 +115,5 @@ def terms_of(settings: RunSettings) -> Terms:
         per_round=per_round_of(settings),
         evaluate_every=settings.rounds.evaluate_every,
         device=settings.machine.device,
+        order_seed=settings.run.order_seed,
     )
