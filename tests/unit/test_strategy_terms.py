@@ -1,0 +1,141 @@
+"""What a request says of a strategy and its aggregation: agreed, filled in, or refused before anybody trains."""
+
+from dataclasses import replace
+
+import pytest
+
+from fl.strategies.agreed_rule import agreed_rule, check_agreed
+from fl.strategies.base import Aggregation, StrategyError
+from fl.strategies.registry import BUILT_IN, strategy
+from ledger.transactions import Protection, Setting
+from node.request_file import RequestFileError, check_known, parse_request
+from node.training_terms import TermsRefused, check_terms
+from tests.support.open_requests import PARAMETERS, TERMS
+
+LEAST = """
+title = "Bearings"
+data_type = "bearing-windows"
+[model]
+name = "mlp"
+arguments = { layers = "8,16,4" }
+[privacy]
+mode = "none"
+[payment]
+price = 2
+budget = 1000
+"""
+
+
+def protection(masked=False, **settings):
+    pairs = tuple(Setting(name, value) for name, value in sorted(settings.items()))
+    return Protection(pairs, masked, 10_000 if masked else 1)
+
+
+def wide(name, vectors, rule, **changes):
+    return replace(
+        TERMS, strategy=name, strategy_settings=(), aggregation=rule, parameters=vectors * PARAMETERS, **changes
+    )
+
+
+@pytest.mark.parametrize("name", sorted(BUILT_IN))
+def test_a_request_need_not_repeat_what_its_strategy_says(name):
+    rule = strategy(name, {})
+    agreed = agreed_rule(rule, None, {})
+    assert agreed == rule.aggregation
+    check_agreed(rule, agreed.rule, agreed.settings)
+    # Said in full, or with the check of updates left out, it is the same.
+    assert agreed_rule(rule, agreed.rule, agreed.settings) == agreed
+    loose = agreed_rule(rule, None, {"inspect": "false"})
+    assert loose == Aggregation(agreed.rule, {**agreed.settings, "inspect": "false"})
+
+
+def test_who_has_no_rule_of_its_own_takes_any():
+    assert agreed_rule(strategy("fedavg", {}), "median", {"inspect": "false"}).rule == "median"
+    check_agreed(strategy("dlmu", {}), "trimmed-mean", {"share": "0.2"})
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "rule", "said", "fault"),
+    [
+        (
+            "fedavgm",
+            {},
+            "mean",
+            {},
+            "is aggregated by rule momentum with lr 0.3, momentum 0.9, but the request says rule",
+        ),
+        (
+            "fedavgm",
+            {"lr": "0.5"},
+            None,
+            {"lr": "0.3"},
+            "momentum with lr 0.5, momentum 0.9, but the request says lr 0.3",
+        ),
+        ("scaffold", {}, "median", {}, "rule mean with vectors 2, but the request says rule median"),
+        ("scaffold", {}, None, {"share": "0.2"}, "but the request says share 0.2"),
+        ("fedadam", {}, None, {"tau": "1"}, "but the request says tau 1"),
+    ],
+)
+def test_contradictions_are_refused_with_what_is_wanted(name, settings, rule, said, fault):
+    with pytest.raises(StrategyError, match=fault):
+        agreed_rule(strategy(name, settings), rule, said)
+
+
+def test_on_the_ledger_every_word_is_wanted():
+    with pytest.raises(StrategyError, match=r"wants rule momentum with lr 0\.3, the request lacks it"):
+        check_agreed(strategy("fedavgm", {}), "momentum", {"momentum": "0.9"})
+
+
+@pytest.mark.parametrize(
+    ("name", "rule", "settings", "vectors"),
+    [
+        ("scaffold", "mean", [("vectors", "2")], 2),
+        ("fedavgm", "momentum", [("lr", "0.3"), ("momentum", "0.9")], 1),
+        ("fedadam", "adam", [("beta1", "0.9"), ("beta2", "0.99"), ("lr", "0.03"), ("tau", "0.001")], 3),
+        ("fedper", "mean", [], 1),
+        ("ditto", "mean", [], 1),
+    ],
+)
+def test_a_file_that_names_a_strategy_becomes_terms_that_providers_take(name, rule, settings, vectors):
+    draft = parse_request(LEAST + f'[strategy]\nname = "{name}"\n')
+    assert (draft.aggregation, list(draft.aggregation_settings)) == (rule, settings)
+    assert draft.needs_protection is (bool(settings) or rule != "mean")
+    check_known(draft)
+    count = 8 * 16 + 16 + 16 * 4 + 4
+    terms = draft.terms(bytes(32), vectors * count)
+    check_terms(terms, allow_no_guarantee=True, protection=draft.protection())
+    with pytest.raises(TermsRefused, match="parameters, terms say"):
+        check_terms(replace(terms, parameters=(vectors + 1) * count), True, protection=draft.protection())
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (
+            '[strategy]\nname = "fedavgm"\n[aggregation]\nrule = "mean"\n',
+            "strategy fedavgm is aggregated by rule momentum",
+        ),
+        ('[strategy]\nname = "scaffold"\n[aggregation]\nrule = "multi-krum"\n', "the request says rule multi-krum"),
+    ],
+)
+def test_a_file_that_contradicts_its_strategy_is_refused_where_it_is_read(text, fault):
+    with pytest.raises(RequestFileError, match=fault):
+        parse_request(LEAST + text)
+
+
+@pytest.mark.parametrize("name", ["local-only", "centralised"])
+def test_baselines_of_simulations_are_no_requests(name):
+    with pytest.raises(RequestFileError, match=f"strategy {name} is a baseline for simulations"):
+        check_known(parse_request(LEAST + f'[strategy]\nname = "{name}"\n'))
+    with pytest.raises(TermsRefused, match="no request can ask for it"):
+        check_terms(wide(name, 1, "mean"), allow_no_guarantee=True)
+
+
+def test_masks_take_what_needs_no_more_than_a_sum():
+    check_terms(wide("scaffold", 2, "mean"), True, protection=protection(masked=True, vectors="2"))
+    adam = {"lr": "0.03", "beta1": "0.9", "beta2": "0.99", "tau": "0.001"}
+    check_terms(wide("fedadam", 3, "adam"), True, protection=protection(masked=True, **adam))
+    with pytest.raises(TermsRefused, match="which masked rounds do not name"):
+        check_terms(wide("fedavgm", 1, "momentum"), True, protection=protection(masked=True, lr="0.3", momentum="0.9"))
+    with pytest.raises(TermsRefused, match="scaffold is aggregated by rule mean with vectors 2"):
+        check_terms(wide("scaffold", 2, "median"), True, protection=protection(vectors="2"))
