@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 import pytest
 
+from node.cli.default_verb import DefaultVerbGroup
 from node.cli.exit_codes import MEANINGS
 from node.cli.main import cli
 
@@ -38,6 +39,8 @@ def test_a_command_of_the_pages_is_one(command: str) -> None:
         assert found is not None, f"{command}: no verb {words[0]}"
         here, context = found, click.Context(found, parent=context, info_name=words[0])
         words = words[1:]
+    if isinstance(here, DefaultVerbGroup):
+        here = here.commands[here.default]
     options = {name for param in here.params if isinstance(param, click.Option) for name in param.opts}
     options |= {name for param in here.params if isinstance(param, click.Option) for name in param.secondary_opts}
     for word in words:
