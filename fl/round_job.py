@@ -23,6 +23,8 @@ class RoundJob:
     request, when that names one; in mode distributed it is the factory's own part of the noise and must be given.
     `units`: how many units of privacy it was charged with, public even where some are not
     there any more; 0: as many as there are.
+    `deadline_s`: how long the round takes updates, for strategies that go by time; 0 where nobody says. `pace_s`: in a
+    simulation, how long the factory takes for a step; 0: time is what a clock says.
     """
 
     model: str
@@ -42,6 +44,8 @@ class RoundJob:
     units: int = 0
     scale_bits: int = SCALE_BITS
     limit: float = LIMIT
+    deadline_s: float = 0.0
+    pace_s: float = 0.0
 
 
 def batch_seed(seed: int, round_number: int) -> int:

@@ -17,7 +17,8 @@ class ClientRound:
     (nats), None where nothing was trained. beta, beta_asked: share of its own last model in its start, after and before
     the guards; drift: ||update - start|| (L2, in parameters). bytes_up: the update's blob as a league would store it.
     quality: how far its step agreed with the round's, in millionths. rejected: why its update counted for nothing, None
-    where it counted. warnings: sentences for the client's owner.
+    where it counted, or why it sent none. train_s: virtual seconds that it trained. warnings: sentences for the
+    client's owner.
     """
 
     client: int
@@ -32,6 +33,7 @@ class ClientRound:
     quality: int
     rejected: str | None = None
     warnings: tuple[str, ...] = ()
+    train_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,11 @@ class RoundResult:
     def rejected(self) -> Mapping[int, str]:
         """By client, why its update counted for nothing."""
         return {each.client: each.rejected for each in self.clients if each.rejected is not None}
+
+    @property
+    def train_s(self) -> float:
+        """Virtual seconds until the last of those that took part had trained: what a round waits for."""
+        return max((each.train_s for each in self.clients), default=0.0)
 
     @property
     def qualities(self) -> tuple[int, ...]:

@@ -26,6 +26,17 @@ class StrategyError(ValueError):
     """A strategy, or a setting of one, that does not exist or contradicts another. The requester's fault."""
 
 
+class LeftOut(Exception):
+    """By the strategy's rule this factory's training does not count in this round: it sends nothing. Says why.
+
+    steps: how many it had taken by then.
+    """
+
+    def __init__(self, reason: str, steps: int = 0) -> None:
+        super().__init__(reason)
+        self.steps = steps
+
+
 @dataclass(frozen=True, slots=True)
 class Aggregation:
     """The rule of `fl.aggregate` and its settings: everything a committee needs in order to recompute.
@@ -70,7 +81,8 @@ class View:
     """What a strategy sees when a round begins; nothing in it may be changed.
 
     global_vector: float32 [vectors * n]. state: what `finish` made last, None before. Rounds are counted from 0.
-    epochs, batch, lr, momentum: the request's terms; records: how many this factory trains on.
+    epochs, batch, lr, momentum: the request's terms; records: how many this factory trains on; deadline_s: how long the
+    round takes updates, 0 where nobody says.
     """
 
     global_vector: Floats
@@ -82,6 +94,7 @@ class View:
     lr: float
     momentum: float
     records: int
+    deadline_s: float = 0.0
 
     @property
     def model(self) -> Floats:
@@ -95,9 +108,9 @@ class Start:
 
     beta: the share of the factory's own last model in it; beta_asked: what the rule asked for before the guards;
     alpha: the scaler, when the strategy has one and it is set. Warnings are sentences for the factory's owner.
-    correction: float32 [n], added to every gradient; steps_max: training ends after so many steps, 0 for all that the
-    epochs say; epochs_max: after so many of the request's epochs. With a guarantee of privacy all of these may depend
-    on records only through what noise has covered.
+    correction: float32 [n], added to every gradient. Training ends after so many steps (steps_max), so many of the
+    request's epochs (epochs_max), and when so many seconds are over; 0 for no such end. With a guarantee of privacy all
+    of these may depend on records only through what noise has covered, and none ends by time.
     """
 
     vector: Floats
@@ -108,6 +121,7 @@ class Start:
     correction: Floats | None = None
     steps_max: int = 0
     epochs_max: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +205,10 @@ class Strategy(ABC):
         return None
 
     def upload(self, view: View, start: Start, trained: Trained) -> Floats:
-        """What leaves the factory, float32 [vectors * n]: here the trained model, and the rest as it came."""
+        """What leaves the factory, float32 [vectors * n]: here the trained model, and the rest as it came.
+
+        Raises LeftOut where by the rule nothing should.
+        """
         if self.vectors == 1:
             return trained.vector
         return np.concatenate([trained.vector, view.global_vector[view.layout.count :]])

@@ -17,6 +17,7 @@ from fl.strategies.fedper import FedPer, FedPerSettings
 from fl.strategies.fedprox import FedProx, FedProxSettings
 from fl.strategies.local_only import LocalOnly, LocalOnlySettings
 from fl.strategies.scaffold import Scaffold, ScaffoldSettings
+from fl.strategies.t_sfl import TSfl, TSflSettings
 
 GROUP = "hanse.strategies"
 
@@ -33,6 +34,7 @@ BUILT_IN: dict[str, tuple[type[Strategy], type]] = {
     Centralised.name: (Centralised, CentralisedSettings),
     FedObd.name: (FedObd, FedObdSettings),
     Clustered.name: (Clustered, ClusteredStrategySettings),
+    TSfl.name: (TSfl, TSflSettings),
 }
 
 
