@@ -10,7 +10,7 @@ from node.cli.data_fetch import fetch
 from node.cli.exit_codes import Exit
 from node.cli.faults import CliError
 from node.cli.output import print_fields, print_json, print_table
-from node.cli.verbs import VerbGroup, json_option
+from node.cli.verbs import VerbGroup, json_option, named_values
 
 if TYPE_CHECKING:
     from fl.data.own.contents import Found
@@ -23,17 +23,10 @@ T = TypeVar("T")
 VALUES_SHOWN = 8
 
 
-def _pairs(_context: click.Context, option: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
-    """NAME=VALUE, as often as wanted."""
-    if any("=" not in each for each in given):
-        raise click.BadParameter(f"{', '.join(given)}: want NAME=VALUE", param=option)
-    return dict(each.split("=", 1) for each in given)
-
-
 def data_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """WHAT, --path and --set: which data are meant."""
     settings = click.option(
-        "--set", "settings", multiple=True, callback=_pairs, metavar="NAME=VALUE", help="A setting of the source."
+        "--set", "settings", multiple=True, callback=named_values, metavar="NAME=VALUE", help="A setting of the source."
     )
     path = click.option(
         "--path", type=click.Path(path_type=Path), metavar="PATH", help="File or folder of a source that reads one."

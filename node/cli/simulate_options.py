@@ -68,13 +68,6 @@ def _place(section: str, key: str) -> str:
     return f"{section}__{key}"
 
 
-def _pairs(_context: click.Context, option: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
-    """NAME=VALUE, as often as wanted."""
-    if any("=" not in each for each in given):
-        raise click.BadParameter(f"{', '.join(given)}: want NAME=VALUE", param=option)
-    return dict(each.split("=", 1) for each in given)
-
-
 def _number(_context: click.Context, option: click.Parameter, given: str | None) -> Decimal | None:
     """A number as it was written: 0.05 stays exactly that."""
     try:
@@ -92,7 +85,7 @@ def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
         for table, place, what in _TABLES:
             if place[0] == section and name in ("--data", "--model", "--strategy", "--rule", "--privacy"):
                 decorators.append(
-                    click.option(table, _place(*place), multiple=True, callback=_pairs, metavar="NAME=VALUE", help=what)
+                    click.option(table, _place(*place), multiple=True, callback=named_values, metavar="NAME=VALUE", help=what)
                 )
     for name, (section, key), text in _FLAGS:
         decorators.append(click.option(name, _place(section, key), is_flag=True, default=None, help=text))

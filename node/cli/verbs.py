@@ -72,6 +72,13 @@ def _write_examples(examples: Sequence[str], formatter: click.HelpFormatter) -> 
             formatter.write(f"{'':{formatter.current_indent}}{line}\n")
 
 
+def named_values(_context: click.Context, option: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
+    """The callback of an option that says NAME=VALUE, as often as wanted."""
+    if any("=" not in each for each in given):
+        raise click.BadParameter(f"{', '.join(given)}: want NAME=VALUE", param=option)
+    return dict(each.split("=", 1) for each in given)
+
+
 def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """--json: the answer as one JSON object on stdout, errors as one on stderr, no progress bars."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(function)
