@@ -41,7 +41,7 @@ momentum = 0.0
 
 [payment]
 price = 1
-budget = 10_000_000
+budget = 1_000_000
 
 [rounds]
 rounds_max = {rounds}

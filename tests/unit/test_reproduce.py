@@ -5,6 +5,7 @@ import json
 import math
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -284,3 +285,19 @@ def test_what_cannot_be_run_is_said_before_anything_is(line, code, said, capsys,
     assert run(["reproduce", *line, "--out", str(tmp_path / "out")]) == code
     assert said in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "out").exists()
+
+
+def test_the_experiment_on_the_page_runs(tmp_path):
+    page = (Path(__file__).parents[2] / "docs/reproducing.md").read_text()
+    code = page.split("```python\n")[1].split("```")[0]
+    defined: dict[str, object] = {}
+    exec(code, defined)
+    kind = defined["MoreEpochs"]
+    done = reproduce_experiment(kind.at("quick"), Asked("quick", (1,)), tmp_path, 1, lambda _: None)
+    assert done.report.verdict.startswith("Four epochs a round are ")
+    assert (tmp_path / "accuracy.svg").exists()
+
+
+def test_the_page_lists_every_experiment():
+    page = (Path(__file__).parents[2] / "docs/reproducing.md").read_text()
+    assert [name for name in EXPERIMENTS if f"| `{name}` |" not in page] == []
