@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from node.cli.verbs import named_values
+
 if TYPE_CHECKING:
     from node.federations.layers import Layer
 
@@ -85,7 +87,9 @@ def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
         for table, place, what in _TABLES:
             if place[0] == section and name in ("--data", "--model", "--strategy", "--rule", "--privacy"):
                 decorators.append(
-                    click.option(table, _place(*place), multiple=True, callback=named_values, metavar="NAME=VALUE", help=what)
+                    click.option(
+                        table, _place(*place), multiple=True, callback=named_values, metavar="NAME=VALUE", help=what
+                    )
                 )
     for name, (section, key), text in _FLAGS:
         decorators.append(click.option(name, _place(section, key), is_flag=True, default=None, help=text))
