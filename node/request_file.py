@@ -14,6 +14,7 @@ from ledger.errors import InvalidBytes
 from ledger.protection import MASKED_PROVIDERS_MAX, MASKED_PROVIDERS_MIN
 from ledger.transactions import SETTINGS_MAX, Protection, RequestTerms, Setting
 from ledger.types import AMOUNT_MAX, MEMBERS_MAX, ZERO_HASH
+from node.request_strategy import AUTO, Contradiction, agree
 from node.toml_rules import (
     Flag,
     Number,
@@ -31,8 +32,6 @@ from node.toml_rules import (
 
 Settings = tuple[tuple[str, str], ...]
 
-# What a request file calls the rule of aggregation that the strategy names for itself.
-AUTO = "auto"
 YEAR_MS = 366 * 86_400_000
 SECOND_MS = 1000
 
@@ -56,7 +55,7 @@ class ModelSection:
 class StrategySection:
     """The rule of a round: where a factory starts from, what it minimises, what it serves."""
 
-    name: Annotated[str, Words(1, 64, "fedavg or another of `hanse help strategies`")] = "fedavg"
+    name: Annotated[str, Words(1, 64, "one of `hanse help strategies`; auto: what Hanse recommends here")] = AUTO
     settings: Annotated[Settings, TextTable(SETTINGS_MAX, "settings of the strategy")] = ()
 
 
@@ -271,25 +270,6 @@ def check_known(draft: RequestDraft) -> None:
         raise RequestFileError(f"request {draft.title!r}: {error}") from None
 
 
-def _agreed(strategy: StrategySection, aggregation: AggregationSection, name: str) -> AggregationSection:
-    """What the request and its strategy say together of how updates are aggregated. Raises RequestFileError."""
-    from fl.strategies.agreed_rule import agreed_rule
-    from fl.strategies.base import StrategyError
-    from fl.strategies.registry import strategy as named
-
-    rule = None if aggregation.rule == AUTO else aggregation.rule
-    try:
-        known = named(strategy.name, dict(strategy.settings))
-    except StrategyError:
-        # Whoever publishes it is told by `check_known`; to be read, a request needs no plug-in.
-        return AggregationSection(rule or "mean", aggregation.settings)
-    try:
-        agreed = agreed_rule(known, rule, dict(aggregation.settings))
-    except StrategyError as error:
-        raise RequestFileError(f"{name}: [strategy] {error}") from None
-    return AggregationSection(agreed.rule, tuple(sorted(agreed.settings.items())))
-
-
 def _build(tables: dict[str, Any], name: str, folder: Path) -> RequestDraft:
     refuse_unknown(tables, {"title": None, "data_type": None, **REQUEST_SECTIONS}, f"{name}:", RequestFileError)
     for key, rule in (("title", _TITLE), ("data_type", _DATA_TYPE)):
@@ -300,7 +280,20 @@ def _build(tables: dict[str, Any], name: str, folder: Path) -> RequestDraft:
         for key, kind in REQUEST_SECTIONS.items()
     }
     model, strategy, privacy = read["model"], read["strategy"], read["privacy"]
-    aggregation, masking = _agreed(strategy, read["aggregation"], name), read["masking"]
+    aggregation, masking = read["aggregation"], read["masking"]
+    try:
+        agreed = agree(
+            strategy.name,
+            strategy.settings,
+            aggregation.rule,
+            aggregation.settings,
+            privacy=privacy.mode,
+            masked=masking.enabled,
+            model=model.name,
+            arguments=dict(model.arguments),
+        )
+    except Contradiction as error:
+        raise RequestFileError(f"{name}: [strategy] {error}") from None
     training, payment, rounds = read["training"], read["payment"], read["rounds"]
     draft = RequestDraft(
         title=read_value(_TITLE, tables["title"], folder, f"{name}: title", RequestFileError),
@@ -309,10 +302,10 @@ def _build(tables: dict[str, Any], name: str, folder: Path) -> RequestDraft:
         seed=model.seed,
         scale_bits=model.scale_bits,
         limit=model.limit,
-        strategy=strategy.name,
-        strategy_settings=strategy.settings,
-        aggregation=aggregation.rule,
-        aggregation_settings=aggregation.settings,
+        strategy=agreed.strategy,
+        strategy_settings=agreed.strategy_settings,
+        aggregation=agreed.rule,
+        aggregation_settings=agreed.rule_settings,
         privacy=privacy.mode,
         privacy_settings=privacy.settings,
         masked=masking.enabled,

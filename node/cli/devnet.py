@@ -36,7 +36,7 @@ from node.cli.verbs import Verb, json_option, timeout_option
 @click.option("--rounds", type=click.IntRange(1, 10_000), default=10, show_default=True, help="Rounds at most.")
 @click.option("--epochs", type=click.IntRange(1, 10_000), help="Local epochs a round. Default: the request's.")
 @click.option("--target", type=click.FloatRange(0, 1), help="Accuracy at which training ends; 0: run all rounds.")
-@click.option("--strategy", metavar="NAME", help="fedavg, dlmu or a plug-in. Default: the request's.")
+@click.option("--strategy", metavar="NAME", help="`hanse help strategies`. Default: the request's.")
 @click.option(
     "--privacy",
     type=click.Choice(("sound", "none")),

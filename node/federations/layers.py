@@ -5,14 +5,18 @@ another name on top does not inherit them.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from fl.data import registry
 from fl.data.registry import OWN
 from fl.simulate.scenarios import scenario_of
+from fl.strategies.base import StrategyError
+from fl.strategies.recommended import PLAIN, Circumstances, recommended
+from fl.strategies.registry import notes, strategy
 from node.federations.settings import AUTO, SECTIONS, RunFileError, RunSettings
-from node.request_file import RequestDraft
+from node.request_file import RequestDraft, StrategySection
 from node.toml_rules import read_toml, read_value, refuse_unknown, rules_of, shown
 
 Layer: TypeAlias = dict[tuple[str, str], Any]
@@ -84,9 +88,21 @@ def request_layer(draft: RequestDraft) -> Layer:
         ("run", "seed"): draft.seed,
         ("run", "order_seed"): int(training.get("order_seed", -1)),
     }
+    if _is_its_own(draft):
+        # So that another strategy on top brings the rule that it needs.
+        del layer["aggregation", "rule"], layer["aggregation", "settings"]
     if draft.data_type in registry.names():
         layer["data", "source"] = draft.data_type
     return layer
+
+
+def _is_its_own(draft: RequestDraft) -> bool:
+    """Whether updates are aggregated as the strategy says by itself."""
+    try:
+        own = strategy(draft.strategy, dict(draft.strategy_settings)).aggregation
+    except StrategyError:
+        return False
+    return (draft.aggregation, dict(draft.aggregation_settings)) == (own.rule, dict(own.settings))
 
 
 def scenario_layer(source: str) -> Layer:
@@ -154,7 +170,8 @@ def _with_strategy(settings: RunSettings) -> RunSettings:
         return settings
     asked = settings.aggregation.rule
     of = Circumstances(settings.privacy.mode, None if asked == AUTO else asked)
-    name, own = recommended(of), dict(settings.strategy.settings)
+    # Rules are compared under attack with single updates of one model, which is what they look at.
+    name, own = PLAIN if settings.attack.name else recommended(of), dict(settings.strategy.settings)
     per_round = per_round_of(settings)
     if per_round and "participation" in {note.name for note in notes(name)}:
         own.setdefault("participation", repr(per_round / settings.data.clients))

@@ -35,11 +35,37 @@ def with_line(section: str, line: str) -> str:
 
 def test_the_least_request_has_every_default() -> None:
     draft = parse_request(LEAST)
-    assert (draft.strategy, draft.aggregation, draft.privacy, draft.seed) == ("fedavg", "mean", "sound", 1)
+    assert (draft.strategy, draft.aggregation, draft.privacy, draft.seed) == ("scaffold", "mean", "sound", 1)
     assert (draft.masked, draft.exchange_window, draft.needs_protection) == (False, 1, True)
     assert (draft.join_window, draft.round_deadline, draft.attest_window) == (30_000, 60_000, 10_000)
     assert dict(draft.training_settings) == {"learning_rate": "0.01", "momentum": "0.8"}
     check_known(draft)
+
+
+@pytest.mark.parametrize(
+    ("lines", "strategy", "rule"),
+    [
+        ("", "scaffold", "mean"),
+        ('[privacy]\nmode = "none"\n', "scaffold", "mean"),
+        ('[strategy]\nname = "auto"\nsettings = { unseen = 0.1 }\n', "scaffold", "mean"),
+        ('[aggregation]\nrule = "mean"\n', "scaffold", "mean"),
+        ('[aggregation]\nrule = "median"\n', "fedavg", "median"),
+        ("[masking]\nenabled = true\n[rounds]\nproviders_min = 3\n", "fedavg", "mean"),
+        ('[strategy]\nname = "fedavg"\n', "fedavg", "mean"),
+        ('[strategy]\nname = "fedavgm"\n', "fedavgm", "momentum"),
+    ],
+)
+def test_a_strategy_that_is_not_named_is_the_recommended_one(lines: str, strategy: str, rule: str) -> None:
+    draft = parse_request(LEAST + lines)
+    assert (draft.strategy, draft.aggregation) == (strategy, rule)
+    assert (("vectors", "2") in draft.aggregation_settings) is (strategy == "scaffold")
+    check_known(draft)
+
+
+def test_a_model_of_which_two_would_not_fit_is_averaged() -> None:
+    wide = with_line("model", 'arguments = { layers = "3000,4000,10" }')
+    assert parse_request(wide).strategy == "fedavg"
+    assert parse_request(with_line("model", 'arguments = { layers = "2900,4000,10" }')).strategy == "scaffold"
 
 
 def test_numbers_mean_exactly_what_was_written() -> None:
@@ -74,8 +100,10 @@ def test_protection_is_what_the_ledger_carries() -> None:
 @pytest.mark.parametrize(
     ("lines", "needed"),
     [
-        ('[privacy]\nmode = "none"\n', False),
-        ('[privacy]\nmode = "paper"\n', False),
+        ('[privacy]\nmode = "none"\n[strategy]\nname = "fedavg"\n', False),
+        ('[privacy]\nmode = "paper"\n[strategy]\nname = "fedavg"\n', False),
+        # What is recommended sends two vectors, of which its rule has to be told.
+        ('[privacy]\nmode = "none"\n', True),
         ('[privacy]\nmode = "none"\n[aggregation]\nrule = "median"\n', True),
         ('[privacy]\nmode = "none"\n[masking]\nenabled = true\n[rounds]\nproviders_min = 3\n', True),
         ("", True),

@@ -182,7 +182,8 @@ def _takes_protection(node: Node, draft: RequestDraft) -> bool:
     if draft.needs_protection and not protects:
         raise RequestFileError(
             f"request {draft.title!r}: the league's protocol {version} has no protected requests, so it knows no"
-            f" masking, no privacy but none and paper, and no rule but mean; want those, or a vote for a later version"
+            f" masking, no privacy but none and paper, no rule but mean and no strategy of more than one vector; want"
+            " those (strategy fedavg is one), or a vote for a later version"
         )
     return protects
 

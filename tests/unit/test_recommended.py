@@ -1,0 +1,96 @@
+"""The strategy that nobody names: the same one in requests, simulated runs and devnets, never where it cannot be."""
+
+import pytest
+
+from fl.strategies.recommended import AUTO, Circumstances, named_or_recommended, recommended
+from fl.strategies.registry import strategy
+from node.devnet.plan import CannotPlan, plan_devnet
+from node.federations.layers import request_layer, settled
+from node.request_file import parse_request
+from tests.unit.test_request_file import LEAST
+
+
+def devnet(**changes):
+    asked = {
+        "factories": 5,
+        "data": "bearing-simulator",
+        "split": None,
+        "rounds": 10,
+        "epochs": None,
+        "target": None,
+        "strategy": None,
+        "privacy": None,
+        "epsilon": None,
+        "request_path": None,
+    }
+    return plan_devnet(**(asked | changes)).draft
+
+
+@pytest.mark.parametrize(
+    ("of", "name"),
+    [
+        (Circumstances(), "scaffold"),
+        (Circumstances("sound"), "scaffold"),
+        (Circumstances("sound", "mean"), "scaffold"),
+        (Circumstances("none", "median"), "fedavg"),
+        (Circumstances("distributed", "noisy-step", True), "fedavg"),
+        (Circumstances("none", None, True), "fedavg"),
+        (Circumstances(parameters=12_000_000), "scaffold"),
+        (Circumstances(parameters=12_000_001), "fedavg"),
+    ],
+)
+def test_what_is_recommended_where(of, name):
+    assert recommended(of) == named_or_recommended(AUTO, of) == name
+    assert named_or_recommended("dlmu", of) == "dlmu"
+
+
+def test_what_is_recommended_is_there_with_its_usual_settings():
+    assert strategy(recommended(Circumstances()), {}).unseen > 0
+
+
+@pytest.mark.parametrize("privacy", [None, "sound", "none"])
+def test_a_devnet_trains_what_is_recommended(privacy):
+    draft = devnet(privacy=privacy)
+    assert (draft.strategy, draft.aggregation, draft.aggregation_settings) == ("scaffold", "mean", (("vectors", "2"),))
+
+
+def test_another_strategy_of_a_devnet_brings_its_own_rule(tmp_path):
+    assert devnet(strategy="fedavg").aggregation_settings == ()
+    assert devnet(strategy="fedavgm").aggregation == "momentum"
+    robust = tmp_path / "robust.toml"
+    robust.write_text(LEAST + '[aggregation]\nrule = "median"\n', encoding="utf-8")
+    assert devnet(request_path=robust, strategy="dlmu").aggregation == "median"
+    with pytest.raises(CannotPlan, match="--strategy scaffold: strategy scaffold is aggregated by rule mean"):
+        devnet(request_path=robust, strategy="scaffold")
+
+
+def simulated(*layers, **said):
+    keys = {tuple(name.split("_", 1)): value for name, value in said.items()}
+    return settled(*layers, {("data", "source"): "bearing-simulator", **keys}).strategy
+
+
+def test_a_simulated_run_trains_what_a_request_of_its_terms_would():
+    assert simulated().name == "scaffold"
+    assert simulated(privacy_mode="sound").name == "scaffold"
+    assert simulated(aggregation_rule="median").name == "fedavg"
+    assert simulated(strategy_name="dlmu").name == "dlmu"
+
+
+def test_attacks_are_compared_on_one_vector():
+    assert simulated(attack_name="noise", data_clients=6).name == "fedavg"
+
+
+def test_with_few_clients_in_a_round_the_strategy_is_told_how_few():
+    told = simulated(rounds_per_round="10", data_clients=40)
+    assert dict(told.settings)["participation"] == "0.25"
+    own = simulated(rounds_per_round="10", data_clients=40, strategy_settings=(("participation", "0.5"),))
+    assert dict(own.settings)["participation"] == "0.5"
+
+
+def test_another_strategy_on_top_of_a_request_brings_its_own_rule():
+    layer = request_layer(parse_request(LEAST))
+    assert simulated(layer).name == "scaffold"
+    over = settled(layer, {("data", "source"): "bearing-simulator", ("strategy", "name"): "fedavgm"})
+    assert (over.strategy.name, over.aggregation.rule, over.aggregation.settings) == ("fedavgm", AUTO, ())
+    kept = request_layer(parse_request(LEAST + '[aggregation]\nrule = "median"\n'))
+    assert settled(kept, {("data", "source"): "bearing-simulator"}).aggregation.rule == "median"
