@@ -31,6 +31,10 @@ EXPERIMENTS: dict[str, tuple[str, str]] = {
         "node.reproduce.communication:Communication",
         "[ANCHOR] 3.4.3: what travels in 100 rounds with one to five clients",
     ),
+    "recommend": (
+        "node.reproduce.recommend:Recommend",
+        "what Hanse recommends where factories differ: strategies side by side, and the bars they have to pass",
+    ),
 }
 
 
