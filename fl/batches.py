@@ -20,13 +20,17 @@ class UnusableTable(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Features float32, uint8 or int64 of shape [n, ...] and labels int64 [n] (or [n, time]) on the CPU."""
+    """Features float32, uint8 or int64 of shape [n, ...] and labels int64 [n] (or [n, time]), both on one device."""
 
     features: Tensor
     labels: Tensor
 
     def __len__(self) -> int:
         return len(self.features)
+
+    def to(self, device: torch.device) -> "Records":
+        """The records on that device; the same memory where they are there already."""
+        return Records(self.features.to(device), self.labels.to(device))
 
 
 def as_records(features: NDArray[Any], labels: NDArray[np.int64]) -> Records:
@@ -58,7 +62,8 @@ def shuffled_blocks(records: Records, batch: int, generator: torch.Generator) ->
 
     Every block but the last holds a whole number of mini-batches; the last mini-batch may be short and is kept.
     """
-    order = torch.randperm(len(records), generator=generator)
+    # Drawn on the CPU wherever the records are: the same order on every machine.
+    order = torch.randperm(len(records), generator=generator, device="cpu").to(records.features.device)
     # Pixels grow to four bytes when they become floats; codes are eight.
     row_bytes = max(4, records.features.element_size()) * max(1, records.features[0].numel())
     rows = batch * max(1, BLOCK_BYTES_MAX // (row_bytes * batch))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fl.batches import Records, as_input
+from fl.devices import home_of
 from fl.evaluate import set_parameters
 from fl.fixed_point import Floats
 from fl.strategies.base import Layout
@@ -96,17 +97,18 @@ def class_shift(scores: NDArray[np.float64], counts: NDArray[np.int64], unseen: 
 
 def _scores(model: nn.Module, records: Records) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Logits [answers, classes] and labels [answers] of records spread evenly over the table."""
-    rows = torch.arange(len(records))
+    device = home_of(model)
+    rows = torch.arange(len(records), device=records.features.device)
     if len(rows) > RECORDS_MAX:
-        rows = torch.arange(RECORDS_MAX) * len(records) // RECORDS_MAX
+        rows = rows[:RECORDS_MAX] * len(records) // RECORDS_MAX
     training = model.training
     model.eval()
     try:
         with torch.no_grad():
-            scores = [_rows_of(model(as_input(records.features[part]))) for part in torch.split(rows, BATCH)]
+            scores = [_rows_of(model(as_input(records.features[part].to(device)))) for part in torch.split(rows, BATCH)]
     finally:
         model.train(training)
-    return torch.cat(scores).numpy().astype(np.float64), records.labels[rows].reshape(-1).numpy()
+    return torch.cat(scores).cpu().numpy().astype(np.float64), records.labels[rows].reshape(-1).cpu().numpy()
 
 
 def _rows_of(logits: torch.Tensor) -> torch.Tensor:

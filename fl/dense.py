@@ -80,8 +80,8 @@ class DenseSteps:
         rows = len(inputs)
         inputs = inputs.reshape(rows, -1)
         classes = len(self._biases[-1])
-        targets = torch.zeros(rows, classes).scatter_(1, labels.unsqueeze(1), 1.0)
-        scores = torch.empty(rows, classes)
+        targets = self._flat.values.new_zeros(rows, classes).scatter_(1, labels.unsqueeze(1), 1.0)
+        scores = torch.empty_like(targets)
         steps = list(
             zip(
                 torch.split(inputs, batch),
@@ -134,11 +134,12 @@ class DenseSteps:
         made = self._buffers.get(rows)
         if made is None:
             widths = [len(bias) for bias in self._biases]
+            values = self._flat.values
             made = _Buffers(
                 rows,
-                [torch.empty(rows, width) for width in widths],
-                [torch.empty(rows, width) for width in widths],
-                torch.ones(rows),
+                [values.new_empty(rows, width) for width in widths],
+                [values.new_empty(rows, width) for width in widths],
+                values.new_ones(rows),
             )
             self._buffers[rows] = made
         return made

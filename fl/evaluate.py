@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from fl.batches import Records, UnusableTable, as_input
+from fl.devices import home_of
 from fl.fixed_point import Floats
 
 MICRO = 1_000_000
@@ -82,7 +83,7 @@ def set_parameters(model: nn.Module, vector: Floats) -> None:
     with torch.no_grad():
         start = 0
         for each in parameters:
-            part = torch.from_numpy(np.array(vector[start : start + each.numel()], np.float32))
+            part = torch.from_numpy(np.array(vector[start : start + each.numel()], np.float32)).to(each.device)
             each.copy_(part.view(each.shape))
             start += each.numel()
 
@@ -90,10 +91,12 @@ def set_parameters(model: nn.Module, vector: Floats) -> None:
 def _evaluate(model: nn.Module, records: Records) -> Evaluation:
     loss_sum, answers = 0.0, 0
     confusion: NDArray[np.int64] | None = None
+    # Where the model is, the records are brought a batch at a time.
+    device = home_of(model)
     for start in range(0, len(records), BATCH):
-        labels = records.labels[start : start + BATCH]
+        labels = records.labels[start : start + BATCH].to(device)
         try:
-            logits = model(as_input(records.features[start : start + BATCH]))
+            logits = model(as_input(records.features[start : start + BATCH].to(device)))
             loss_sum += float(cross_entropy(logits, labels, reduction="sum"))
         except (IndexError, RuntimeError) as error:
             raise UnusableTable(
@@ -104,7 +107,7 @@ def _evaluate(model: nn.Module, records: Records) -> Evaluation:
         if confusion is None:
             confusion = np.zeros((classes, classes), np.int64)
         cells = labels.reshape(-1) * classes + logits.argmax(1).reshape(-1)
-        confusion += np.bincount(cells.numpy(), minlength=classes * classes).reshape(classes, classes)
+        confusion += np.bincount(cells.cpu().numpy(), minlength=classes * classes).reshape(classes, classes)
         answers += labels.numel()
     assert confusion is not None, "as_records refuses an empty table"
     return Evaluation(loss_sum / answers, confusion)

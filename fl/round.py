@@ -4,6 +4,7 @@ The node's worker process and the simulator both call `run_round`: what one of t
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from fl.dlmu import distance
 from fl.evaluate import evaluate
 from fl.fixed_point import LIMIT, SCALE_BITS, Floats, Ints, decode, encode, limit_in_steps
 from fl.local_training import (
+    Clock,
     Training,
     gradient_of,
     keeps_clips,
@@ -26,13 +28,11 @@ from fl.local_training import (
     unpacked_state,
 )
 from fl.models.registry import build
-from fl.models.shapes import parameter_shapes
-from fl.privacy.modes import privacy_mode
 from fl.privacy.quantile import pack_clips
 from fl.privacy.secure_random import SecureRandom
-from fl.privacy.strategies import check_strategy_privacy
 from fl.round_job import RoundJob, Table, batch_seed
 from fl.round_outcome import Diagnostics, Metrics, RoundOutcome, Served
+from fl.round_setup import Setup, setup_of
 from fl.strategies.base import Layout, Strategy, Trained, View
 from fl.strategies.registry import strategy
 from fl.train import Progress
@@ -84,26 +84,30 @@ def run_round(
     progress: Progress | None = None,
     random: SecureRandom | None = None,
     groups: NDArray[np.int64] | None = None,
+    setup: Setup | None = None,
+    clock: Clock | None = None,
 ) -> RoundOutcome:
     """Train one round from the global vector `base_q`, int32 [vectors * n]; nothing given is changed.
+
+    `setup`: `setup_of` this job or of another of its request, made here where it is None.
 
     `groups`, int64 [train records]: which records are one unit of privacy, where the terms' unit is not the record.
 
     `random`: where noise and samples come from; by default from the operating system. A seeded one protects nobody:
     it is for simulations and tests.
 
-    Raises ModelError, StrategyError and PrivacyRefused for a job that cannot be done here, UnusableTable and
-    VectorMismatch for inputs that do not fit the model, Diverged and NotEncodable for a result not fit to leave.
+    `clock`: for strategies that end training by time, where the job names no pace.
+
+    Raises ModelError, StrategyError and PrivacyRefused for a job that cannot be done here, LeftOut for a training that
+    by the strategy's rule sends nothing this time, UnusableTable and VectorMismatch for inputs that do not fit the
+    model, Diverged and NotEncodable for a result not fit to leave.
     """
-    mode = privacy_mode(job.privacy, job.allow_no_guarantee)
-    mode.check(job.privacy_settings)
-    rule = strategy(job.strategy, job.strategy_settings)
-    check_strategy_privacy(rule, mode)
-    records = as_records(*train)
+    setup = setup or setup_of(job)
+    mode, rule, model = setup.mode, setup.rule, setup.network
+    records = as_records(*train).to(setup.device)
     tests = as_records(*test) if test is not None else None
-    model = build(job.model, job.arguments, seed=0)
     clips, state = unpacked_state(job, state)
-    view = _view(job, rule, base_q, state, len(records))
+    view = _view(job, setup, base_q, state, len(records))
     before = before_served = None
     if tests is not None:
         before = before_served = evaluate(model, tests, view.model)
@@ -113,7 +117,7 @@ def run_round(
             before_served = evaluate(model, tests, using.vector)
 
     start = rule.begin(view)
-    by = Training(records, groups, clips, random or SecureRandom(), progress)
+    by = Training(records, groups, clips, random or SecureRandom(), progress, clock)
     if mode.masked_only:
         made = gradient_of(job, model, start, by)
         return RoundOutcome(
@@ -154,17 +158,20 @@ def run_round(
     )
 
 
-def served_model(job: RoundJob, global_q: Ints, state: bytes | None, train: Table | None = None) -> Served:
+def served_model(
+    job: RoundJob, global_q: Ints, state: bytes | None, train: Table | None = None, setup: Setup | None = None
+) -> Served:
     """The model that the factory itself uses, of the newest global vector, int32 [vectors * n], and of its own state.
 
     `train`: the records that it is fitted to, where the strategy fits it to anything; without them it is not.
+    `setup`: as `run_round` takes it.
     """
     _, own_state = unpacked_state(job, state)
-    rule = strategy(job.strategy, job.strategy_settings)
-    layout = _layout(job)
-    model = build(job.model, job.arguments, seed=0)
+    # Nothing leaves here: what is served may be made in any mode.
+    setup = setup or setup_of(replace(job, allow_no_guarantee=True))
     records = as_records(*train) if train is not None else None
-    return _served(rule, model, _global_vector(job, rule, layout, global_q), own_state, layout, records)
+    vector = _global_vector(job, setup, global_q)
+    return _served(setup.rule, setup.network, vector, own_state, setup.layout, records)
 
 
 def _served(
@@ -178,20 +185,18 @@ def _served(
     return Served(served, share, False)
 
 
-def _layout(job: RoundJob) -> Layout:
-    return Layout(parameter_shapes(job.model, job.arguments))
-
-
-def _view(job: RoundJob, rule: Strategy, base_q: Ints, state: bytes | None, records: int) -> View:
-    layout = _layout(job)
-    global_vector = _global_vector(job, rule, layout, base_q)
+def _view(job: RoundJob, setup: Setup, base_q: Ints, state: bytes | None, records: int) -> View:
+    layout = setup.layout
+    global_vector = _global_vector(job, setup, base_q)
     # A strategy from elsewhere that writes where it should not is found here and not in another round.
     global_vector.flags.writeable = False
-    return View(global_vector, state, job.round_number, layout, job.epochs, job.batch, job.lr, job.momentum, records)
+    terms = job.epochs, job.batch, job.lr, job.momentum
+    return View(global_vector, state, job.round_number, layout, *terms, records, job.deadline_s)
 
 
-def _global_vector(job: RoundJob, rule: Strategy, layout: Layout, base_q: Ints) -> Floats:
-    count = rule.vectors * layout.count
+def _global_vector(job: RoundJob, setup: Setup, base_q: Ints) -> Floats:
+    rule = setup.rule
+    count = rule.vectors * setup.layout.count
     if base_q.shape != (count,) or base_q.dtype != np.int32:
         whom = job.model if rule.vectors == 1 else f"{job.model}, {rule.vectors} vectors of strategy {rule.name}"
         raise VectorMismatch(

@@ -4,7 +4,7 @@ The rule is torch.optim.SGD's (dampening 0, no Nesterov), momentum starting from
 a round and what becomes of its result is a strategy's business; noise is `fl.privacy`'s.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -15,11 +15,18 @@ from torch.nn.functional import cross_entropy
 
 from fl.batches import Records, UnusableTable, shuffled_blocks
 from fl.dense import DenseSteps, dense_layers
+from fl.devices import own_random_state
 from fl.fixed_point import Floats
 from fl.vectors import FlatModel, VectorMismatch, flatten_in_place
 
 Progress: TypeAlias = Callable[[int, int, float], None]
 """Called after every epoch with (epochs done, epochs in all, mean loss of the epoch); may raise to cancel."""
+
+Over: TypeAlias = Callable[[], bool]
+"""Whether the time for training is over; asked after every ASKED_EVERY steps."""
+
+# Steps of a small model take some 100 us each: to look at a clock after every one would cost as much as a tenth of it.
+ASKED_EVERY = 8
 
 
 class Diverged(ArithmeticError):
@@ -152,31 +159,37 @@ def local_train(
     plan: LocalPlan,
     progress: Progress | None = None,
     bent: Bent = STRAIGHT,
+    over: Over | None = None,
 ) -> TrainResult:
     """Train `model` from `vector` (float32 [n]) on all `records`; the model ends with the trained parameters.
 
     Mini-batches follow `torch.randperm` of one generator seeded with `plan.seed`, a fresh order every epoch, the
-    short batch at the end kept. Raises Diverged, VectorMismatch, and UnusableTable for labels the model lacks.
+    short batch at the end kept. `over`: ends training in the middle, as steps_max does, but never before the first few
+    steps. Raises Diverged, VectorMismatch, and UnusableTable for labels the model lacks.
     """
     flat = flatten_in_place(model)
     flat.load(vector)
     model.train()
     steps = steps_for(flat, plan, bent)
-    generator = torch.Generator().manual_seed(plan.seed)
+    generator = torch.Generator("cpu").manual_seed(plan.seed)
     losses: list[float] = []
     norms: list[float] = []
     planned = plan.steps(len(records))
-    taken = left = min(planned, plan.steps_max or planned)
+    left = min(planned, plan.steps_max or planned)
+    taken = 0
     # A model may draw (dropout): it draws from the plan's seed too, and the caller's random state is left alone.
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(plan.seed)
+    with own_random_state(flat.values.device, plan.seed):
         for epoch in range(plan.epochs):
-            losses.append(run_epoch(steps, flat, records, plan, generator, epoch, left))
+            if over is not None and taken and over():
+                break
+            loss, done = _epoch(steps, flat, records, plan, generator, epoch, left, over)
+            losses.append(loss)
             norms.append(steps.gradient_norm)
+            taken += done
+            left -= done
             if progress is not None:
                 progress(epoch + 1, plan.epochs, losses[-1])
-            left -= planned // plan.epochs
-            if left <= 0:
+            if left <= 0 or done < planned // plan.epochs:
                 break
     return TrainResult(flat.vector(), taken, tuple(losses), tuple(norms))
 
@@ -202,8 +215,23 @@ def run_epoch(
 
     Raises Diverged with the first step that shows it.
     """
+    return _epoch(steps, flat, records, plan, generator, epoch, steps_max, None)[0]
+
+
+def _epoch(
+    steps: Steps,
+    flat: FlatModel,
+    records: Records,
+    plan: LocalPlan,
+    generator: torch.Generator,
+    epoch: int,
+    steps_max: int | None,
+    over: Over | None,
+) -> tuple[float, int]:
+    """`run_epoch`, or as much of it as there is time for; the mean loss over the records seen, and the steps taken."""
     total, done, seen = 0.0, 0, 0
-    for inputs, labels in shuffled_blocks(records, plan.batch, generator):
+    blocks = shuffled_blocks(records, plan.batch, generator)
+    for inputs, labels in blocks if over is None else _asking(blocks, over, plan.batch):
         if steps_max is not None:
             rows = (steps_max - done) * plan.batch
             if rows <= 0:
@@ -227,4 +255,16 @@ def run_epoch(
     # The last step's harm shows in no loss.
     if not bool(flat.values.isfinite().all()):
         raise Diverged(epoch, done - 1, "a parameter is not finite any more")
-    return total / seen
+    return total / seen, done
+
+
+def _asking(blocks: Iterable[tuple[Tensor, Tensor]], over: Over, batch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """The same mini-batches in blocks of ASKED_EVERY, until it is over."""
+    begun = False
+    for inputs, labels in blocks:
+        rows = ASKED_EVERY * batch
+        for part in zip(torch.split(inputs, rows), torch.split(labels, rows), strict=True):
+            if begun and over():
+                return
+            begun = True
+            yield part

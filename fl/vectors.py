@@ -30,7 +30,7 @@ class FlatModel:
 
     def vector(self) -> Floats:
         """A copy of the parameters, float32 [n]."""
-        copy: Floats = self.values.numpy().copy()
+        copy: Floats = self.values.cpu().numpy().copy()
         return copy
 
     def load(self, vector: Floats) -> None:
@@ -39,11 +39,14 @@ class FlatModel:
             raise VectorMismatch(
                 f"vector is {vector.dtype} of shape {vector.shape}, want float32 of shape [{len(self.values)}]"
             )
-        self.values.numpy()[:] = vector
+        if self.values.is_cpu:
+            self.values.numpy()[:] = vector
+        else:
+            self.values.copy_(torch.tensor(vector))
 
 
 def flatten_in_place(model: nn.Module) -> FlatModel:
-    """Move the model's parameters into one flat float32 tensor on the CPU; their values stay what they are.
+    """Move the model's parameters into one flat float32 tensor where they are; their values stay what they are.
 
     Raises VectorMismatch when the model keeps state beside its parameters or has none in float32.
     """
@@ -55,8 +58,8 @@ def flatten_in_place(model: nn.Module) -> FlatModel:
     if not parameters or odd:
         raise VectorMismatch(f"the model's parameters are {odd[:1] or 'none'}, want float32")
     count = sum(each.numel() for each in parameters)
-    values = torch.empty(count, dtype=torch.float32)
-    gradients = torch.zeros(count, dtype=torch.float32)
+    values = torch.empty(count, dtype=torch.float32, device=parameters[0].device)
+    gradients = torch.zeros_like(values)
     start = 0
     for each in parameters:
         place = slice(start, start + each.numel())
@@ -70,5 +73,5 @@ def flatten_in_place(model: nn.Module) -> FlatModel:
 def parameter_vector(model: nn.Module) -> Floats:
     """A copy of the model's parameters as one float32 vector [n]; the model stays as it is."""
     joined = torch.cat([each.detach().reshape(-1) for each in model.parameters()])
-    vector: Floats = joined.numpy().astype(np.float32, copy=False)
+    vector: Floats = joined.cpu().numpy().astype(np.float32, copy=False)
     return vector

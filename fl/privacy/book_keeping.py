@@ -95,7 +95,7 @@ class BookKeeping(GroupClipping):
                 found, loss = self._pass(x, y, clip, total)
                 norms.append(found)
                 loss_sum += loss
-        return ClippedSum(total, torch.cat(norms) if norms else torch.empty(0), loss_sum, len(inputs))
+        return ClippedSum(total, torch.cat(norms) if norms else total.new_empty(0), loss_sum, len(inputs))
 
     def _pass(self, inputs: Tensor, labels: Tensor, clip: float, total: Tensor) -> tuple[Tensor, float]:
         """Add the clipped gradients of these records to `total`; their norms and the sum of their losses."""
@@ -106,7 +106,7 @@ class BookKeeping(GroupClipping):
         except RuntimeError as error:
             raise unusable(inputs, labels, error) from error
         with torch.no_grad():
-            squared = torch.zeros(len(inputs))
+            squared = inputs.new_zeros(len(inputs), dtype=torch.float32)
             for _, part in parts:
                 squared += part.squared_norms()
             norms = squared.sqrt()
@@ -203,7 +203,7 @@ class DenseBooks(GroupClipping):
         rows = len(inputs)
         total = torch.zeros_like(self.flat.values)
         if not rows:
-            return ClippedSum(total, torch.empty(0), 0.0, 0)
+            return ClippedSum(total, total.new_empty(0), 0.0, 0)
         try:
             outputs = self._forward(inputs.reshape(rows, -1))
             scores = torch.log_softmax(outputs[-1], 1)
@@ -211,7 +211,7 @@ class DenseBooks(GroupClipping):
         except (IndexError, RuntimeError) as fault:
             raise unusable(inputs, labels, fault) from fault
         errors = self._backward(outputs, scores, labels)
-        squared = torch.zeros(rows)
+        squared = total.new_zeros(rows)
         for below, error in zip(outputs, errors, strict=False):
             # The bias is an input that is always 1.
             squared.addcmul_(below.square().sum(1).add_(1.0), error.square().sum(1).add_(LOST))

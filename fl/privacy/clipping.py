@@ -56,7 +56,7 @@ class GroupClipping:
         """`rows`: the records of each group, int64. Raises UnusableTable."""
         flat = self.flat
         total = torch.zeros_like(flat.values)
-        norms = torch.empty(len(rows))
+        norms = total.new_empty(len(rows))
         loss_sum, seen = 0.0, 0
         for at, group in enumerate(rows):
             flat.gradients.zero_()

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fl.batches import Records, as_input
+from fl.devices import own_random_state
 from fl.fixed_point import Floats
 from fl.masked_aggregate import GRADIENT_BITS
 from fl.masking import Longs
@@ -77,9 +78,8 @@ def distributed_gradient(
     model.train()
     sums = np.zeros(len(vector), np.int64)
     loss_sum = 0.0
-    with torch.random.fork_rng(devices=[]):
-        # A model may draw (dropout): nobody outside shall know what.
-        torch.default_generator.manual_seed(int(random.words(1)[0] >> np.uint64(1)))
+    # A model may draw (dropout): nobody outside shall know what.
+    with own_random_state(flat.values.device, int(random.words(1)[0] >> np.uint64(1))):
         for gradients, losses in _unit_gradients(flat, records, groups):
             sums += whole_sum(gradients, plan.clip)
             loss_sum += losses
@@ -124,14 +124,14 @@ def _unit_gradients(
             inputs = as_input(features)
             try:
                 for gradients, losses in record_gradients(flat, inputs, labels):
-                    yield gradients.numpy(), float(losses.sum())
+                    yield gradients.cpu().numpy(), float(losses.sum())
             except (IndexError, RuntimeError) as error:
                 raise unusable(inputs, labels, error) from error
         return
     order = np.argsort(groups, kind="stable")
     _, starts = np.unique(groups[order], return_index=True)
     for group in np.split(order, starts[1:]):
-        rows = torch.from_numpy(group)
+        rows = torch.from_numpy(group).to(records.features.device)
         flat.gradients.zero_()
         loss_sum = 0.0
         for part in torch.split(rows, PASS_RECORDS_MAX):
@@ -139,4 +139,4 @@ def _unit_gradients(
             losses = record_losses(flat.model, inputs, records.labels.index_select(0, part)).sum()
             losses.backward()  # type: ignore[no-untyped-call]
             loss_sum += float(losses.detach())
-        yield flat.gradients.numpy()[None, :], loss_sum
+        yield flat.gradients.cpu().numpy()[None, :], loss_sum

@@ -80,7 +80,7 @@ class _Recurrence(torch.autograd.Function):
         n = width // 4
         enter, forget, cell, leave = opened.split(n, dim=2)
         # The slope of every gate at once, for all times: what is left for the loop are products with it.
-        slopes = torch.empty(times, records, 4, n)
+        slopes = opened.new_empty(times, records, 4, n)
         torch.mul(cell, enter * (1 - enter), out=slopes[:, :, 0])
         torch.mul(cells[:-1], forget * (1 - forget), out=slopes[:, :, 1])
         torch.mul(enter, 1 - cell * cell, out=slopes[:, :, 2])
@@ -88,8 +88,8 @@ class _Recurrence(torch.autograd.Function):
         through = leave * (1 - curved * curved)
         result = torch.empty_like(opened)
         parts = result.view(times, records, 4, n)
-        state_back = torch.zeros(records, n)
-        cell_back = torch.zeros(records, n)
+        state_back = opened.new_zeros(records, n)
+        cell_back = opened.new_zeros(records, n)
         for t in range(times - 1, -1, -1):
             state_back.add_(back[t])
             cell_back.addcmul_(state_back, through[t])

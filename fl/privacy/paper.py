@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fl.batches import Records, as_input
+from fl.devices import own_random_state
 from fl.fixed_point import Floats
 from fl.privacy.book_keeping import books_for
 from fl.privacy.clipping import CLIP_MARGIN, Clipper, EachAlone
@@ -81,8 +82,7 @@ def paper_train(
     losses: list[float] = []
     norms: list[float] = []
     means: list[float] = []
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(plan.seed)
+    with own_random_state(flat.values.device, plan.seed):
         for epoch in range(plan.epochs):
             if epoch < plan.epochs - 3:
                 loss = run_epoch(steps, flat, records, plan, generator, epoch)
@@ -117,11 +117,11 @@ def _noised_epoch(
     probability = min(1.0, plan.batch / len(records))
     loss_sum, drawn, norm = 0.0, 0, 0.0
     for step in range(-(-len(records) // plan.batch)):
-        chosen = torch.from_numpy(random.chosen(probability, len(records)))
+        chosen = torch.from_numpy(random.chosen(probability, len(records))).to(records.features.device)
         inputs = as_input(records.features.index_select(0, chosen))
         # The margin that sound clippers keep is not in Algorithm 2.
         batch = clipper.of_records(inputs, records.labels.index_select(0, chosen), clip / CLIP_MARGIN)
-        noise = torch.from_numpy(random.normal(len(flat.values)) * (sigma * clip)).float()
+        noise = torch.from_numpy(random.normal(len(flat.values)) * (sigma * clip)).float().to(flat.values.device)
         # By the expected batch size, not the drawn one, which is a secret of the records.
         gradient = (batch.total + noise) / plan.batch
         if origin is not None:

@@ -45,7 +45,7 @@ def batch_gradient(flat: FlatModel, inputs: Tensor, labels: Tensor, clip: float 
             total.addmv_(gradients.t(), 1.0 / (sizes / clip).clamp_(min=1.0))
         norms.append(sizes)
         loss_sum += float(losses.sum())
-    return BatchGradient(total, torch.cat(norms) if norms else torch.empty(0), loss_sum)
+    return BatchGradient(total, torch.cat(norms) if norms else total.new_empty(0), loss_sum)
 
 
 def record_gradients(flat: FlatModel, inputs: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

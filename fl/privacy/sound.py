@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fl.batches import Records, UnusableTable, as_input
+from fl.devices import own_random_state
 from fl.fixed_point import Floats
 from fl.privacy.clipper_choice import clipper_for
 from fl.privacy.clipping import ClippedSum, Clipper
@@ -30,6 +31,7 @@ from fl.privacy.terms import PrivacyRefused, SoundSettings
 from fl.train import STRAIGHT, Bent, Diverged, Progress, TrainResult, bends
 from fl.vectors import FlatModel, flatten_in_place
 
+CPU = torch.device("cpu")
 # Below this no accountant gives a useful number, and some never end.
 SIGMA_LEAST = 0.3
 
@@ -65,7 +67,7 @@ class SoundPlan:
 class Units:
     """The units of privacy of a table, and the rows of each. `groups`: int64 [n], None when every record is one."""
 
-    def __init__(self, records: int, groups: NDArray[np.int64] | None) -> None:
+    def __init__(self, records: int, groups: NDArray[np.int64] | None, device: torch.device = CPU) -> None:
         if groups is not None and groups.shape != (records,):
             raise UnusableTable(f"groups of shape {groups.shape} for {records} records, want [{records}]")
         self._rows: Sequence[Tensor] | None = None
@@ -73,13 +75,13 @@ class Units:
         if groups is not None:
             order = np.argsort(groups, kind="stable")
             _, starts = np.unique(groups[order], return_index=True)
-            self._rows = [torch.from_numpy(part) for part in np.split(order, starts[1:])]
+            self._rows = [torch.from_numpy(part).to(device) for part in np.split(order, starts[1:])]
             self.count = len(self._rows)
 
     def clipped_sum(self, clipper: Clipper, records: Records, chosen: NDArray[np.intp], clip: float) -> ClippedSum:
         """The sum over the chosen units of their clipped gradients."""
         if self._rows is None:
-            rows = torch.from_numpy(chosen)
+            rows = torch.from_numpy(chosen).to(records.features.device)
             return clipper.of_records(
                 as_input(records.features.index_select(0, rows)), records.labels.index_select(0, rows), clip
             )
@@ -107,16 +109,15 @@ def sound_train(
     clipper = clipper_for(flat)
     flat.load(vector)
     model.train()
-    units = Units(len(records), groups)
+    units = Units(len(records), groups, records.features.device)
     if units.count > plan.sampling.units:
         raise UnusableTable(f"{units.count} units of privacy, charged for were {plan.sampling.units}")
     clipping = clipping_of(plan.settings, plan.sigma, plan.sampling.batch, plan.past_clips)
     steps = _NoisySteps(flat, plan, bent)
     losses: list[float] = []
     norms: list[float] = []
-    with torch.random.fork_rng(devices=[]):
-        # A model may draw (dropout): nobody outside shall know what.
-        torch.default_generator.manual_seed(int(random.words(1)[0] >> np.uint64(1)))
+    # A model may draw (dropout): nobody outside shall know what.
+    with own_random_state(flat.values.device, int(random.words(1)[0] >> np.uint64(1))):
         for epoch in range(plan.epochs):
             loss = _epoch(units, clipper, records, clipping, steps, random)
             clipping.epoch_ended()
@@ -168,10 +169,10 @@ class _NoisySteps:
         """One step with (total + N(0, sigma^2 clip^2)) / (expected batch * clip)."""
         plan, flat = self._plan, self._flat
         noised = random.normal(len(total), sigma * clip)
-        noised += total.numpy()
+        noised += total.cpu().numpy()
         # By the expected batch, not the drawn one, which is a secret of the records.
         share = 1.0 / (plan.sampling.batch * clip)
-        gradient = torch.from_numpy(noised).float().mul_(share)
+        gradient = torch.from_numpy(noised).float().to(flat.values.device).mul_(share)
         if self._origin is not None:
             gradient.add_(flat.values - self._origin, alpha=plan.proximal)
         if self._correction is not None:

@@ -48,6 +48,10 @@ class BlobShelf(MutableMapping[int, bytes]):
         with self._there[client].open("rb") as file:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
+    def size(self, client: int) -> int:
+        """The length of the blob, which is not read."""
+        return len(self._here[client]) if client in self._here else self._there[client].stat().st_size
+
     def __delitem__(self, client: int) -> None:
         if client in self._there:
             self._there.pop(client).unlink()

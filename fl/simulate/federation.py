@@ -6,39 +6,33 @@ is in `scenarios.py`, what attackers do in `attacks.py`, who trains where in `en
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
 from typing import Self, TypeAlias
 
 import numpy as np
+import torch
 
 from fl.aggregate import Aggregated, aggregate_blobs, check_rule
-from fl.batches import as_records
 from fl.data.tables import Split, Table
 from fl.delta_blob import unpack_update
-from fl.draws import drawn, order_of
-from fl.evaluate import Evaluation, evaluate
-from fl.fixed_point import Bytes, Ints, InvalidVector, decode, limit_in_steps, pack, unpack
-from fl.models.registry import build
-from fl.privacy.plan import RoundCost, round_cost
+from fl.devices import DeviceError, device_of
+from fl.fixed_point import Bytes, Floats, Ints, InvalidVector, decode, limit_in_steps, pack, unpack
 from fl.round import Served, first_model, served_model
+from fl.round_setup import setup_of
 from fl.simulate.attacks import Attack, AttackError, Seen
 from fl.simulate.blob_shelf import MEMORY_BYTES_MAX, BlobShelf
 from fl.simulate.checkpoint import Checkpoint, CheckpointError, asked, check_same, records_digest
 from fl.simulate.client_work import job_of
-from fl.simulate.engines.base import Engine, ServeOrder, TrainAnswer, TrainOrder, Work
+from fl.simulate.cohort import Cohort
+from fl.simulate.engines.base import Engine, TrainAnswer, Work
 from fl.simulate.engines.inline import Inline
-from fl.simulate.own_mix import own_share
-from fl.simulate.participation import participants
+from fl.simulate.measuring import Measured, Measures
 from fl.simulate.results import ClientRound, Course, RoundResult
 from fl.simulate.terms import SimulationError, Terms
-from fl.strategies.base import Aggregation
-from fl.strategies.registry import strategy
-from fl.threads import one_thread
+from fl.strategies.agreed_rule import agreed_rule
 
 __all__ = ["Course", "Federation", "RoundDone", "RoundResult", "Terms"]
-
-MICRO = 1_000_000
 
 RoundDone: TypeAlias = Callable[[RoundResult], object]
 
@@ -67,53 +61,44 @@ class Federation:
         clients remember, and again of a round's updates; what is beyond lies in files until the federation is closed.
 
         Raises AttackError for attackers that are no clients, PrivacyRefused for noise that keeps no promise,
-        SimulationError for terms that do not fit the clients.
+        ModelError, StrategyError and AggregateError for what does not exist, SimulationError for terms that do not fit
+        the clients, and for a GPU that is not here.
         """
-        if (attack is None and attackers) or not set(attackers) <= set(range(len(clients))):
-            raise AttackError(f"attackers {list(attackers)} of {len(clients)} clients, want an attack and some of them")
-        if not clients or terms.per_round > len(clients):
-            raise SimulationError(f"{terms.per_round} clients a round of {len(clients)}, want one client at least")
-        if batch_seeds is not None and len(batch_seeds) != len(clients):
-            raise SimulationError(f"{len(batch_seeds)} batch seeds for {len(clients)} clients, want one each")
-        self.terms = terms
-        self.seed = seed
+        self.terms, self.seed = terms, seed
         self.attackers = tuple(sorted(attackers))
         self.rounds_done = 0
-        self._attack = attack
-        self._clock = clock
-        self._memory_bytes_max = memory_bytes_max
+        self._attack, self._clock, self._memory_bytes_max = attack, clock, memory_bytes_max
+        self._batch_seeds = batch_seeds
+        self._data_digest: str | None = None
+        self._limit_q = limit_in_steps(terms.limit, terms.scale_bits)
+        job = job_of(terms, 0, 0, 0.0)
+        self._setup = setup_of(job, _device(terms))
+        rule = self._setup.rule
+        self._aggregation = agreed_rule(rule, terms.rule, terms.rule_settings)
+        check_rule(self._aggregation.rule, self._aggregation.settings)
+        if (attack is None and attackers) or not set(attackers) <= set(range(len(clients))):
+            raise AttackError(f"attackers {list(attackers)} of {len(clients)} clients, want an attack and some of them")
+        if attackers and (rule.pooled or not rule.uploads):
+            raise AttackError(f"an attack on strategy {rule.name}, in which nobody sends an update")
         tables = [split.train for split in clients]
         if attack is not None:
             tables = [attack.poison(table) if at in self.attackers else table for at, table in enumerate(tables)]
-        self._tables = [(table.features, table.labels) for table in tables]
-        self._data_digest: str | None = None
-        self._costs = [self._cost(len(table)) for table in tables]
-        self._taken = [0] * len(clients)
-        self._states = BlobShelf(self._memory_bytes_max)
-        self._class_counts = [split.train.class_counts() for split in clients]
-        order = seed if terms.order_seed < 0 else terms.order_seed
-        self._seeds_told = batch_seeds is not None
-        self._batch_seeds = list(batch_seeds or (order_of(order, client) for client in range(len(clients))))
-        common = all(_same(split.test, test) for split in clients)
-        self._own_tests = [] if common else [(split.test.features, split.test.labels) for split in clients]
-        self._test = (test.features, test.labels)
-        self._test_records = as_records(test.features, test.labels)
-        self._model = build(terms.model, terms.arguments, seed=0)
-        self._count = sum(each.numel() for each in self._model.parameters())
-        self._rule, self._rule_settings = aggregation_of(terms)
-        self._limit_q = limit_in_steps(terms.limit, terms.scale_bits)
-        self._fits = strategy(terms.strategy, terms.strategy_settings).unseen > 0
-        self.base = first_model(job_of(terms, 0, 0, 0.0), seed)
+        self._cohort = Cohort(terms, tables, seed, batch_seeds, BlobShelf(memory_bytes_max), rule.pooled)
+        self._measures = Measures(clients, test, self._setup)
+        self.base = first_model(job, seed)
         self.previous: Ints | None = None
         self._engine = engine or Inline()
-        self._engine.open(
-            Work(terms, self._tables, self._test, self._own_tests, self._class_counts, len(self.base), "cpu")
-        )
+        self._engine.open(self._work())
 
     @property
     def blob(self) -> bytes:
         """The global model as it would lie in a league's store."""
         return pack(self.base, self.terms.scale_bits)
+
+    @property
+    def model(self) -> Floats:
+        """The global model, float32 [n]: the first of the vectors that travel."""
+        return decode(self.base[: self._setup.layout.count], self.terms.scale_bits)
 
     def run(self, done: RoundDone | None = None) -> Course:
         """All rounds that are left. Raises what `run_round` does."""
@@ -129,56 +114,51 @@ class Federation:
         if number != self.rounds_done:
             raise SimulationError(f"round {number} (from 0) of a federation that has done {self.rounds_done}")
         began = self._clock()
-        terms = self.terms
-        chosen = participants(self.seed, number, len(self._tables), terms.per_round)
-        base = self.blob
+        chosen, base = self._cohort.chosen(number), self.blob
         updates = BlobShelf(self._memory_bytes_max)
         try:
             answers = self._trained(base, chosen, number, updates)
+            sent = [each.client for each in answers if each.left_out is None]
             if self._attack is not None and self.attackers:
-                self._cheat(chosen, number, updates)
-            result = self._aggregated(base, [answers[client] for client in chosen], updates)
-            sent = {client: len(updates.view(client)) for client in chosen}
+                self._cheat(sent, number, updates)
+            result = self._aggregated(base, [each for each in answers if each.left_out is None], updates)
+            sizes = {client: updates.size(client) for client in sent}
         finally:
             updates.close()
         if result.blob:
-            # Else all were rejected: the round is void, and the next begins where this one did.
-            model = unpack(result.blob, len(self.base), terms.scale_bits, self._limit_q)
-            self.previous, self.base = self.base, model
+            # Else nothing was sent, or all was rejected: the round is void, and the next begins where this one did.
+            self.previous, self.base = self.base, self._unpacked(result.blob)
         self.rounds_done = number + 1
-        clients = _client_rounds([answers[client] for client in chosen], sent, result)
         blob = result.blob or base
-        tested, own, own_global = self._measured(blob)
+        measured = self._measured(blob)
+        if not self._setup.rule.uploads or self._cohort.pooled:
+            # Nobody sends or fetches anything.
+            base, sizes = b"", dict.fromkeys(sizes, 0)
         return RoundResult(
             number + 1,
-            tested.accuracy if tested is not None else None,
-            tested.loss if tested is not None else None,
-            own,
-            own_global,
-            clients,
-            sum(sent.values()),
+            measured.tested.accuracy if measured is not None else None,
+            measured.tested.loss if measured is not None else None,
+            measured.own if measured is not None else (),
+            measured.own_global if measured is not None else (),
+            self._client_rounds(answers, sizes, result),
+            sum(sizes.values()),
             len(chosen) * len(base),
-            self._epsilon(),
+            self._cohort.epsilon(),
             blob_name(blob).hex(),
             self._clock() - began,
         )
 
     def served(self, client: int) -> Served:
         """The model that this client uses itself now. Made here, whatever engine trains."""
-        job = job_of(self.terms, 0, 0, 0.0)
-        return served_model(job, self.base, self._states.get(client), self._tables[client])
+        work, job = self._work(), job_of(self.terms, 0, 0, 0.0)
+        return served_model(job, self.base, self._cohort.state_of(client), work.records_of(client), self._setup)
 
     def checkpoint(self) -> Checkpoint:
         """All that this federation is now; valid until it goes on."""
-        bits = self.terms.scale_bits
+        previous = None if self.previous is None else pack(self.previous, self.terms.scale_bits)
+        cohort = self._cohort
         return Checkpoint(
-            self._asked(),
-            self._data(),
-            self.rounds_done,
-            pack(self.base, bits),
-            None if self.previous is None else pack(self.previous, bits),
-            tuple(self._taken),
-            self._states,
+            self._asked(), self._data(), self.rounds_done, self.blob, previous, tuple(cohort.taken), cohort.states
         )
 
     @classmethod
@@ -210,14 +190,25 @@ class Federation:
             raise
         return federation
 
+    def close(self) -> None:
+        """End what the engine started, and forget what clients remember."""
+        self._engine.close()
+        self._cohort.states.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def _take(self, checkpoint: Checkpoint) -> None:
         check_same(checkpoint.asked, self._asked())
         if checkpoint.data != self._data():
             raise CheckpointError("the checkpoint is of a federation with other records, or with other attackers")
-        if len(checkpoint.taken) != len(self._taken) or checkpoint.rounds_done > self.terms.rounds:
+        if len(checkpoint.taken) != len(self._cohort) or checkpoint.rounds_done > self.terms.rounds:
             raise CheckpointError(
                 f"the checkpoint is of {len(checkpoint.taken)} clients after {checkpoint.rounds_done} rounds, "
-                f"want {len(self._taken)} and at most {self.terms.rounds}"
+                f"want {len(self._cohort)} and at most {self.terms.rounds}"
             )
         try:
             self.base = self._unpacked(checkpoint.base)
@@ -225,142 +216,101 @@ class Federation:
         except InvalidVector as error:
             raise CheckpointError(f"the checkpoint holds no model of these terms: {error}") from None
         self.rounds_done = checkpoint.rounds_done
-        self._taken = list(checkpoint.taken)
-        for client, state in checkpoint.states.items():
-            self._states[client] = state
+        self._cohort.restore(checkpoint.taken)
+        self._cohort.states.update(checkpoint.states)
 
     def _asked(self) -> str:
         """All that decides the course, but for the records."""
-        told = self._batch_seeds if self._seeds_told else None
-        return asked(self.terms, self.seed, len(self._tables), self._attack, self.attackers, told)
+        clients = len(self._measures.class_counts)
+        return asked(self.terms, self.seed, clients, self._attack, self.attackers, self._batch_seeds)
 
     def _data(self) -> str:
         if self._data_digest is None:
-            own = [*self._tables, *self._own_tests, self._test]
-            self._data_digest = records_digest(own)
+            measures = self._measures
+            self._data_digest = records_digest([*self._cohort.tables, *measures.own_tests, measures.test])
         return self._data_digest
 
-    def close(self) -> None:
-        """End what the engine started, and forget what clients remember."""
-        self._engine.close()
-        self._states.close()
+    def _work(self) -> Work:
+        measures, device = self._measures, self._setup.device.type
+        tables = self._cohort.tables
+        return Work(
+            self.terms, tables, measures.test, measures.own_tests, measures.class_counts, len(self.base), device
+        )
 
-    def __enter__(self) -> "Federation":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _trained(self, base: bytes, chosen: Sequence[int], number: int, updates: BlobShelf) -> dict[int, TrainAnswer]:
-        """By client, its answer; what its update is goes on the shelf."""
+    def _trained(self, base: bytes, chosen: Sequence[int], number: int, updates: BlobShelf) -> list[TrainAnswer]:
+        """What those who take part answer, in their order; what their updates are goes on the shelf."""
         answers = {}
-        for answer in self._engine.train(base, self._orders(chosen, number)):
-            updates[answer.client] = answer.blob
-            self._states[answer.client] = answer.state
-            self._taken[answer.client] += 1
+        for answer in self._engine.train(base, self._cohort.orders(chosen, number)):
+            if answer.left_out is None:
+                updates[answer.client] = answer.blob
+            self._cohort.keep(answer)
             answers[answer.client] = answer.without_bytes()
-        return answers
+        return [answers[client] for client in chosen]
 
-    def _orders(self, chosen: Sequence[int], number: int) -> Iterator[TrainOrder]:
-        """The longest first, so that no worker is left alone with one at the end."""
-        for client in sorted(chosen, key=lambda place: -len(self._tables[place][1])):
-            yield TrainOrder(
-                client,
-                number,
-                self._batch_seeds[client],
-                self._drawn("noise", client, number),
-                self._sigma(client),
-                self._states.get(client),
-            )
-
-    def _cheat(self, chosen: Sequence[int], number: int, updates: BlobShelf) -> None:
-        """Put what attackers send in place of what they trained."""
+    def _cheat(self, sent: Sequence[int], number: int, updates: BlobShelf) -> None:
+        """Put what attackers send in place of what they trained; `sent`: by whom there are updates."""
         assert self._attack is not None, "there is an attack"
-        attackers = tuple(client for client in chosen if client in self.attackers)
+        attackers = tuple(client for client in sent if client in self.attackers)
         if not attackers:
             return
         rng = np.random.default_rng([self.seed, number, 1])
         bits = self.terms.scale_bits
-        trained = {at: unpack_update(updates[at], self.base, bits, self._limit_q) for at in chosen}
-        # What is attacked is the model; what a strategy carries behind it goes as an honest client would send it.
-        models = {at: vector[: self._count] for at, vector in trained.items()}
-        previous = None if self.previous is None else self.previous[: self._count]
-        seen = Seen(self.base[: self._count], previous, models, attackers, self._limit_q, rng)
-        for client, sent in self._attack.uploads(seen).items():
-            updates[client] = pack(np.concatenate([sent, trained[client][self._count :]]), bits)
+        trained = {client: unpack_update(updates[client], self.base, bits, self._limit_q) for client in sent}
+        seen = Seen(self.base, self.previous, trained, attackers, self._limit_q, rng)
+        for client, instead in self._attack.uploads(seen).items():
+            updates[client] = pack(instead, bits)
 
     def _aggregated(self, base: bytes, answers: Sequence[TrainAnswer], updates: BlobShelf) -> Aggregated:
         terms = self.terms
+        if not answers:
+            return Aggregated(b"", ())
         return aggregate_blobs(
-            self._rule,
-            self._rule_settings,
+            self._aggregation.rule,
+            self._aggregation.settings,
             base,
             [(updates.view(each.client), each.weight) for each in answers],
             len(self.base),
             terms.scale_bits,
             self._limit_q,
-            inspected=terms.inspected,
+            # Where nobody sends anything, nobody can be found to have sent what is no work.
+            inspected=terms.inspected and self._setup.rule.uploads,
             previous=pack(self.previous, terms.scale_bits) if self.previous is not None else None,
         )
 
-    def _measured(self, blob: bytes) -> tuple[Evaluation | None, tuple[float | None, ...], tuple[float | None, ...]]:
-        """The global model on the common test; by client the served and the global model on its own mix."""
-        last = self.rounds_done == self.terms.rounds
-        if self.rounds_done % self.terms.evaluate_every and not last:
-            return None, (), ()
-        with one_thread():
-            model = decode(self.base[: self._count], self.terms.scale_bits)
-            tested = evaluate(self._model, self._test_records, model)
-        places = range(len(self._tables))
-        own_global = [own_share(tested, counts) for counts in self._class_counts]
-        own = list(own_global)
-        # Who remembers nothing and fits nothing serves the global model, which was tested already.
-        everybody = bool(self._own_tests or self._fits)
-        orders = (ServeOrder(at, self._states.get(at)) for at in places if everybody or at in self._states)
-        for answer in self._engine.serve(blob, orders):
-            if self._own_tests:
-                own_global[answer.client] = answer.on_global
-            own[answer.client] = own_global[answer.client] if answer.is_global else answer.served
-        return tested, tuple(own), tuple(own_global)
+    def _client_rounds(
+        self, answers: Sequence[TrainAnswer], sizes: Mapping[int, int], result: Aggregated
+    ) -> tuple[ClientRound, ...]:
+        """What each made of its part; `sizes`: bytes by client, of those in the aggregate, in its order."""
+        places = list(sizes)
+        reasons = {places[at]: reason for at, reason in result.rejected}
+        qualities = dict(zip(sizes, result.qualities, strict=True))
+        return tuple(
+            ClientRound(
+                each.client,
+                each.records,
+                each.weight,
+                each.steps,
+                each.loss,
+                each.beta,
+                each.beta_asked,
+                each.drift,
+                sizes.get(each.client, 0),
+                qualities.get(each.client, 0),
+                each.left_out or reasons.get(each.client),
+                each.warnings,
+                each.steps * self._cohort.pace_s(each.client),
+            )
+            for each in answers
+        )
+
+    def _measured(self, blob: bytes) -> Measured | None:
+        """None in a round that is not tested."""
+        if self.rounds_done % self.terms.evaluate_every and self.rounds_done < self.terms.rounds:
+            return None
+        return self._measures.of(self._engine, blob, self.model, self._cohort.state_of)
 
     def _unpacked(self, blob: Bytes) -> Ints:
         return unpack(blob, len(self.base), self.terms.scale_bits, self._limit_q)
-
-    def _cost(self, records: int) -> RoundCost | None:
-        """What a round would cost a provider of so many records; None where nothing is charged."""
-        terms = self.terms
-        if terms.privacy != "sound":
-            return None
-        return round_cost(terms.privacy, terms.privacy_settings, records, terms.batch, terms.epochs, terms.rounds)
-
-    def _sigma(self, client: int) -> float:
-        cost = self._costs[client]
-        return 0.0 if cost is None else cost.noise.sigma_micro / MICRO
-
-    def _epsilon(self) -> float | None:
-        """The most that any client has spent."""
-        spent = {(cost, rounds) for cost, rounds in zip(self._costs, self._taken, strict=True) if cost is not None}
-        return max((cost.epsilon(rounds) for cost, rounds in spent), default=None)
-
-    def _drawn(self, what: str, *places: int) -> int:
-        return drawn(self.seed, what, *places)
-
-
-def aggregation_of(terms: Terms) -> tuple[str, Mapping[str, str]]:
-    """The rule and its settings: those of the terms, or where they name none the strategy's own.
-
-    Raises StrategyError, AggregateError for what does not exist, SimulationError where the two contradict one another.
-    """
-    wanted = strategy(terms.strategy, terms.strategy_settings).aggregation
-    rule = terms.rule or wanted.rule
-    settings = terms.rule_settings if terms.rule else {**wanted.settings, **terms.rule_settings}
-    if wanted != Aggregation() and (rule, dict(settings)) != (wanted.rule, dict(wanted.settings)):
-        raise SimulationError(
-            f"strategy {terms.strategy} makes sense with rule {wanted.rule} {dict(wanted.settings)} only, "
-            f"the terms say {rule} {dict(settings)}"
-        )
-    check_rule(rule, settings)
-    return rule, settings
 
 
 def blob_name(blob: bytes) -> bytes:
@@ -368,26 +318,8 @@ def blob_name(blob: bytes) -> bytes:
     return hashlib.sha256(b"\x04blob" + blob).digest()
 
 
-def _same(one: Table, other: Table) -> bool:
-    return one is other or (np.array_equal(one.labels, other.labels) and np.array_equal(one.features, other.features))
-
-
-def _client_rounds(answers: Sequence[TrainAnswer], sent: dict[int, int], result: Aggregated) -> tuple[ClientRound, ...]:
-    reasons = dict(result.rejected)
-    return tuple(
-        ClientRound(
-            each.client,
-            each.records,
-            each.weight,
-            each.steps,
-            each.loss,
-            each.beta,
-            each.beta_asked,
-            each.drift,
-            sent[each.client],
-            quality,
-            reasons.get(at),
-            each.warnings,
-        )
-        for at, (each, quality) in enumerate(zip(answers, result.qualities, strict=True))
-    )
+def _device(terms: Terms) -> torch.device:
+    try:
+        return device_of(terms.device)
+    except DeviceError as error:
+        raise SimulationError(str(error)) from None

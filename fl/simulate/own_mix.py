@@ -5,6 +5,7 @@ fl.evaluate.own_accuracy). The table is kept sorted by class, so that no client'
 """
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -15,12 +16,12 @@ from fl.simulate.engines.base import Rows
 
 
 class CommonTest:
-    """A test table by class."""
+    """A test table by class, on the device that tests."""
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: Rows, device: torch.device) -> None:
         features, labels = rows
         order = np.argsort(labels, kind="stable")
-        self._records = as_records(np.ascontiguousarray(features[order]), labels[order])
+        self._records = as_records(np.ascontiguousarray(features[order]), labels[order]).to(device)
         ends = np.cumsum(np.bincount(labels))
         self._starts = [0, *ends.tolist()]
 

@@ -73,7 +73,7 @@ def test_what_goes_wrong_in_a_worker_is_told_as_it_is_and_the_worker_goes_on():
         assert there.value.epoch == here.value.epoch
         assert there.value.__notes__ == here.value.__notes__ == ["client 5, round 1"]
     with federation(6, rounds=2, more={"engine": Processes(1)}) as ours:
-        given_up = ours._engine.train(ours.blob, ours._orders(range(6), 0))
+        given_up = ours._engine.train(ours.blob, ours._cohort.orders(range(6), 0))
         next(given_up)
         assert ours.run().rounds == calm.rounds
 
@@ -149,7 +149,7 @@ def test_states_that_do_not_fit_in_memory_change_nothing():
     whole = federation(6, **TOLD).run()
     with federation(6, more={"memory_bytes_max": 1000}, **TOLD) as ours:
         assert ours.run().rounds == whole.rounds
-        assert len(ours._states._there) >= 5
+        assert len(ours._cohort.states._there) >= 5
 
 
 def test_ten_times_as_many_clients_of_whom_as_many_take_part_remember_nothing_more():
@@ -158,7 +158,7 @@ def test_ten_times_as_many_clients_of_whom_as_many_take_part_remember_nothing_mo
     with Federation(replace(TERMS, per_round=3, rounds=2), clients, test, 1) as ours:
         ours.run()
         seen = {client for number in range(2) for client in participants(1, number, 60, 3)}
-        assert set(ours._states) == seen
+        assert set(ours._cohort.states) == seen
 
 
 def test_clients_of_one_record_and_of_a_class_without_test_records_are_carried_out():

@@ -124,7 +124,7 @@ def test_what_noise_costs_is_counted_for_those_who_took_part():
     times = [0, 0, 0]
     for result in results:
         times[result.clients[0].client] += 1
-        costs = [ours._costs[at].epsilon(times[at]) for at in range(3) if times[at]]
+        costs = [ours._cohort.costs[at].epsilon(times[at]) for at in range(3) if times[at]]
         assert result.epsilon == max(costs)
     assert max(times) >= 2
     # Noise is chosen for all rounds; who took part in some has spent less.

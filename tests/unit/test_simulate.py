@@ -49,7 +49,7 @@ def test_a_round_is_what_a_league_would_make_of_it():
         for number in range(TERMS.rounds):
             outcomes = []
             for client in range(3):
-                table = ours._tables[client]
+                table = ours._cohort.tables[client]
                 job = RoundJob(
                     "mlp", 2, 16, 0.1, 0.5, number, order_of(1, client), arguments=TERMS.arguments
                 )
@@ -72,7 +72,7 @@ def test_one_seed_is_one_course_and_another_another():
 def test_sound_mode_trains_with_the_noise_that_its_promise_costs():
     sound = {"privacy": "sound", "privacy_settings": {"epsilon": "8"}, "rounds": 2}
     first, again = federation(count=2, **sound), federation(count=2, **sound)
-    assert first._sigma(0) > 0.3
+    assert first._cohort.sigma(0) > 0.3
     model = first.run().model.tobytes()
     assert again.run().model.tobytes() == model
     assert federation(count=2, rounds=2).run().model.tobytes() != model
@@ -123,8 +123,8 @@ def test_labels_are_flipped_for_attackers_only():
     how = attack("label-flip")
     ours = federation(count=3, cheating=(2,), how=how)
     clients, _ = factories(3)
-    assert ours._tables[0][1].tolist() == clients[0].train.labels.tolist()
-    assert ours._tables[2][1].tolist() == (2 - clients[2].train.labels).tolist()
+    assert ours._cohort.tables[0][1].tolist() == clients[0].train.labels.tolist()
+    assert ours._cohort.tables[2][1].tolist() == (2 - clients[2].train.labels).tolist()
 
 
 @pytest.mark.parametrize("rule", ["trimmed-mean", "median", "multi-krum"])

@@ -20,9 +20,9 @@ Rows: TypeAlias = tuple[NDArray[Any], NDArray[np.int64]]
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What all rounds share, handed over once. train: by client. own_tests: by client, where each has records of its
-    own to test on; empty where all share `test`: then `class_counts`, int64 [classes], says each one's mix.
-    coordinates: of a global vector. device: "cpu" or "cuda"."""
+    """What all rounds share, handed over once. train: by client, one table where all are pooled. own_tests: by client,
+    where each has records of its own to test on; empty where all share `test`: then `class_counts`, int64 [classes],
+    says each one's mix. coordinates: of a global vector. device: "cpu" or "cuda"."""
 
     terms: Terms
     train: Sequence[Rows]
@@ -32,11 +32,15 @@ class Work:
     coordinates: int
     device: str
 
+    def records_of(self, client: int) -> Rows:
+        """What is trained on for this client: everybody's records, where they are pooled."""
+        return self.train[client] if len(self.train) == len(self.class_counts) else self.train[0]
+
 
 @dataclass(frozen=True, slots=True)
 class TrainOrder:
     """A round of one client. batch_seed orders its mini-batches, noise_seed draws its noise, noise is the multiplier it
-    would be charged for (0: none). Rounds count from 0."""
+    would be charged for (0: none); pace_s: virtual seconds a step. Rounds count from 0."""
 
     client: int
     round_number: int
@@ -44,11 +48,13 @@ class TrainOrder:
     noise_seed: int
     noise: float
     state: bytes | None
+    pace_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class TrainAnswer:
-    """blob: the update as it would leave the factory; the rest as in fl.round and ClientRound."""
+    """blob: the update as it would leave the factory; the rest as in fl.round and ClientRound. left_out: why there is
+    neither update nor state, None where there are."""
 
     client: int
     blob: bytes
@@ -61,6 +67,7 @@ class TrainAnswer:
     beta_asked: float
     drift: float
     warnings: tuple[str, ...] = ()
+    left_out: str | None = None
 
     def without_bytes(self) -> "TrainAnswer":
         """What is left when update and state have been put away."""

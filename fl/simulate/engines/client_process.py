@@ -21,12 +21,10 @@ from fl.simulate.engines.shared_tables import TablePlaces, map_tables
 from fl.threads import use_one_thread
 
 
-def open_work(work: Work, path: Path, places: TablePlaces) -> Work:
+def open_work(work: Work, path: Path, places: TablePlaces, trainers: int) -> Work:
     """The work with its tables: training, then each client's own test records, then the common test."""
     tables = map_tables(path, places)
-    own = len(tables) - len(work.class_counts) - 1
-    clients = len(work.class_counts)
-    return replace(work, train=tables[:clients], own_tests=tables[clients : clients + own], test=tables[-1])
+    return replace(work, train=tables[:trainers], own_tests=tables[trainers:-1], test=tables[-1])
 
 
 def _listen(source: Connection, inbox: "queue.SimpleQueue[Any]") -> None:

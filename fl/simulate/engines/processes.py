@@ -58,7 +58,7 @@ class Processes(Engine):
             raise SimulationError(f"{workers} worker processes, want 1 to {WORKERS_MAX}")
         self._count = workers
         self._folder: TemporaryDirectory[str] | None = None
-        self._work: tuple[Work, Path, TablePlaces] | None = None
+        self._work: tuple[Work, Path, TablePlaces, int] | None = None
         self._workers: list[_Worker] = []
         self._call = 0
 
@@ -70,7 +70,7 @@ class Processes(Engine):
         except OSError as error:
             self.close()
             raise SimulationError(f"the records cannot be laid out for worker processes: {error}") from error
-        self._work = replace(work, train=(), own_tests=(), test=NO_ROWS), path, places
+        self._work = replace(work, train=(), own_tests=(), test=NO_ROWS), path, places, len(work.train)
         self._workers = [self._started() for _ in range(self._count)]
 
     def train(self, base: bytes, orders: Iterable[TrainOrder]) -> Iterator[TrainAnswer]:
