@@ -26,8 +26,8 @@ MEANINGS: dict[Exit, str] = {
     Exit.UNREACHABLE: "no node answers: not started, still starting, or it refuses this caller; or there is no network",
     Exit.REFUSED: "the node or the ledger refused what was asked; nothing was charged",
     Exit.NOT_FOUND: "there is no such block, transaction, member, request, anchor or model",
-    Exit.NOT_VERIFIED: "a proof does not hold, a record was changed after it was anchored, a claim is refuted, or what was"
-    " downloaded is not what was pinned",
+    Exit.NOT_VERIFIED: "a proof does not hold, a record was changed after it was anchored, a claim is refuted, or what"
+    " was downloaded is not what was pinned",
     Exit.TIMED_OUT: "it was not finished in the time given; it may still happen",
     Exit.OUTDATED: "the league runs a protocol that this program does not know: install a newer one",
     Exit.MALFORMED: "a file is no proof or export at all, or was cut short or damaged",
