@@ -130,7 +130,9 @@ class Attacker:
             outcome = run_round(replace(job, round_number=number), table, None, base, state, random=random)
             start, released = decode(base, job.scale_bits), decode(outcome.update_q, job.scale_bits)
             step = released.astype(np.float64) - start
-            moved += self._influence @ step, (self._pull(start) if number else self._start_pull) @ step
+            pull = self._pull(start) if number else self._start_pull
+            # All that leaves may tell, what a strategy carries behind the model too; the canary pulls at the model.
+            moved += self._influence @ step, pull @ step[: len(pull)]
             base, state = outcome.update_q, outcome.state
         return np.array([*moved, -self._loss(released)])
 
@@ -149,12 +151,15 @@ class Attacker:
 
     def _pull(self, vector: Floats) -> NDArray[np.float64]:
         """Where one step on the canary alone would lead from `vector`, a unit vector."""
-        self._flat.load(vector)
+        self._flat.load(self._model_in(vector))
         total = batch_gradient(self._flat, self._canary.features, self._canary.labels).total
         return _unit(-total.numpy().astype(np.float64))
 
+    def _model_in(self, vector: Floats) -> Floats:
+        return vector[: len(self._flat.values)]
+
     def _loss(self, vector: Floats) -> float:
-        self._flat.load(vector)
+        self._flat.load(self._model_in(vector))
         with torch.no_grad():
             return evaluate(self._model, self._canary).loss
 

@@ -121,8 +121,9 @@ def _against_shadows(
 
 
 def record_losses(model: nn.Module, records: Records, vector: Floats) -> NDArray[np.float64]:
-    """The loss of every record under the model with these parameters, nats, float64 [records]."""
-    set_parameters(model, vector)
+    """The loss of every record under the model in `vector`, nats, float64 [records]. What a strategy carries behind the
+    model is not looked at."""
+    set_parameters(model, vector[: sum(each.numel() for each in model.parameters())])
     model.eval()
     losses = []
     with torch.no_grad():

@@ -58,6 +58,18 @@ def test_sound_over_rounds_that_mix_in_the_own_model_is_not_refuted():
     assert report.decisive
 
 
+def test_sound_over_rounds_that_correct_gradients_is_not_refuted():
+    """SCAFFOLD's control variates are made of releases: all that leaves, them too, is what the auditor looks at."""
+    job = replace(JOB, privacy="sound", epochs=1, strategy="scaffold")
+    report = audited(job, "alone", 70, rounds=3)
+    assert not report.refuted, report
+    assert report.decisive
+    # And they would tell: without noise the same attack on the same rounds finds the record.
+    bare = AuditPlan(replace(job, privacy="none"), 3, 2.0, DELTA, 20)
+    with one_thread():
+        assert audit(bare, plant("alone", table(), CLASSES), itertools.count(1)).auc > 0.98
+
+
 def test_too_little_noise_is_found():
     """A fault in the noise, the clipping or the accounting of a factor of eight would not go unnoticed."""
     job = replace(JOB, privacy="sound", epochs=4, batch=RECORDS)

@@ -43,6 +43,15 @@ def test_releases_of_sound_tell_no_more_than_its_epsilon_allows():
     assert report.high < guessed("none").advantage
 
 
+def test_releases_of_several_vectors_are_guessed_from_by_their_model():
+    """FedAdam's two vectors behind the model change nothing here: one client's rounds are plain ones."""
+    plan = claim(replace(JOB, privacy="none", epochs=2), 2.0, DELTA, RECORDS, 2, 8).plan
+    wide = replace(plan, job=replace(plan.job, strategy="fedadam"))
+    with one_thread():
+        found = [infer_membership(each, public_table(5, RECORDS), False, 3) for each in (plan, wide)]
+    assert found[0] == found[1]
+
+
 def test_the_same_seed_guesses_the_same():
     assert guessed("none", 4) == guessed("none", 4)
 
