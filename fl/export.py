@@ -103,8 +103,7 @@ def with_notes(data: bytes, notes: Mapping[str, str]) -> bytes:
     taken = sorted(notes.keys() & (set(OURS) | model.metadata.keys()))
     if taken:
         raise ExportError(f"the file says {', '.join(taken)} already")
-    written: bytes = save(dict(model.tensors), {**_metadata(data), **notes})
-    return written
+    return _in_order(save(dict(model.tensors), {**_metadata(data), **notes}))
 
 
 def _in_order(data: bytes) -> bytes:

@@ -1,6 +1,6 @@
 """`hanse model describe` and `hanse model check`: models that packages bring, before a request names them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import click
 from node.cli.exit_codes import Exit
 from node.cli.faults import CliError
 from node.cli.output import print_fields, print_json, print_table
-from node.cli.verbs import Verb, json_option
+from node.cli.verbs import Verb, json_option, named_values
 
 
 def argument_option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -17,22 +17,12 @@ def argument_option(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
         "-a",
         "--argument",
-        "given",
+        "arguments",
         multiple=True,
+        callback=named_values,
         metavar="NAME=VALUE",
         help="An argument of the model, as the request would say it. Can be given several times.",
     )(function)
-
-
-def parse_arguments(given: Sequence[str]) -> dict[str, str]:
-    """Raises click.UsageError for what is no NAME=VALUE, and for a name that comes twice."""
-    found: dict[str, str] = {}
-    for each in given:
-        name, equals, value = each.partition("=")
-        if not equals or not name or name in found:
-            raise click.UsageError(f"--argument {each!r}, want NAME=VALUE, each name once")
-        found[name] = value
-    return found
 
 
 @click.command(
@@ -52,7 +42,7 @@ def parse_arguments(given: Sequence[str]) -> dict[str, str]:
     help="Add these arguments and their shapes to FILE, which the package ships.",
 )
 @json_option
-def describe(name: str, given: tuple[str, ...], target: Path | None, as_json: bool) -> None:
+def describe(name: str, arguments: dict[str, str], target: Path | None, as_json: bool) -> None:
     """Print a model's parameters, what it is fed, and the pin of its package. Needs no node.
 
     Reads a plug-in's shapes off its network, whatever its package says of them. With --write the file of shapes is
@@ -61,7 +51,6 @@ def describe(name: str, given: tuple[str, ...], target: Path | None, as_json: bo
     from fl.models.errors import ModelError
     from fl.models.plug_ins import PIN
 
-    arguments = parse_arguments(given)
     try:
         shapes, told = _described(name, {word: text for word, text in arguments.items() if word != PIN})
         if target is not None:
@@ -128,7 +117,7 @@ def _add_description(target: Path, name: str, arguments: dict[str, str], shapes:
 @click.argument("name")
 @argument_option
 @json_option
-def check(name: str, given: tuple[str, ...], as_json: bool) -> None:
+def check(name: str, arguments: dict[str, str], as_json: bool) -> None:
     """Try all that a league does with a model, on drawn records, and say what came of it. Needs no node.
 
     Parts: shapes as declared, weights from the seed alone, logits of the right form, no record that depends on another,
@@ -137,7 +126,6 @@ def check(name: str, given: tuple[str, ...], as_json: bool) -> None:
     """
     from fl.model_check import FAILED, check_model
 
-    arguments = parse_arguments(given)
     found = check_model(name, arguments)
     failed = [each for each in found if each.verdict == FAILED]
     if as_json:

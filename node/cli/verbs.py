@@ -74,9 +74,11 @@ def _write_examples(examples: Sequence[str], formatter: click.HelpFormatter) -> 
 
 def named_values(_context: click.Context, option: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
     """The callback of an option that says NAME=VALUE, as often as wanted."""
-    if any("=" not in each for each in given):
-        raise click.BadParameter(f"{', '.join(given)}: want NAME=VALUE", param=option)
-    return dict(each.split("=", 1) for each in given)
+    pairs = [each.partition("=") for each in given]
+    named = {name: value for name, _, value in pairs}
+    if "" in named or len(named) < len(pairs) or not all(equals for _, equals, _ in pairs):
+        raise click.BadParameter(f"{', '.join(given)}: want NAME=VALUE, each name once", param=option)
+    return named
 
 
 def json_option(function: Callable[..., Any]) -> Callable[..., Any]:

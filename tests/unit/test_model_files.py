@@ -59,6 +59,7 @@ def test_a_name_that_says_no_format_is_refused():
 def test_notes_are_added_to_a_file_and_nothing_is_said_twice(exported):
     noted = read_model(with_notes(exported, {"classes": "[]"}))
     assert noted.metadata == {**read_model(exported).metadata, "classes": "[]"}
+    assert with_notes(exported, {"classes": "[]"}) == with_notes(exported, {"classes": "[]"})
     assert np.array_equal(noted.vector, read_model(exported).vector)
     for word in ("digest", "order"):
         with pytest.raises(ExportError, match=word):
