@@ -62,6 +62,8 @@ def toml_value(value: object) -> str:
         return str(value)
     if isinstance(value, Decimal):
         return f"{value:f}"
+    if isinstance(value, float):
+        return repr(value)
     if value is None:
         return '""'
     if isinstance(value, (str, Path)):

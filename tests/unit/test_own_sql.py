@@ -206,6 +206,12 @@ def cells(*values: object, parts: int = 1) -> Any:
     return read_selection(script, Selection("SELECT", "id", ("x",))).columns.cells["x"]
 
 
+def test_a_column_that_is_answered_twice_is_refused():
+    script = Script(["id", "x", "x"], [(1, 2, 3)])
+    with pytest.raises(DataError, match="the plant, column 'x': is answered 2 times, want it once"):
+        read_selection(script, Selection("SELECT", "id", ("x",)))
+
+
 def test_values_become_what_a_csv_file_would_say():
     assert cells(Decimal("2.50"), True, None, datetime(2026, 1, 2, tzinfo=UTC), "a", 3.0, Decimal("4.00")) == [
         "2.50", "1", "", "2026-01-02T00:00:00+00:00", "a", "3", "4"

@@ -1,5 +1,6 @@
 """Data of one's own by one block of TOML: columns and arrays, the block itself, and where else it may stand."""
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from fl.data.errors import DataError
 from fl.data.own.block import KINDS, parse_block, read_block
 from fl.data.registry import growing, load
 from node.config import ConfigError, config_values, parse_config
+from node.config_template import toml_value
 
 TABLE: dict[str, Any] = {
     "label": "State",
@@ -172,6 +174,10 @@ def test_a_node_reads_the_block_in_its_configuration(folder: Path):
     assert config.data.path == path
     assert config_values(config)["data"]["block"]["features"][0] == {"column": "Heat", "low": 0, "high": 100}
     assert len(load(config.data.source, dict(config.data.settings), config.data.path).train) == 3
+    # As `hanse config show` prints it: TOML again.
+    values = config_values(parse_config(OWN.replace("low = 0", "low = 0.5"), path))["data"]
+    shown = tomllib.loads(f"block = {toml_value(values['block'])}")
+    assert shown["block"]["features"][0]["low"] == 0.5
 
 
 @pytest.mark.parametrize(

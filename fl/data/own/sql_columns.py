@@ -51,6 +51,9 @@ def read_selection(database: Database, selection: Selection, after: LastRow | No
     values = {"hanse_after": after.key} if after else {}
     answer = database.rows("SELECT * FROM (\n", selection.query, rest, values)
     refuse_missing(database.name, (selection.key, *selection.wanted), answer.names)
+    for name in (selection.key, *selection.wanted):
+        if answer.names.count(name) > 1:
+            raise DataError.of_file(database.name, f"is answered {answer.names.count(name)} times, want it once", name)
     at_key = answer.names.index(selection.key)
     takers = {
         name: (answer.names.index(name), _Gatherer(database.name, name, selection.key)) for name in selection.wanted
