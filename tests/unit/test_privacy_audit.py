@@ -61,11 +61,11 @@ def test_sound_over_rounds_that_mix_in_the_own_model_is_not_refuted():
 def test_sound_over_rounds_that_correct_gradients_is_not_refuted():
     """SCAFFOLD's control variates are made of releases: all that leaves, them too, is what the auditor looks at."""
     job = replace(JOB, privacy="sound", epochs=1, strategy="scaffold")
-    report = audited(job, "alone", 70, rounds=3)
+    report = audited(job, "alone", 70, rounds=2)
     assert not report.refuted, report
     assert report.decisive
     # And they would tell: without noise the same attack on the same rounds finds the record.
-    bare = AuditPlan(replace(job, privacy="none"), 3, 2.0, DELTA, 20)
+    bare = AuditPlan(replace(job, privacy="none"), 2, 2.0, DELTA, 20)
     with one_thread():
         assert audit(bare, plant("alone", table(), CLASSES), itertools.count(1)).auc > 0.98
 
