@@ -8,13 +8,13 @@ import pytest
 
 from fl.aggregate import aggregate_blobs
 from fl.batches import as_records
-from fl.data.tables import Split
+from fl.data.tables import Split, join
 from fl.draws import order_of
 from fl.evaluate import evaluate, own_accuracy
 from fl.fixed_point import decode, limit_in_steps, pack, unpack
 from fl.models.registry import build
 from fl.round import RoundJob, initial_model, run_round, served_model
-from fl.simulate.attacks import attack
+from fl.simulate.attacks import AttackError, attack
 from fl.simulate.checkpoint import Checkpoint, CheckpointError
 from fl.simulate.federation import Federation
 from fl.simulate.participation import participants
@@ -219,3 +219,40 @@ def test_what_no_federation_can_have_is_refused():
     ours.run()
     assert ours.run().rounds == ()
     assert math.isnan(ours.run().accuracy)
+
+
+def test_pooled_records_are_trained_on_in_one_place_and_each_client_is_tested_on_its_own():
+    clients, test = factories(4, mixed=False)
+    ours = federation(4, 2, mixed=False, strategy="centralised", rounds=2)
+    results = ours.run().rounds
+    pooled = [Split(join([each.train for each in clients]), test)]
+    alone = Federation(replace(TERMS, rounds=2), pooled, test, 2).run()
+    assert ours.base.tobytes() == alone.model.tobytes()
+    assert [each.accuracy for each in results] == [each.accuracy for each in alone.rounds]
+    assert [(len(each.clients), each.clients[0].records) for each in results] == [(1, len(pooled[0].train))] * 2
+    assert len(results[0].own) == 4
+    assert results[0].own == results[0].own_global
+    assert results[0].bytes_up == results[0].bytes_down == 0
+    assert ours.served(3).is_global
+    with pytest.raises(SimulationError, match="2 clients a round, but strategy centralised pools all records"):
+        federation(4, strategy="centralised", per_round=2)
+    with pytest.raises(AttackError, match="in which nobody sends an update"):
+        federation(4, attack=attack("sign-flip"), attackers=(3,), strategy="centralised")
+
+
+def test_who_trains_alone_serves_its_own_model_and_sends_nothing():
+    ours = federation(3, 2, mixed=False, strategy="local-only", inspected=True)
+    first, results = ours.base.copy(), ours.run().rounds
+    assert ours.base.tobytes() == first.tobytes()
+    assert results[-1].bytes_up == results[-1].bytes_down == 0
+    assert results[-1].rejected == {}
+    assert results[-1].own_accuracy > results[-1].own_global_accuracy + 0.2
+    assert results[-1].own_accuracy > results[0].own_accuracy
+
+
+def test_wide_vectors_are_judged_by_the_model_in_them():
+    ours = federation(3, 2, strategy="scaffold")
+    results = ours.run().rounds
+    assert len(ours.base) == 2 * len(ours.model)
+    assert results[-1].accuracy > 0.8
+    assert results[-1].clients[0].bytes_up == 16 + 4 * len(ours.base)
