@@ -3,7 +3,9 @@
 From the start that a strategy chose to a trained vector, or to one noised gradient. What becomes of it: `fl.round`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +30,11 @@ from fl.privacy.secure_random import SecureRandom
 from fl.privacy.shared_noise import check_distributed
 from fl.privacy.sound import SoundPlan, sound_train
 from fl.round_job import RoundJob, batch_seed
-from fl.strategies.base import Start, Strategy, View
-from fl.train import Bent, Diverged, LocalPlan, Progress, TrainResult, local_train
+from fl.strategies.base import LeftOut, Start, Strategy, StrategyError, View
+from fl.train import Bent, Diverged, LocalPlan, Over, Progress, TrainResult, local_train
+
+Clock: TypeAlias = Callable[[], float]
+"""Seconds since some moment, never going back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,7 @@ class Training:
     past_clips: tuple[float, ...]
     random: SecureRandom
     progress: Progress | None
+    clock: Clock | None = None
 
 
 def steps_planned(job: RoundJob, mode: Mode, by: Training) -> int:
@@ -52,10 +58,27 @@ def steps_planned(job: RoundJob, mode: Mode, by: Training) -> int:
 
 def _steps_max(job: RoundJob, mode: Mode, start: Start, by: Training) -> int:
     """After how many steps training ends, 0 for all. An epoch is what the request says of it, not what records do."""
-    if not 0 < start.epochs_max < job.epochs:
-        return start.steps_max
-    in_epochs = steps_planned(job, mode, by) // job.epochs * start.epochs_max
-    return min(in_epochs, start.steps_max or in_epochs)
+    limits = [start.steps_max]
+    if 0 < start.epochs_max < job.epochs:
+        limits.append(steps_planned(job, mode, by) // job.epochs * start.epochs_max)
+    if start.seconds:
+        if mode.name != "none":
+            raise PrivacyRefused(f"privacy mode {mode.name} with a strategy that ends training by time, want mode none")
+        if job.pace_s:
+            limits.append(int(start.seconds / job.pace_s))
+            if not limits[-1]:
+                raise LeftOut(f"no step within {start.seconds:g} s, a step takes {job.pace_s:g} s here")
+    return min((limit for limit in limits if limit), default=0)
+
+
+def _over(job: RoundJob, start: Start, by: Training) -> Over | None:
+    """When a clock, and not the pace of a simulation, ends training."""
+    if not start.seconds or job.pace_s:
+        return None
+    if by.clock is None:
+        raise StrategyError(f"training ends after {start.seconds:g} s, but there is neither clock nor pace here")
+    clock, ends_at = by.clock, by.clock() + start.seconds
+    return lambda: clock() >= ends_at
 
 
 def trained_from(
@@ -72,7 +95,7 @@ def trained_from(
     if mode.name == "paper":
         settings = paper_settings(job.privacy_settings)
         return paper_train(model, start.vector, by.records, plain, settings, by.random, by.progress, bent)
-    return local_train(model, start.vector, by.records, plain, by.progress, bent)
+    return local_train(model, start.vector, by.records, plain, by.progress, bent, _over(job, start, by))
 
 
 def gradient_of(job: RoundJob, model: nn.Module, start: Start, by: Training) -> NoisedGradient:

@@ -11,7 +11,7 @@ from node.training_process import JobRefused, WorkerCrashed
 from node.training_terms import short_reason
 
 # What the training process says under these words is told from the request and from what was released.
-TOLD_WHOLE = frozenset({"model", "strategy", "privacy", "diverged", "settings"})
+TOLD_WHOLE = frozenset({"model", "strategy", "privacy", "diverged", "late", "settings"})
 
 
 def public_reason(error: Exception) -> str:

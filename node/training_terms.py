@@ -94,6 +94,7 @@ def training_terms(
         accuracy=accuracy,
         query_noise=repr(query_noise),
         units=units,
+        deadline=repr(terms.round_deadline / 1000),
     )
 
 
@@ -134,6 +135,8 @@ def check_terms(
     if protection is not None and protection.masked and protection.exchange_window < ATTEST_MS_MIN:
         # Each step of the exchange is a word of everybody's, and of the next block.
         raise TermsRefused(f"exchange window {protection.exchange_window} ms, want at least {ATTEST_MS_MIN}")
+    if rule.seconds * 1000 >= terms.round_deadline:
+        raise TermsRefused(f"training of {rule.seconds:g} s in rounds of {terms.round_deadline / 1000:g} s")
     if rule.vectors * count != terms.parameters:
         told = f"model has {count} parameters, terms say {terms.parameters}"
         raise TermsRefused(told if rule.vectors == 1 else f"{told}, want {rule.vectors} times as many for {rule.name}")
@@ -144,6 +147,8 @@ def _check_aggregation(rule: Strategy, terms: RequestTerms, protection: Protecti
     settings = settings_dict(protection.aggregation_settings) if protection is not None else {}
     check_agreed(rule, terms.aggregation, settings)
     masked = protection is not None and protection.masked
+    if masked and rule.sends_changes:
+        raise StrategyError(f"strategy {rule.name} sends changes of a model, and only a whole one can be masked")
     if masked:
         check_masked_rule(terms.aggregation, settings)
     else:

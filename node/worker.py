@@ -10,6 +10,7 @@ import os
 import queue
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -30,7 +31,7 @@ from fl.privacy.modes import PrivacyRefused, privacy_mode, unit_column
 from fl.privacy.secure_random import SecureRandom
 from fl.privacy.telling import noisy_accuracy
 from fl.round import RoundJob, initial_model, run_round, served_model
-from fl.strategies.base import StrategyError
+from fl.strategies.base import LeftOut, StrategyError
 from fl.strategies.registry import strategy
 from fl.train import Diverged
 from fl.vectors import VectorMismatch
@@ -70,6 +71,7 @@ FAULTS: tuple[tuple[type[Exception], str], ...] = (
     (PrivacyRefused, "privacy"),
     (Diverged, "diverged"),
     (NotEncodable, "diverged"),
+    (LeftOut, "late"),
     (UnusableTable, "data"),
     (VectorMismatch, "model"),
     (InvalidVector, "model"),
@@ -170,6 +172,7 @@ class Worker:
             job.state,
             lambda epoch, epochs, loss: self._answer(Progress(epoch, epochs, _micro(loss))),
             groups=None if column is None else self._records.groups(job.store, job.periods, column),
+            clock=time.monotonic,
         )
         metrics, diagnostics = outcome.metrics, outcome.diagnostics
         epsilon = outcome.privacy.epsilon
@@ -255,6 +258,7 @@ def _round_job(terms: TrainingTerms) -> RoundJob:
         allow_no_guarantee=terms.allow_no_guarantee,
         noise=float(terms.noise),
         units=terms.units,
+        deadline_s=float(terms.deadline),
         scale_bits=terms.form.scale_bits,
         limit=terms.form.limit,
     )

@@ -43,7 +43,8 @@ class TrainingTerms:
 
     `noise`: the noise multiplier that was charged for, 0 in modes without. `accuracy`: what may be told of the test
     records, "none", "noisy" or "exact"; `query_noise`: deviation of the noise on the count of recognised ones.
-    `units`: how many units of privacy were charged for, 0 in modes without.
+    `units`: how many units of privacy were charged for, 0 in modes without. `deadline`: seconds that the round takes
+    updates.
     """
 
     form: ModelForm
@@ -62,6 +63,7 @@ class TrainingTerms:
     accuracy: Annotated[str, Size(1, 16)] = "none"
     query_noise: Number = "0"
     units: Count = 0
+    deadline: Number = "0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +187,7 @@ class ModelServed:
 
 @dataclass(frozen=True, slots=True)
 class JobFailed:
-    """The job cannot be done. `code` is one short word: "model", "strategy", "privacy", "data", "diverged", "settings",
+    """The job cannot be done. `code` is one short word: "model", "strategy", "privacy", "data", "diverged", "late", "settings",
     "store", "memory", "bug"."""
 
     KIND: ClassVar[int] = 21

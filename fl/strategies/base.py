@@ -167,6 +167,7 @@ class Strategy(ABC):
     guarantee refuse it. sends_changes: updates travel as what `changes` makes of them, so they cannot be masked.
     uploads: False when nobody learns from anybody (and no bytes travel). pooled: the simulator puts everybody's records
     in one place first.
+    seconds: above 0, how long training lasts at most: rounds have to be longer.
     unseen: above 0, what a factory serves to itself is fitted to its own classes (fl/class_fit.py); it is the share of
     what the factory will meet that is spread evenly over all classes, those included that it never had.
     takes: the dataclass of its settings, for `hanse help strategies`; None lists none.
@@ -182,6 +183,7 @@ class Strategy(ABC):
     pooled: ClassVar[bool] = False
     vectors: int = 1
     unseen: float = 0.0
+    seconds: float = 0.0
     aggregation: Aggregation = Aggregation()
     objective: Objective = Objective()
 

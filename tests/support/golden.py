@@ -14,6 +14,7 @@ from typing import Any, get_args
 import numpy as np
 
 from consensus.journal import OwnVote
+from fl.delta_blob import Block, pack_delta
 from fl.fixed_point import pack
 from fl.strategies.kept_vector import keep
 from fl.strategies.own_model import OwnModel
@@ -67,6 +68,14 @@ def golden_layouts() -> dict[str, str]:
         "link pong": pong(ping(1)[8:]).hex(),
         "journal": _journal().hex(),
         "blob": model.hex(),
+        "changes to a blob": pack_delta(
+            [
+                Block(0, np.array([-3, 2], np.int32), 5, 3),
+                Block(4, np.array([2**31 - 1, -(2**31)], np.int32), 1, 32),
+            ],
+            6,
+            20,
+        ).hex(),
         "blob name": blob_digest(model).hex(),
         "own model": OwnModel(np.array([1.5, -2], dtype=np.float32), 0.5, 3, (0.25,)).to_bytes().hex(),
         "own model with a drift": OwnModel(np.array([1.5], dtype=np.float32), 0.5, 3, (), 0.125).to_bytes().hex(),

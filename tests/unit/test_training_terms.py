@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from fl.draws import order_of
+from fl.strategies.registry import strategy
 from ledger.keys import KeyPair
-from ledger.transactions import Setting
+from ledger.transactions import Protection, Setting
 from node.training_terms import TermsRefused, check_terms, training_seed, training_terms
 from tests.support.open_requests import TERMS
 
@@ -50,3 +51,29 @@ def test_an_order_that_all_know_is_refused_where_noise_counts_on_secret_batches(
     wild = replace(TERMS, training_settings=(Setting("order_seed", "-2"),))
     with pytest.raises(TermsRefused, match="order_seed is '-2'"):
         check_terms(wild, allow_no_guarantee=True)
+
+
+def test_changes_of_a_model_cannot_be_masked():
+    for name in ("fedobd", "clustered"):
+        rule = strategy(name, {})
+        wanted = rule.aggregation
+        terms = replace(
+            TERMS, strategy=name, aggregation=wanted.rule, parameters=rule.vectors * TERMS.parameters, providers_max=7
+        )
+        settings = tuple(Setting(key, value) for key, value in sorted(wanted.settings.items()))
+        check_terms(terms, allow_no_guarantee=True, protection=Protection(settings, False, 1))
+        with pytest.raises(TermsRefused, match="only a whole one can be masked"):
+            check_terms(terms, allow_no_guarantee=True, protection=Protection(settings, True, 10_000))
+
+
+def test_training_by_time_has_to_end_before_the_round_does():
+    def timed(seconds: str):
+        return replace(TERMS, strategy="t-sfl", strategy_settings=(Setting("seconds", seconds),))
+
+    check_terms(timed("0"), allow_no_guarantee=True)
+    check_terms(timed("59"), allow_no_guarantee=True)
+    with pytest.raises(TermsRefused, match="training of 60 s in rounds of 60 s"):
+        check_terms(timed("60"), allow_no_guarantee=True)
+    # Without a word of it, the round's deadline tells how long there is.
+    job = training_terms(timed("0"), 1, KeyPair.from_seed(bytes(32)), b"request", True)
+    assert float(job.deadline) == 60.0
