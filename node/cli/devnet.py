@@ -28,7 +28,7 @@ from node.cli.verbs import Verb, json_option, timeout_option
     metavar="PATH|SOURCE",
     default="bearing-simulator",
     show_default=True,
-    help="A folder of data, or a source (`hanse help sources`).",
+    help="A folder of data, the TOML file of a block (docs/data.md), or a source (`hanse help sources`).",
 )
 @click.option(
     "--split", metavar="HOW", help="iid, class2 (K classes each), dirichlet0.5, site. Default: the source's own."

@@ -13,6 +13,7 @@ from node.request_strategy import AUTO, Contradiction, agree, own_rule
 # What tells a folder's data set. The first that fits is taken.
 _RECOGNISED = (
     ("cwru", "cwru_12k_load0hp.npz"),
+    ("cifar10", "test_batch.bin"),
     ("cifar10", "train_00.webp"),
     ("fashion-mnist", "../fashion-mnist/train-images-idx3-ubyte.gz"),
     ("mnist", "train-images-idx3-ubyte.gz"),
@@ -238,11 +239,15 @@ def recognise(data: str) -> tuple[str, Path | None]:
             return data, None
         raise CannotPlan(f"--data {data}: neither a path nor a source; sources: {', '.join(registry.names())}")
     path = path.resolve()
+    if path.suffix == ".toml":
+        return registry.OWN, path
     for source, mark in _RECOGNISED:
         if (path / mark).exists() and not (mark.startswith("..") and path.name != source):
             return source, path
-    known = ", ".join(name for name, _ in _RECOGNISED)
-    raise CannotPlan(f"--data {data}: no data set is recognised in it; want one of {known}")
+    known = ", ".join(dict.fromkeys(name for name, _ in _RECOGNISED))
+    raise CannotPlan(
+        f"--data {data}: no data set is recognised in it; want one of {known}, or the TOML file of a block"
+    )
 
 
 def _settings(source: str, at: int, factories: int, split: str | None, pictures: int) -> dict[str, str]:
