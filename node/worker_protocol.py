@@ -187,8 +187,8 @@ class ModelServed:
 
 @dataclass(frozen=True, slots=True)
 class JobFailed:
-    """The job cannot be done. `code` is one short word: "model", "strategy", "privacy", "data", "diverged", "late", "settings",
-    "store", "memory", "bug"."""
+    """The job cannot be done. `code` is one short word: "model", "strategy", "privacy", "data", "diverged", "late",
+    "settings", "store", "memory", "bug"."""
 
     KIND: ClassVar[int] = 21
     code: Annotated[str, Size(1, 16)]

@@ -1,4 +1,5 @@
-"""Strategies that need more of a league than the mean, over real daemons: SCAFFOLD's second vector, FedAvgM's momentum.
+"""Strategies that need more of a league than the mean of whole vectors, over real daemons: SCAFFOLD's second vector,
+FedAvgM's momentum, FedOBD's blocks, the models of clusters.
 
 Every node holds the same bytes, a simulation of the same seed gives them too, a proof of the round is computed again
 by who believes no node, and what is exported is the model alone.
@@ -13,7 +14,7 @@ import pytest
 
 from fl.data import registry
 from fl.export import read_model
-from fl.fixed_point import decode, limit_in_steps
+from fl.fixed_point import decode, limit_in_steps, pack
 from fl.models.shapes import parameter_count
 from fl.simulate.federation import Federation, Terms
 from node.cli.exit_codes import Exit
@@ -44,7 +45,16 @@ ASKED: dict[str, dict[str, Any]] = {
         "aggregation": "momentum",
         "aggregation_settings": {"lr": "0.5", "momentum": "0.9"},
     },
+    "fedobd": {"strategy": "fedobd", "strategy_settings": {"largest": "0.3"}},
+    "clustered": {
+        "strategy": "clustered",
+        "strategy_settings": {"clusters": "2", "warmup": "1"},
+        "aggregation": "clustered",
+        "aggregation_settings": {"clusters": "2", "gap": "0.1", "mix": "0.2"},
+    },
 }
+# Of the whole vector's bytes, what an update of those that travel as changes is at most.
+SMALLER = {"fedobd": 0.4, "clustered": 0.25}
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +67,7 @@ def league(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevLeague]:
         yield running
 
 
-@pytest.mark.parametrize(("name", "vectors"), [("scaffold", 2), ("fedavgm", 1)])
+@pytest.mark.parametrize(("name", "vectors"), [("scaffold", 2), ("fedavgm", 1), ("fedobd", 1), ("clustered", 3)])
 def test_a_league_trains_by_it_proves_it_and_sells_the_model(
     league: DevLeague, tmp_path: Path, name: str, vectors: int
 ) -> None:
@@ -104,6 +114,11 @@ def test_a_league_trains_by_it_proves_it_and_sells_the_model(
     said = hanse("verify", proof, "--genesis", alice.folder / "genesis.json", "--blob", blobs, "--json", cwd=tmp_path)
     assert said.code == Exit.OK, said
     assert "computed again" in said.json["steps"][-1]
+
+    # What travels as changes is as much smaller as its strategy says.
+    whole = len(pack(np.zeros(vectors * COUNT, np.int32)))
+    sent = [(blobs / line["blob"]).stat().st_size for line in receipts[-1]["lines"]]
+    assert all(size <= SMALLER[name] * whole if name in SMALLER else size >= whole for size in sent)
 
     # What a buyer gets is the model, whatever travelled behind it; what a provider serves fits the model too.
     wait(league, lambda: all(shelved(node, request) for node in league.nodes), "the models are on the shelves")
