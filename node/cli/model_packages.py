@@ -25,6 +25,20 @@ def argument_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
+def unpinned_hint(name: str, arguments: dict[str, str]) -> str | None:
+    """What is worth saying of a request whose model comes from a package and is not pinned to one."""
+    from fl.models.errors import ModelError
+    from fl.models.plug_ins import PIN, pin, plug_ins
+
+    if name not in plug_ins() or PIN in arguments:
+        return None
+    told = f"model {name!r} comes from a package: providers who have another version of it would train another model"
+    try:
+        return f'{told}; [model] arguments with {PIN} = "{pin(name)}" makes them decline'
+    except ModelError:
+        return f"{told}; installed from a wheel it could be pinned (`hanse model describe {name}`)"
+
+
 @click.command(
     cls=Verb,
     examples=(

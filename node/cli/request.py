@@ -5,8 +5,10 @@ from typing import Any
 
 import click
 
+from node.cli.advise import advise
 from node.cli.exit_codes import Exit
 from node.cli.faults import CliError
+from node.cli.model_packages import unpinned_hint
 from node.cli.output import judged, percent, print_fields, print_json, print_table, progress, short_hash, so_far
 from node.cli.request_ids import whole_id
 from node.cli.sending import say_sent, sending_options
@@ -19,6 +21,7 @@ from node.cli.which_node import ask, finality
     cls=VerbGroup,
     examples=(
         "hanse request publish --template > bearing.toml",
+        "hanse request advise --labels factories.toml",
         "hanse request publish bearing.toml -c ./alice",
         "hanse request watch ID -c ./alice",
     ),
@@ -63,6 +66,9 @@ def publish(
     if path is None:
         raise CliError(Exit.USAGE, "which request? Give a FILE, or --template for one to edit")
     draft = load_request(path)
+    hint = None if as_json else unpinned_hint(draft.model, dict(draft.model_arguments))
+    if hint is not None:
+        click.echo(f"hanse: {hint}", err=True)
     if check:
         check_known(draft)
         if as_json:
@@ -245,3 +251,6 @@ def watch(request_id: str, config_path: str, as_json: bool, timeout_s: float) ->
     cancelled.
     """
     watch_request(config_path, whole_id(config_path, request_id), timeout_s, as_json)
+
+
+request.add_command(advise)

@@ -1,6 +1,7 @@
 """Files that `hanse model` writes: formats by name, notes of a table's schema; the package of docs/models.md in use."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -136,6 +137,34 @@ def test_the_commands_of_the_page_describe_and_check_its_package(package, capsys
     checked = json.loads(capsys.readouterr().out)
     assert checked["fits"]
     assert {each["verdict"] for each in checked["findings"]} == {"passed"}
+
+
+REQUEST = """
+title = "Gears"
+data_type = "vibration"
+[model]
+name = "gear-net"
+arguments = {{ {arguments} }}
+[payment]
+price = 1
+budget = 1000
+"""
+
+
+def test_who_publishes_a_packages_model_is_told_its_pin(package, tmp_path, capsys):
+    assert run(["model", "describe", "gear-net", "--write", str(package / "shapes.json")]) == Exit.OK
+    capsys.readouterr()
+    file = tmp_path / "gears.toml"
+    file.write_text(REQUEST.format(arguments="channels = 3"))
+    assert run(["request", "publish", str(file), "--check"]) == Exit.OK
+    said = capsys.readouterr().err
+    (pinned,) = re.findall(r'pin = "(1\.0-[0-9a-f]{32})"', said)
+    file.write_text(REQUEST.format(arguments=f'channels = 3, pin = "{pinned}"'))
+    assert run(["request", "publish", str(file), "--check"]) == Exit.OK
+    assert capsys.readouterr().err == ""
+    file.write_text(REQUEST.format(arguments=f'pin = "{pinned[:-1]}x"'))
+    assert run(["request", "publish", str(file), "--check"]) == Exit.CONFIGURATION
+    assert "'gear-net' here is 1.0-" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
