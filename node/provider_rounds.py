@@ -11,8 +11,10 @@ from typing import NamedTuple
 import structlog
 import trio
 
+from fl.aggregate import RULES
 from fl.delta_blob import is_delta, read_delta
-from fl.fixed_point import Bytes
+from fl.fixed_point import HEAD, Bytes
+from fl.strategies.registry import strategy
 from ledger.charges import CHARGED_MODES
 from ledger.entries import Fate, Request, Round, Stage, request_key, round_key
 from ledger.errors import CorruptStore
@@ -178,7 +180,12 @@ def _check_step(shop: Workshop, round_id: RoundId, protection: Protection, updat
 def _stands_still(update: bytes, base: Bytes, terms: RequestTerms) -> bool:
     if is_delta(update):
         return not any(block.values.any() for block in read_delta(update, terms.parameters, terms.scale_bits))
-    return update == bytes(base)
+    # Work is seen in the model, whatever moves behind it; where it is seen elsewhere, by all that moves.
+    seen = terms.parameters
+    if RULES[terms.aggregation].place is None:
+        seen //= strategy(terms.strategy, settings_dict(terms.strategy_settings)).vectors
+    end = HEAD.size + 4 * seen
+    return update[:end] == bytes(base[:end])
 
 
 async def _train(

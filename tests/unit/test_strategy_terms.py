@@ -2,12 +2,15 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from fl.fixed_point import pack
 from fl.strategies.agreed_rule import agreed_rule, check_agreed
 from fl.strategies.base import Aggregation, StrategyError
 from fl.strategies.registry import BUILT_IN, strategy
 from ledger.transactions import Protection, Setting
+from node.provider_rounds import _stands_still
 from node.request_file import RequestFileError, check_known, parse_request
 from node.training_terms import TermsRefused, check_terms
 from tests.support.open_requests import PARAMETERS, TERMS
@@ -139,3 +142,15 @@ def test_masks_take_what_needs_no_more_than_a_sum():
         check_terms(wide("fedavgm", 1, "momentum"), True, protection=protection(masked=True, lr="0.3", momentum="0.9"))
     with pytest.raises(TermsRefused, match="scaffold is aggregated by rule mean with vectors 2"):
         check_terms(wide("scaffold", 2, "median"), True, protection=protection(vectors="2"))
+
+
+def test_a_model_that_stands_still_is_no_work_whatever_moves_behind_it():
+    """SCAFFOLD's control variate moves where the model does not: others would take the provider for a free rider."""
+    terms = wide("scaffold", 2, "mean")
+    rng = np.random.default_rng(1)
+    base = rng.integers(-(2**20), 2**20, 2 * PARAMETERS).astype(np.int32)
+    behind, ahead = base.copy(), base.copy()
+    behind[PARAMETERS:] += 7
+    ahead[PARAMETERS - 1] += 1
+    moved = [_stands_still(pack(update), pack(base), terms) for update in (base, behind, ahead)]
+    assert moved == [True, True, False]
