@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # In a log, a line at most so often, counted in the seconds that rounds took.
 LOG_EVERY_S = 10.0
+# Columns of a terminal from which on a bar has room for everything.
+WIDE = 100
 
 
 @contextmanager
@@ -31,14 +33,12 @@ def watching(as_json: bool, json_lines: bool, runs: int) -> "Iterator[Watcher]":
         yield _Log(runs)
 
 
-def told_of(row: "Row") -> str:
+def told_of(row: "Row", loss: bool = True) -> str:
     """A round in a few words: both accuracies, always."""
     if row["accuracy_global"] is None:
         return f"loss in training {_number(row['loss_training_nats'], 3)}"
-    return (
-        f"global {100 * row['accuracy_global']:5.1f} %  own {_percent(row['accuracy_own'])}  "
-        f"loss {_number(row['loss_global_nats'], 3)}"
-    )
+    accuracies = f"global {_percent(row['accuracy_global'])}  own {_percent(row['accuracy_own'])}"
+    return f"{accuracies}  loss {_number(row['loss_global_nats'], 3)}" if loss else accuracies
 
 
 def name_of(run: "PlannedRun", runs: int) -> str:
@@ -86,17 +86,18 @@ class _Log:
 @contextmanager
 def _bar(runs: int) -> "Iterator[Watcher]":
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+    console = Console(stderr=True)
+    wide = console.width >= WIDE
     columns = (
-        SpinnerColumn(),
         TextColumn("{task.fields[run]}", markup=False),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
+        BarColumn(bar_width=20 if wide else 8),
+        TextColumn("{task.completed}/{task.total}"),
         TextColumn("{task.fields[last]}", markup=False),
         TimeRemainingColumn(compact=True),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as drawn:
+    with Progress(*columns, console=console, transient=True) as drawn:
 
         class Bar:
             task: Any = None
@@ -107,7 +108,7 @@ def _bar(runs: int) -> "Iterator[Watcher]":
                 self.task = drawn.add_task("", total=rounds, completed=done, run=name_of(run, runs), last="")
 
             def round_done(self, run: "PlannedRun", row: "Row", seconds: float) -> None:
-                drawn.update(self.task, completed=row["round"], last=f"{told_of(row)}  {seconds:.2f} s/round")
+                drawn.update(self.task, completed=row["round"], last=f"{told_of(row, wide)}  {seconds:.2f} s")
 
         yield Bar()
 

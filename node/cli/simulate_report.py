@@ -56,11 +56,12 @@ def print_report(ended: "Sequence[EndedRun]") -> None:
         (first.settings.model.name, *(f"{name} {value}" for name, value in first.settings.model.arguments))
     )
     attacked = any(each.run.attackers for each in ended)
-    columns = ["run", "global %", "own %", "global on own %", "loss", "MB up", "epsilon"]
-    columns += ["attackers rejected", "honest rejected"] if attacked else []
+    noised = any(each.outcome.ending()["epsilon"] is not None for each in ended)
+    columns = ["run", "seed", "global %", "own %", "global on own %", "loss", "MB up"]
+    columns += (["epsilon"] if noised else []) + (["attackers rejected", "honest rejected"] if attacked else [])
     title = f"{first.settings.data.source}: {len(first.records)} clients with {span} records each, {model}"
     click.echo(title)
-    print_table("", columns, _rows(ended, attacked))
+    print_table("", columns, _rows(ended, noised, attacked))
     click.echo(
         "Means of the last three tested rounds. global: the common model on the common test; own: the model that each\n"
         "client serves itself, on its own mix of classes, mean of clients; global on own: the common model there."
@@ -83,23 +84,24 @@ def _variants(ended: "Sequence[EndedRun]") -> "dict[str, list[EndedRun]]":
     return found
 
 
-def _rows(ended: "Sequence[EndedRun]", attacked: bool) -> list[tuple[object, ...]]:
+def _rows(ended: "Sequence[EndedRun]", noised: bool, attacked: bool) -> list[tuple[object, ...]]:
     from node.federations.outcome import spread_of
 
     rows: list[tuple[object, ...]] = []
     for variant, runs in _variants(ended).items():
         for each in runs:
             end = each.outcome.ending()
-            row: list[object] = [f"{variant}, seed {each.run.seed}" if len(runs) > 1 else variant]
-            row += [_percent(end[name]) for name in _ACCURACIES]
-            row += [_number(end["loss_global_nats"], 3), f"{end['bytes_up'] / 1e6:.2f}", _number(end["epsilon"], 2)]
+            row: list[object] = [variant, str(each.run.seed), *(_percent(end[name]) for name in _ACCURACIES)]
+            row += [_number(end["loss_global_nats"], 3), f"{end['bytes_up'] / 1e6:.2f}"]
+            row += [_number(end["epsilon"], 2)] if noised else []
             row += [_share(*each.outcome.rejected(attackers=who)) for who in (True, False)] if attacked else []
             rows.append(tuple(row))
         if len(runs) > 1:
             found = spread_of([each.outcome for each in runs])
-            row = [f"{variant}, mean ± sd", *(_spread(found[name], 100, 1) for name in _ACCURACIES)]
-            row += [_spread(found["loss_global_nats"], 1, 3), "", "", *(["", ""] if attacked else [])]
-            rows.append(tuple(row))
+            row = [variant, "mean ± sd", *(_spread(found[name], 100, 1) for name in _ACCURACIES)]
+            row += [_spread(found["loss_global_nats"], 1, 3)]
+            # What is left has no mean that says anything.
+            rows.append((*row, *[""] * (len(rows[-1]) - len(row))))
     return rows
 
 

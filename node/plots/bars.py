@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 # More names than this beside a picture are no help: a scale says it.
 CLASSES_NAMED_MAX = 24
+# More bars than this are thinner than what an eye tells apart.
+STACKS_MAX = 100
+GAPS_UP_TO = 60
+TICKS_MAX = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,26 +30,26 @@ class Bar:
 
 
 def draw_stacks(axes: "Axes", counts: NDArray[np.int64], classes: Sequence[str], title: str) -> None:
-    """`counts` int64 [clients, classes]: a bar a client, a colour a class."""
-    clients = np.arange(len(counts))
-    below = np.zeros(len(counts), np.int64)
-    # With hundreds of clients the gaps between bars would be all there is to see.
-    width = 0.85 if len(counts) <= 60 else 1.0
-    edge = "white" if len(counts) <= 60 else "none"
+    """`counts` int64 [clients, classes]: a bar a client, a colour a class; of very many clients every k-th."""
+    every = -(-len(counts) // STACKS_MAX)
+    shown = counts[::every]
+    places = np.arange(len(shown))
+    # With many clients the gaps between bars would be all there is to see.
+    width, edge = (0.85, "white") if len(shown) <= GAPS_UP_TO else (1.0, "none")
+    below = np.zeros(len(shown), np.int64)
     colours = shades(len(classes))
     for at, name in enumerate(classes):
         axes.bar(
-            clients, counts[:, at], width, bottom=below, color=colours[at], edgecolor=edge, linewidth=0.4, label=name
+            places, shown[:, at], width, bottom=below, color=colours[at], edgecolor=edge, linewidth=0.4, label=name
         )
-        below += counts[:, at]
+        below += shown[:, at]
     axes.set_title(title)
-    axes.set_xlabel("client")
+    axes.set_xlabel("client" if every == 1 else f"client: one in {every} of {len(counts)}")
     axes.set_ylabel("training records")
     axes.grid(False, axis="x")
-    axes.set_xlim(-0.5, len(counts) - 0.5)
-    from matplotlib.ticker import MaxNLocator
-
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=16, integer=True, min_n_ticks=1))
+    axes.set_xlim(-0.5, len(shown) - 0.5)
+    marked = np.arange(0, len(shown), -(-len(shown) // TICKS_MAX))
+    axes.set_xticks(marked, [str(at * every) for at in marked.tolist()])
     if len(classes) <= CLASSES_NAMED_MAX:
         legend(axes, len(classes), outside_from=1, upwards=True)
     else:

@@ -68,6 +68,13 @@ class TestBars:
         assert tops == {0.0: 8.0, 1.0: 3.0}
         assert [text.get_text() for text in axes.get_legend().get_texts()] == ["ugly", "bad", "good"]
 
+    def test_of_very_many_clients_every_kth_is_shown_under_its_own_place(self, tmp_path):
+        counts = np.arange(1000, dtype=np.int64).reshape(-1, 1)
+        axes = drawn(tmp_path, lambda axes: draw_stacks(axes, counts, ("all",), "Classes"))
+        assert [bar.get_height() for bar in axes.patches] == list(range(0, 1000, 10))
+        assert [tick.get_text() for tick in axes.get_xticklabels()] == [str(at) for at in range(0, 1000, 50)]
+        assert axes.get_xlabel() == "client: one in 10 of 1000"
+
     def test_many_classes_are_a_scale_and_few_have_a_colour_each(self, tmp_path):
         assert len(set(shades(8))) == 8
         assert tuple(shades(10)) == TEN_COLOURS
