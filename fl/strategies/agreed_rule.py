@@ -15,6 +15,9 @@ def agreed_rule(strategy: Strategy, rule: str | None, settings: Mapping[str, str
     StrategyError, saying what the strategy wants, for one that has a rule of its own and is asked for another.
     """
     own = strategy.aggregation
+    if own == Aggregation() and strategy.vectors > 1:
+        # What lies behind the model is averaged like it, and no other rule would know what to make of it.
+        own = Aggregation(own.rule, {"vectors": str(strategy.vectors)})
     if own == Aggregation():
         return Aggregation(rule or own.rule, settings)
     wanted = f"strategy {strategy.name} is aggregated by rule {own.rule}"

@@ -8,6 +8,7 @@ import pytest
 from fl.fixed_point import pack
 from fl.strategies.agreed_rule import agreed_rule, check_agreed
 from fl.strategies.base import Aggregation, StrategyError
+from fl.strategies.fedavg import FedAvg
 from fl.strategies.registry import BUILT_IN, strategy
 from ledger.transactions import Protection, Setting
 from node.provider_rounds import _stands_still
@@ -50,6 +51,16 @@ def test_a_request_need_not_repeat_what_its_strategy_says(name):
     assert agreed_rule(rule, agreed.rule, agreed.settings) == agreed
     loose = agreed_rule(rule, None, {"inspect": "false"})
     assert loose == Aggregation(agreed.rule, {**agreed.settings, "inspect": "false"})
+
+
+def test_a_plug_in_with_a_second_vector_is_averaged_and_nothing_else():
+    class Wide(FedAvg):
+        name, vectors = "wide", 2
+
+    rule = Wide.from_settings({})
+    assert agreed_rule(rule, None, {}) == Aggregation("mean", {"vectors": "2"})
+    with pytest.raises(StrategyError, match="rule mean with vectors 2, but the request says rule median"):
+        agreed_rule(rule, "median", {})
 
 
 def test_who_has_no_rule_of_its_own_takes_any():
