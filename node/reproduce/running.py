@@ -1,6 +1,7 @@
 """Carries out the runs of an experiment that are still missing, one after the other or in processes of their own."""
 
 import multiprocessing
+import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -45,7 +46,8 @@ def _one_by_one(
             told(f"{name}: {text}", len(found), len(runs))
 
         told(run.name, len(found), len(runs))
-        found[at] = folder.keep(run, run.measure(tell))
+        # Another command may have done it meanwhile, in the same folder.
+        found[at] = folder.find(run) or folder.keep(run, run.measure(tell))
         told(f"{run.name}: done", len(found), len(runs))
 
 
@@ -61,7 +63,7 @@ def _in_processes(
 ) -> None:
     # Spawned, not forked: torch's threads do not survive a fork.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=end_at_once) as pool:
         going: dict[Future[Measured], int] = {}
         try:
             for at in missing:
@@ -78,6 +80,11 @@ def _in_processes(
             ) from None
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def end_at_once() -> None:
+    """In a worker process: Ctrl-C, which a terminal sends to all, ends it without a word; what it was at is lost."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def measure_one(experiment: Experiment, asked: Asked, at: int) -> Measured:

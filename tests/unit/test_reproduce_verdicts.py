@@ -2,6 +2,8 @@
 
 import pytest
 
+from fl.models.shapes import parameter_count
+from fl.privacy.plan import round_cost
 from node.reproduce import published
 from node.reproduce.anchor_time import AnchorTime, anchor_verdict
 from node.reproduce.bearing import Bearing, bearing_verdict
@@ -9,7 +11,7 @@ from node.reproduce.communication import Communication, CommunicationSize, commu
 from node.reproduce.dlmu_cifar import METHODS, SPLITS, DlmuCifar
 from node.reproduce.dlmu_text import DlmuText
 from node.reproduce.dlmu_verdict import cifar_verdict, curves_apart, text_verdict
-from node.reproduce.dpsgd_tables import EPSILONS, DpsgdTables
+from node.reproduce.dpsgd_tables import EPSILONS, DpsgdTables, claimed_sigma
 from node.reproduce.dpsgd_verdict import dpsgd_verdict
 from node.reproduce.experiment import Asked
 from node.reproduce.results import Measured, Result, Results
@@ -254,3 +256,19 @@ def test_every_cell_of_the_published_tables_is_run_at_full_scale():
     for name, table in published.FIXED_CLIP.items():
         assert all((name, "published-fixed", str(epsilon), "1") in cells for epsilon in table)
     assert set(published.DLMU_CIFAR) == set(published.DLMU_CIFAR_APART) == set(SPLITS)
+
+
+@pytest.mark.parametrize("scale", ["quick", "full"])
+def test_every_size_names_models_that_can_be_built_and_noise_that_can_be_had(scale):
+    cifar_size, text_size, tables_size = (kind.at(scale).size for kind in (DlmuCifar, DlmuText, DpsgdTables))
+    assert parameter_count("cnn", cifar_size.arguments) > 1000
+    assert parameter_count("char-lstm", text_size.arguments) > 1000
+    for pictures in tables_size.pictures.values():
+        assert parameter_count(pictures.model, pictures.arguments) > 1000
+        # The smallest client of ten: 500 pictures.
+        sigmas = [claimed_sigma(tables_size, pictures, epsilon, 500) for epsilon in EPSILONS]
+        assert sigmas == sorted(sigmas, reverse=True)
+        valid = tables_size.valid
+        for epsilon in EPSILONS:
+            cost = round_cost("sound", {"epsilon": str(epsilon)}, 500, valid.batch, valid.epochs, tables_size.rounds)
+            assert cost.epsilon(tables_size.rounds) <= epsilon
