@@ -72,6 +72,18 @@ def wholes(value: object, key: str, counts: tuple[int, int], least: int, most: i
     return tuple(value)  # type: ignore[arg-type]
 
 
+def mapping(table: Mapping[str, object], key: str, values: tuple[str, ...], most: int, where: str) -> dict[str, str]:
+    """A table of texts, each one of `values`; empty when it is not there."""
+    found = table.get(key, {})
+    if not isinstance(found, Mapping) or len(found) > most:
+        raise DataError(f"{where}: {key} are {shown(found)}, want a table of at most {most} names")
+    strange = next((name for name, value in found.items() if value not in values), None)
+    if strange is not None:
+        wanted = ", ".join(map(repr, values[:12]))
+        raise DataError(f"{where}: {key} sends {strange!r} to {shown(found[strange])}, want one of {wanted}")
+    return {str(name): str(value) for name, value in found.items()}
+
+
 def words(value: object, key: str, most: int, where: str) -> tuple[str, ...]:
     """A list of texts, each once."""
     if not isinstance(value, list) or not all(isinstance(word, str) for word in value):

@@ -1,5 +1,6 @@
 """The source "table": a CSV, Parquet or .npz file of one's own, read as its schema (tabular_schema.py) declares."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -70,9 +71,17 @@ def table_of(columns: Columns, schema: Schema) -> Table:
 def records_of(columns: Columns, schema: Schema) -> Table:
     """The records that rows without gaps mean, in their order. Raises DataError as `load` does."""
     features = np.concatenate([_inputs(columns, column) for column in schema.features], axis=1)
-    labels = places_of(columns, schema.label, schema.classes)
+    labels = labels_of(columns, schema.label, schema.classes, dict(schema.labels))
     groups, group_names = groups_of(columns, schema.group)
     return Table(features, labels, schema.classes, groups, group_names, schema.group or "", schema.overlap)
+
+
+def labels_of(columns: Columns, name: str, classes: tuple[str, ...], labels: Mapping[str, str]) -> NDArray[np.int64]:
+    """int64 [n]: the place in `classes` of every row's class; what stands in the column is one, or is sent to one."""
+    if not labels:
+        return places_of(columns, name, classes)
+    sent_to = np.array([classes.index(each) for each in labels.values()], dtype=np.int64)
+    return sent_to[places_of(columns, name, tuple(labels))]
 
 
 def groups_of(columns: Columns, name: str | None) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:

@@ -2,6 +2,7 @@
 
     label = "Machine failure"
     classes = ["0", "1"]              # as they stand in the file, in the order of the model's answers
+    labels = { "2" = "1", ... }       # optional: what stands in the file, each with its class; then nothing else may
     group = "Site"                    # optional: the site, machine or shift a record is from: group:Site can then be
                                       # the unit of privacy of a request
     overlap = false                   # true: rows were made of the same measurements, as those of overlapping windows
@@ -29,7 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from fl.data.entries import choice, flag, optional_text, refuse_unknown, shown, text, words
+from fl.data.entries import choice, flag, mapping, optional_text, refuse_unknown, shown, text, words
 from fl.data.errors import DataError
 from fl.data.scaling import PublicRange
 
@@ -37,6 +38,7 @@ SCHEMA_BYTES_MAX = 1024 * 1024
 COLUMNS_MAX = 4096
 VALUES_MAX = 1024
 CLASSES_MAX = 65_536
+LABELS_MAX = 65_536
 COLUMN_NAME = "the name of a column"
 
 
@@ -64,6 +66,7 @@ class Schema:
     delimiter: str = ","
     time_unit: Literal["", "s", "ms"] = ""
     overlap: bool = False
+    labels: tuple[tuple[str, str], ...] = ()
 
     def columns(self) -> tuple[str, ...]:
         """Every column that must be in the file, once."""
@@ -77,7 +80,7 @@ class Schema:
 
 
 SCHEMA_KEYS = frozenset(
-    {"label", "classes", "features", "group", "overlap", "time", "time_unit", "missing", "delimiter"}
+    {"label", "classes", "labels", "features", "group", "overlap", "time", "time_unit", "missing", "delimiter"}
 )
 
 
@@ -116,9 +119,10 @@ def parse_schema(table: Mapping[str, Any], where: str = "schema") -> Schema:
     time_unit = table.get("time_unit", "")
     if time_unit not in ("", "s", "ms") or (time_unit and "time" not in table):
         raise DataError(f"{where}: time_unit is {shown(time_unit)}, want 's' or 'ms', of the column that time names")
+    classes = words(table.get("classes"), "classes", CLASSES_MAX, where)
     schema = Schema(
         label=text(table, "label", where, COLUMN_NAME),
-        classes=words(table.get("classes"), "classes", CLASSES_MAX, where),
+        classes=classes,
         features=columns,
         group=optional_text(table, "group", where, COLUMN_NAME),
         time=optional_text(table, "time", where, COLUMN_NAME),
@@ -126,6 +130,7 @@ def parse_schema(table: Mapping[str, Any], where: str = "schema") -> Schema:
         delimiter=delimiter,
         time_unit=time_unit,
         overlap=flag(table, "overlap", where),
+        labels=tuple(mapping(table, "labels", classes, LABELS_MAX, where).items()),
     )
     if any(column.name == schema.label for column in columns):
         raise DataError(f"{where}: column {schema.label!r} is the label and a feature, want one of the two")

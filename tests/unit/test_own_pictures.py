@@ -67,6 +67,17 @@ def test_a_factory_may_have_none_of_a_class(parts: Path):
     assert read(parts, classes=["bent", "good", "scratched"]).train.classes == ("bent", "good", "scratched")
 
 
+def test_several_folders_may_be_one_class(parts: Path):
+    labels = {"good": "fine", "scratched": "bad", "bent": "bad"}
+    picture(parts / "parts" / "bent" / "0.png", grey(30))
+    picture(parts / "parts" / "bent" / "1.png", grey(31))
+    split = read(parts, classes=["bad", "fine"], labels=labels, split="last")
+    assert (shades(split.train), split.train.labels.tolist()) == ([30, 31, 10, 20], [0, 0, 1, 0])
+    assert shades(split.test) == [11, 21, 22, 23]
+    with pytest.raises(DataError, match="scratched: is in the folder of classes, want only the folders good, bent"):
+        read(parts, classes=["bad", "fine"], labels={"good": "fine", "bent": "bad"})
+
+
 def test_folders_within_a_class_are_groups_when_the_block_says_so(tmp_path: Path):
     for camera, shade in (("north", 1), ("south", 2)):
         picture(tmp_path / "parts" / "good" / camera / "a.png", grey(shade))

@@ -85,6 +85,18 @@ def test_the_records_to_test_on_may_lie_in_a_file_of_their_own(folder: Path):
         block.growing()
 
 
+WORN = {"ok": "fine", "worn": "spent", "gone": "spent"}
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "npz"])
+def test_what_stands_in_the_data_may_be_sent_to_classes_of_other_names(folder: Path, kind: str):
+    block = {**TABLE, "kind": kind, "path": f"press.{kind}", "classes": ["spent", "fine"], "labels": WORN}
+    split = parse_block(block, folder, "block").load()
+    assert (split.train.classes, split.train.labels.tolist()) == (("spent", "fine"), [1, 0, 1])
+    with pytest.raises(DataError, match=r"column 'State': row 2 has 'worn'|line 3 has 'worn', want one of 'ok' "):
+        parse_block(block | {"labels": {"ok": "fine"}}, folder, "block").load()
+
+
 def test_a_survey_tells_what_lies_outside_the_declared_ranges(folder: Path):
     found = parse_block({**TABLE, "kind": "csv", "path": "press.csv"}, folder, "block").survey().found
     assert [(each.name, each.declared) for each in found] == [("Heat", "0 to 100"), ("Grade", "L, M")]
@@ -105,6 +117,9 @@ def test_a_survey_tells_what_lies_outside_the_declared_ranges(folder: Path):
         ({"classes": ["ok", "ok"]}, "each once"),
         ({"label": "Heat"}, "the label and a feature"),
         ({"delimiter": ";;"}, "one character"),
+        ({"labels": {"a": "fine"}}, "labels sends 'a' to 'fine', want one of 'ok', 'worn'"),
+        ({"labels": {"a": ["ok"]}}, "labels sends 'a' to ['ok'], want one of"),
+        ({"labels": ["ok"]}, "labels are ['ok'], want a table"),
         ({"test_percent": 0}, "test_percent is 0, want a whole number in 1..90"),
         ({"split": "first"}, "split is 'first'"),
         ({"seed": -1}, "seed is -1"),
@@ -225,6 +240,13 @@ def test_pixels_and_codes_stay_what_they_are(tmp_path: Path):
     arrays(tmp_path, x=np.full((4, 5), 64, np.int32))
     codes = parse_block(ARRAYS | {"values": "codes", "codes": 65}, tmp_path, "block").load().train.features
     assert (codes.dtype, codes.max()) == (np.int64, 64)
+
+
+def test_labels_of_arrays_may_be_sent_to_classes(tmp_path: Path):
+    arrays(tmp_path, y=np.array([7, 8, 9, 7]))
+    block = NUMBERS | {"classes": ["low", "high"], "labels": {"7": "low", "8": "low", "9": "high"}}
+    split = parse_block(block, tmp_path, "block").load()
+    assert split.train.labels.tolist() + split.test.labels.tolist() == [0, 0, 1, 0]
 
 
 def test_arrays_to_test_on_may_lie_apart(tmp_path: Path):

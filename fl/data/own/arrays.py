@@ -10,6 +10,7 @@
     shape = [2, 1024]                 # optional: what one record has to be, so that all factories have the same
     label = "y"                       # [n]
     classes = ["0", "1", "2"]         # as they stand in the array, in the order of the model's answers
+    labels = { "3" = "2", ... }       # optional: what stands in the array, each with its class; then nothing else may
     group = "machine"                 # optional, [n]; group:machine can then be the unit of privacy
     overlap = false                   # true: records share measurements, as overlapping windows do
 
@@ -24,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fl.data.entries import choice, flag, optional_text, text, whole, wholes, words
+from fl.data.entries import choice, flag, mapping, optional_text, text, whole, wholes, words
 from fl.data.errors import DataError
 from fl.data.growing import Division, GrowingSource
 from fl.data.npz import NpzFile, open_npz
@@ -32,9 +33,9 @@ from fl.data.own.contents import Contents, Found, Survey, beside, grows_not
 from fl.data.own.tables import numbers_found
 from fl.data.scaling import PublicRange, scale
 from fl.data.tables import PIXEL_MAX, Features, Split, Table
-from fl.data.tabular import divided, groups_of, places_of
+from fl.data.tabular import divided, groups_of, labels_of
 from fl.data.tabular_files import Columns
-from fl.data.tabular_schema import CLASSES_MAX, public_range
+from fl.data.tabular_schema import CLASSES_MAX, LABELS_MAX, public_range
 
 ARRAY_NAME = "the name of an array"
 DIMENSIONS_MAX = 4
@@ -54,6 +55,7 @@ class ArrayFile:
     shape: tuple[int, ...]
     label: str
     classes: tuple[str, ...]
+    labels: Mapping[str, str]
     group: str | None
     overlap: bool
 
@@ -85,7 +87,7 @@ class ArrayFile:
             if len(cells) != len(features):
                 raise DataError.of_file(path, f"{len(cells)} values, {self.array!r} has {len(features)} records", name)
         groups, group_names = groups_of(columns, self.group)
-        labels = places_of(columns, self.label, self.classes)
+        labels = labels_of(columns, self.label, self.classes, self.labels)
         return Table(features, labels, self.classes, groups, group_names, self.group or "", self.overlap), found
 
     def _features(self, file: NpzFile) -> tuple[Features, Found]:
@@ -130,7 +132,7 @@ class ArrayFile:
 class ArraysKind:
     keys: frozenset[str] = frozenset(
         {"path", "test_path", "array", "values", "low", "high", "log", "codes", "shape"}
-        | {"label", "classes", "group", "overlap"}
+        | {"label", "classes", "labels", "group", "overlap"}
     )
     summary: str = "an .npz file with one array of records of any shape, and one of labels"
 
@@ -144,6 +146,7 @@ class ArraysKind:
             raise DataError(f"{where}: {strange[0]} is set, and values are {values!r}, which have none")
         if values == "codes" and "codes" not in table:
             raise DataError(f"{where}: codes is missing, want how many codes there are: 65 for 0..64")
+        classes = words(table.get("classes"), "classes", CLASSES_MAX, where)
         return ArrayFile(
             path=folder / path,
             test_path=None if test is None else folder / test,
@@ -152,7 +155,8 @@ class ArraysKind:
             codes=whole(table, "codes", 2, CODES_MAX, where, 2) if values == "codes" else 0,
             shape=wholes(table["shape"], "shape", (1, 3), 1, SIDE_MAX, where) if "shape" in table else (),
             label=text(table, "label", where, ARRAY_NAME),
-            classes=words(table.get("classes"), "classes", CLASSES_MAX, where),
+            classes=classes,
+            labels=mapping(table, "labels", classes, LABELS_MAX, where),
             group=optional_text(table, "group", where, ARRAY_NAME),
             overlap=flag(table, "overlap", where),
         )

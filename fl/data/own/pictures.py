@@ -4,6 +4,7 @@
     path = "parts"                    # parts/good/0001.png, parts/scratched/0001.png, ...
     test_path = "parts-test"          # optional: a folder to test on, instead of test_percent of every class
     classes = ["good", "scratched"]   # the names of the folders, in the order of the model's answers
+    labels = { "bent" = "scratched", ... }   # optional: the folders, each with its class; then there may be no other
     size = [64, 64]                   # height and width that every picture has
     colour = "grey"                   # or "rgb"
     resize = false                    # true: pictures of another size are made this one; false: they are refused
@@ -23,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fl.data.entries import choice, flag, optional_text, text, wholes, words
+from fl.data.entries import choice, flag, mapping, optional_text, text, wholes, words
 from fl.data.errors import DataError
 from fl.data.growing import Division, GrowingSource
 from fl.data.own.contents import Contents, Found, Survey, beside, grows_not
@@ -54,6 +55,7 @@ class PictureFolder:
     path: Path
     test_path: Path | None
     classes: tuple[str, ...]
+    labels: Mapping[str, str]
     form: PixelForm
     group: str | None
     overlap: bool
@@ -85,7 +87,9 @@ class PictureFolder:
     def _table(self, folder: Path) -> Table:
         pictures = list(self._pictures(folder))
         if not pictures:
-            raise DataError.of_file(folder, f"has no picture in the folders {', '.join(self.classes[:NAMES_SHOWN])}")
+            raise DataError.of_file(
+                folder, f"has no picture in the folders {', '.join(list(self._places)[:NAMES_SHOWN])}"
+            )
         needed = len(pictures) * self.form.bytes
         if needed > PIXELS_MAX:
             raise DataError.of_file(folder, f"{len(pictures)} pictures make {needed} bytes, want at most {PIXELS_MAX}")
@@ -102,17 +106,23 @@ class PictureFolder:
         return Table(features, labels, self.classes, groups, names, self.group or "", self.overlap)
 
     def _pictures(self, folder: Path) -> Iterator[_Picture]:
-        """Class by class, by name within each."""
+        """Folder by folder, by name within each."""
         count = 0
+        places = self._places
         for name, entry in _sorted(folder):
-            if name not in self.classes:
-                wanted = ", ".join(self.classes[:NAMES_SHOWN]) + (", ..." if len(self.classes) > NAMES_SHOWN else "")
+            if name not in places:
+                wanted = ", ".join(list(places)[:NAMES_SHOWN]) + (", ..." if len(places) > NAMES_SHOWN else "")
                 raise DataError.of_file(entry, f"is in the folder of classes, want only the folders {wanted}")
             for path, group in self._files(entry):
                 count += 1
                 if count > PICTURES_MAX:
                     raise DataError.of_file(folder, f"has more than {PICTURES_MAX} pictures")
-                yield _Picture(path, self.classes.index(name), group)
+                yield _Picture(path, places[name], group)
+
+    @property
+    def _places(self) -> dict[str, int]:
+        """The folders that may be there, and the place of each one's class."""
+        return {name: self.classes.index(sent_to) for name, sent_to in (self.labels or _same(self.classes)).items()}
 
     def _files(self, folder: Path) -> Iterator[tuple[Path, str]]:
         for name, entry in _sorted(folder):
@@ -127,17 +137,19 @@ class PictureFolder:
 @dataclass(frozen=True, slots=True)
 class PicturesKind:
     keys: frozenset[str] = frozenset(
-        {"path", "test_path", "classes", "size", "colour", "resize", "convert", "group", "overlap"}
+        {"path", "test_path", "classes", "labels", "size", "colour", "resize", "convert", "group", "overlap"}
     )
     summary: str = "pictures in folders, one folder a class; needs pillow"
 
     def parse(self, table: Mapping[str, Any], folder: Path, where: str) -> Contents:
         path, test = text(table, "path", where, "a folder"), optional_text(table, "test_path", where, "a folder")
         height, width = wholes(table.get("size"), "size (height, width)", (2, 2), 1, SIDE_MAX, where)
+        classes = words(table.get("classes"), "classes", CLASSES_MAX, where)
         return PictureFolder(
             path=folder / path,
             test_path=None if test is None else folder / test,
-            classes=words(table.get("classes"), "classes", CLASSES_MAX, where),
+            classes=classes,
+            labels=mapping(table, "labels", classes, CLASSES_MAX, where),
             form=PixelForm(
                 height=height,
                 width=width,
@@ -151,6 +163,10 @@ class PicturesKind:
 
 
 PICTURES = PicturesKind()
+
+
+def _same(classes: tuple[str, ...]) -> dict[str, str]:
+    return {name: name for name in classes}
 
 
 def _sorted(folder: Path) -> list[tuple[str, Path]]:
