@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fl.privacy.terms import ACCURACIES
 from ledger.types import BLOB_BYTES_MAX
+from node.label_disclosure import CHOICES, NOTHING
 from node.toml_rules import Choice, Flag, Number, Place, TextTable, Whole, WholeTable, WordList, WordOrList, Words
 
 if TYPE_CHECKING:
@@ -217,6 +218,10 @@ class PrivacyConfig:
     allow_no_guarantee: Annotated[
         bool, Flag("train also in privacy mode paper, which adds noise and proves nothing")
     ] = False
+
+    disclose_labels: Annotated[
+        str, Choice(CHOICES, "tell with an offer, on the ledger for good, which share of our records is of which class")
+    ] = NOTHING
 
     def limit(self) -> "Limit":
         """What all trainings together may spend."""

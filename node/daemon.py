@@ -133,6 +133,7 @@ async def _answer(nursery: trio.Nursery, services: NodeServices, metrics: Metric
         data_type=config.data.data_type,
         privacy_limit=config.privacy.limit(),
         telling=config.privacy.accuracy,
+        disclose_labels=config.privacy.disclose_labels,
     )
     page = metrics if config.metrics.enabled else None
     await nursery.start(functools.partial(serve_rpc, services, rpc, metrics=page))

@@ -176,6 +176,7 @@ def _trainer_settings(config: Config) -> TrainerSettings:
         require_guarantee=config.privacy.require_guarantee,
         telling=config.privacy.accuracy,
         limit=config.privacy.limit(),
+        disclose_labels=config.privacy.disclose_labels,
     )
 
 

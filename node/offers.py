@@ -77,7 +77,12 @@ class Offers:
         shop = self._shop
         if not await self._can_afford(request_id, request) or not await self._can_begin(request_id, request):
             return
-        body = JoinRequest(request_id, request.terms.data_type, shop.anchored_records(), shop.settings.attributes)
+        try:
+            attributes = await trio.to_thread.run_sync(shop.attributes)
+        except (RecordStoreError, CorruptStore, OSError) as error:
+            self._say_not_joined(request_id, str(error))
+            return
+        body = JoinRequest(request_id, request.terms.data_type, shop.anchored_records(), attributes)
         try:
             transaction = await shop.ledger.submit_own(body)
             with trio.move_on_after(OFFER_WAIT_S) as patience:

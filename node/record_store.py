@@ -352,6 +352,16 @@ class RecordStore:
         with self._reading():
             return read_test(self._file, self.path)
 
+    def label_counts(self) -> dict[int, int]:
+        """How many records of closed periods each class has; what bears no label is not counted."""
+        with self._reading():
+            rows = self._file.execute(
+                "SELECT label, count(*) FROM records WHERE label != ? AND period IN (SELECT period FROM periods)"
+                " GROUP BY label",
+                (UNLABELLED,),
+            )
+            return {int(label): int(count) for label, count in rows}
+
     def test_count(self) -> int:
         with self._reading():
             (count,) = self._file.execute("SELECT count(*) FROM test_records").fetchone()

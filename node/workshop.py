@@ -15,6 +15,7 @@ from ledger.entries import Anchor, AnchorTotals, Request, anchor_key, anchor_tot
 from ledger.errors import InvalidTransaction
 from ledger.transactions import PERIODS_PER_UPDATE_MAX, Body, Protection, RequestTerms, Setting
 from ledger.types import NodeKey, OrgId
+from node.label_disclosure import NOTHING, label_attributes
 from node.masking_memory import MaskingMemory
 from node.model_export import ModelShelf
 from node.network.blob_exchange import BlobUnavailable
@@ -44,7 +45,7 @@ class TrainerSettings:
     """What this organisation trains for others. `joins(data_type)`: whether such a request is joined without asking.
 
     `telling`: the most that is told of our test records; `limit`: what all trainings together may spend of the data's
-    privacy.
+    privacy; `disclose_labels`: how much an offer says of our classes, see `label_disclosure.py`.
     """
 
     data_type: str
@@ -54,7 +55,7 @@ class TrainerSettings:
     require_guarantee: bool = False
     telling: str = "noisy"
     limit: Limit = DEFAULT_LIMIT
-    attributes: tuple[Setting, ...] = ()
+    disclose_labels: str = NOTHING
 
 
 @dataclass(slots=True)
@@ -102,6 +103,10 @@ class Workshop:
     def anchored_records(self) -> int:
         totals = self.ledger.chain.read(AnchorTotals, anchor_totals_key(self.me))
         return totals.records if totals is not None else 0
+
+    def attributes(self) -> tuple[Setting, ...]:
+        """What an offer says of our data beside its size. Blocks."""
+        return label_attributes(self.records, self.settings.disclose_labels)
 
     def anchored_periods(self) -> tuple[int, ...]:
         """The newest periods that one update may name, ascending: closed here, and anchored with the very same root."""

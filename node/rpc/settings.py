@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from node.label_disclosure import NOTHING
 from node.privacy_budget import DEFAULT_LIMIT, Limit
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
@@ -21,6 +22,8 @@ class RpcSettings:
     privacy_limit: Limit = DEFAULT_LIMIT
     # Most that this organisation lets be told of its test records.
     telling: str = "noisy"
+    # How much an offer says of the classes of our records.
+    disclose_labels: str = NOTHING
     # Names by which a browser or client may call us (DNS rebinding would come under another).
     hosts: tuple[str, ...] = LOOPBACK_HOSTS
 

@@ -13,11 +13,11 @@ import pytest
 
 from ledger.errors import CorruptStore
 from ledger.merkle import MerkleTree
-from ledger.records import SaltedRecord, SensorRecord, ValueType, parse_record
+from ledger.records import UNLABELLED, SaltedRecord, SensorRecord, ValueType, parse_record
 from node.collector import layout_of
 from node.record_errors import RecordStoreError, RecordStoreLocked
 from node.record_reader import RecordLayout, RecordReader
-from node.record_store import RecordStore
+from node.record_store import NewRecords, RecordStore
 from tests.support.factory_records import HOUR_MS, filled_store, new_records, table
 
 ROOT = Path(__file__).parents[2]
@@ -103,6 +103,18 @@ def test_what_was_closed_is_there_after_reopening(path):
         assert np.array_equal(store.records([1, 2, 3]).features, before.features)
         assert store.test_count() == 40
     assert path.stat().st_mode & 0o077 == 0
+
+
+def test_labels_are_counted_over_closed_periods_alone(path):
+    with RecordStore(path) as store:
+        store.declare(RecordLayout(ValueType.FLOAT32, (2,), ("a", "b", "c")))
+        features = np.zeros((6, 2), np.float32)
+        labels = np.array([0, 0, 2, UNLABELLED, 2, 0], np.int64)
+        store.add_period(1, NewRecords(features, labels, np.arange(6)), 0, 10)
+        store.append(2, NewRecords(features, np.ones(6, np.int64), np.arange(6) + 10))
+        assert store.label_counts() == {0: 3, 2: 2}
+        store.close_period(2, 10, 20)
+        assert store.label_counts() == {0: 3, 1: 6, 2: 2}
 
 
 def test_records_come_back_as_they_went_in_any_type(tmp_path):

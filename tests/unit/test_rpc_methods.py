@@ -1,5 +1,7 @@
 """The methods against a real chain: what they say, that their proofs verify, and that each says which head it means."""
 
+from dataclasses import replace
+
 import pytest
 
 from ledger import merkle
@@ -54,6 +56,13 @@ DRAFT = {
 
 # Noise that only a sum holds, and single updates for everybody to see.
 UNMASKED = {"privacy": "distributed", "aggregation": "mean"}
+
+
+class LabelledRecords:
+    """A record store that is asked for nothing but its labels."""
+
+    def label_counts(self):
+        return {0: 400, 3: 100}
 
 
 class ModelMaker:
@@ -228,10 +237,14 @@ async def test_a_request_is_published_joined_followed_and_cancelled(node, servic
     # The same node, were it Bob's.
     services.key = BOB
     await services.submit_own(AnchorRecords(1, 500, MODEL, 0, 10))
-    joined = await call(node, "request.join", request=request, attributes={"site": "north"})
+    services.records = LabelledRecords()
+    telling = replace(node, settings=replace(node.settings, disclose_labels="tenths"))
+    joined = await call(telling, "request.join", request=request, attributes={"site": "north"})
+    services.records = None
     assert joined["record_count"] == 500
     provider = (await call(node, "request.get", request=request))["request"]["providers"][0]
-    assert (provider["name"], provider["record_count"], provider["attributes"]) == ("bob", 500, {"site": "north"})
+    assert (provider["name"], provider["record_count"]) == ("bob", 500)
+    assert provider["attributes"] == {"label-shares": "0:80 3:20", "site": "north"}
 
     services.key = ALICE
     await call(node, "request.cancel", request=request)

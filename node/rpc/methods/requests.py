@@ -20,6 +20,7 @@ from ledger.entries import (
 from ledger.league_entries import PROTOCOL, Protocol
 from ledger.protocols import rules_of
 from ledger.transactions import CancelRequest, JoinRequest, PublishProtected, PublishRequest, Setting
+from node.label_disclosure import label_attributes
 from node.request_file import RequestDraft, RequestFileError, check_known, request_from_json
 from node.rpc.errors import RpcError
 from node.rpc.method import BOOLEAN, HEX, INTEGER, OBJECT, STRING, ledger_answer, listing, method
@@ -93,7 +94,10 @@ async def request_join(
     mode: Mode = "final",
     timeout_s: Seconds = WAIT_S,
 ) -> Json:
-    """Offer our data to an open request. Without `record_count` we offer what we have anchored so far."""
+    """Offer our data to an open request. Without `record_count` we offer what we have anchored so far.
+
+    `attributes` are said about the data; the shares of our classes too, if `[privacy] disclose_labels` allows it.
+    """
     found = _need_request(node, request)
     if record_count is None:
         totals = node.chain.read(AnchorTotals, anchor_totals_key(node.org))
@@ -102,7 +106,10 @@ async def request_join(
                 "unavailable", "we have anchored no records yet, so there is nothing to offer", part="records"
             )
         record_count = totals.records
-    named = tuple(Setting(name, _text(name, value)) for name, value in sorted((attributes or {}).items()))
+    disclosed = await trio.to_thread.run_sync(label_attributes, node.services.records, node.settings.disclose_labels)
+    said = {each.name: each.value for each in disclosed}
+    said |= {name: _text(name, value) for name, value in (attributes or {}).items()}
+    named = tuple(Setting(name, value) for name, value in sorted(said.items()))
     body = JoinRequest(request, data_type or found.terms.data_type, record_count, named)
     own = await node.services.submit_own(body)
     return submitted(node, own, mode, timeout_s, lambda: {"request": request.hex(), "record_count": record_count})
