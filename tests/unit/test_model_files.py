@@ -101,6 +101,16 @@ def test_a_file_says_how_to_feed_it_when_the_schema_is_named(tmp_path, source, f
     assert run(["model", "convert", str(source), str(target)]) == Exit.CONFIGURATION
 
 
+def test_the_model_of_a_simulated_run_is_written_for_other_programs(tmp_path):
+    folder, target = tmp_path / "run", tmp_path / "model.onnx"
+    small = ["--clients", "2", "--rounds", "1", "--epochs", "1", "--strategy", "fedavg"]
+    assert run(["simulate", "--data", "bearings", *small, "--out", str(folder)]) == Exit.OK
+    assert run(["model", "convert", str(folder / "model.safetensors"), str(target)]) == Exit.OK
+    told = {each.key: each.value for each in onnx.load(target).metadata_props}
+    ended = json.loads((folder / "run.json").read_text())["result"]
+    assert (told["model"], told["digest"], told["round"]) == ("mlp", ended["model_digest"], "1")
+
+
 def test_a_schema_of_another_table_is_refused(tmp_path, source, capsys):
     schema = tmp_path / "machines.toml"
     schema.write_text(SCHEMA.replace('["L", "H"]', '["L", "M", "H"]'))
