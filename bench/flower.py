@@ -1,4 +1,4 @@
-"""Our simulator beside Flower's, the same work in one run: `python -m bench.flower [--mnist FOLDER] [--repeats N]`.
+"""Our simulator beside Flower's, the same work in one run: `python -m bench.flower [--mnist FOLDER] [--rounds N]`.
 
 Two works: the reference work of five clients, and with --mnist (the folder of its four IDX files) a hundred clients of
 two digits each. Contestants take turns: one bare loop without any framework, our simulator in one process, ours with a
@@ -21,7 +21,7 @@ import sysconfig
 import tempfile
 import venv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.flower_work import MNIST, REFERENCE, Work, mnist_clients, reference_clients, write_work
@@ -125,13 +125,15 @@ def _summary(medians: dict[str, tuple[float, ...]], reached: dict[str, tuple[flo
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.flower")
     parser.add_argument("--mnist", type=Path, help="folder of MNIST's four IDX files; without it the first work only")
+    parser.add_argument("--rounds", type=int, help="of both works, in place of their own ten; 2 at least")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--environment", type=Path, default=ROOT / "build" / "flower-1.41.0")
     given = parser.parse_args()
     python = flower_python(given.environment.absolute())
-    compare(REFERENCE, *reference_clients(), python, given.repeats)
+    rounds = max(2, given.rounds or REFERENCE.rounds)
+    compare(replace(REFERENCE, rounds=rounds), *reference_clients(), python, given.repeats)
     if given.mnist is not None:
-        compare(MNIST, *mnist_clients(given.mnist), python, given.repeats)
+        compare(replace(MNIST, rounds=rounds), *mnist_clients(given.mnist), python, given.repeats)
 
 
 if __name__ == "__main__":
