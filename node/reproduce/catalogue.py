@@ -35,6 +35,10 @@ EXPERIMENTS: dict[str, tuple[str, str]] = {
         "node.reproduce.recommend:Recommend",
         "what Hanse recommends where factories differ: strategies side by side, and the bars they have to pass",
     ),
+    "recommend-elsewhere": (
+        "node.reproduce.recommend_elsewhere:RecommendElsewhere",
+        "whether what Hanse recommends holds with other models and data: convolutions, bearings, text",
+    ),
 }
 
 
