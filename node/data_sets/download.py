@@ -19,6 +19,7 @@ from node.disk import sync_folder
 CUTS_MAX = 20
 STUCK_MAX = 3
 PAUSE_S = 2.0
+BUSY = frozenset({429, 500, 502, 503, 504})
 TIMEOUT = httpx.Timeout(60, connect=20)
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
@@ -27,7 +28,7 @@ Told = Callable[[int], object]
 
 
 class _Cut(Exception):
-    """The connection ended before the file did."""
+    """The connection ended before the file did, or the place is busy: worth another try."""
 
 
 class _Unanswered(FetchError):
@@ -96,7 +97,7 @@ def _fetch(
         except _Cut as cut:
             cuts, stuck = cuts + 1, stuck + 1 if _size(part) <= before else 0
             if stuck >= STUCK_MAX or cuts >= CUTS_MAX:
-                raise Unavailable(f"cut {cuts} times, {_size(part)} bytes have come: {cut}") from None
+                raise Unavailable(f"gave up after {cuts} tries, {_size(part)} bytes have come: {cut}") from None
             pause(PAUSE_S)
         else:
             break
@@ -136,10 +137,10 @@ def _stream(client: httpx.Client, url: str, file: RemoteFile, part: Path, told: 
             size = _write(answer, part, start, file.bytes or BYTES_MAX, told)
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
         raise _Unanswered(f"does not answer ({_said(error)})") from None
+    except (httpx.UnsupportedProtocol, httpx.TooManyRedirects, httpx.InvalidURL) as error:
+        raise Unavailable(_said(error)) from None
     except httpx.TransportError as error:
         raise _Cut(_said(error)) from None
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise Unavailable(_said(error)) from None
     if total is not None and size < total:
         raise _Cut(f"{size} of {total} bytes")
 
@@ -156,6 +157,8 @@ def _agreed_length(answer: httpx.Response, file: RemoteFile, have: int) -> int |
     elif answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and have:
         said = answer.headers.get("Content-Range", "").rpartition("/")[2]
         return int(said) if said.isdecimal() else 0
+    elif answer.status_code in BUSY:
+        raise _Cut(f"answers {answer.status_code} {answer.reason_phrase}".rstrip())
     elif answer.status_code != httpx.codes.OK:
         raise Unavailable(f"answers {answer.status_code} {answer.reason_phrase}".rstrip())
     elif answer.headers.get("Content-Length", "").isdecimal():

@@ -118,6 +118,19 @@ def test_a_place_may_send_elsewhere(server: FileServer, tmp_path: Path):
         assert other.asked == [("/digits", 0)]
 
 
+def test_a_busy_place_is_asked_again(server: FileServer, tmp_path: Path):
+    pauses: list[float] = []
+    server.days = [failing(503), failing(429)]
+    assert fetch(digits(server.url), tmp_path, pause=pauses.append)
+    assert pauses == [download.PAUSE_S] * 2
+
+
+def test_a_place_that_sends_to_another_protocol_is_given_up(server: FileServer, tmp_path: Path):
+    server.days = [redirect_to("ftp://127.0.0.1/digits")]
+    with pytest.raises(Unavailable, match="ftp"):
+        fetch(digits(server.url), tmp_path)
+
+
 def test_a_place_that_sends_in_circles_is_given_up(server: FileServer, tmp_path: Path):
     server.days = [redirect_to(f"{server.url}/digits")] * 20
     with pytest.raises(Unavailable, match=r"[Rr]edirects"):
@@ -168,11 +181,11 @@ def test_a_file_that_nobody_gives_names_every_place(server: FileServer, tmp_path
 def test_a_connection_that_is_always_cut_is_given_up(server: FileServer, tmp_path: Path):
     pauses: list[float] = []
     server.days = [cut_after(0)] * 9
-    with pytest.raises(Unavailable, match="cut 3 times, 0 bytes have come"):
+    with pytest.raises(Unavailable, match="gave up after 3 tries, 0 bytes have come"):
         fetch(digits(server.url), tmp_path, pause=pauses.append)
     assert len(pauses) == download.STUCK_MAX - 1
     server.days, server.asked = [cut_after(1)] * 99, []
-    with pytest.raises(Unavailable, match=f"cut {download.CUTS_MAX} times"):
+    with pytest.raises(Unavailable, match=f"gave up after {download.CUTS_MAX} tries"):
         fetch(digits(server.url), tmp_path, pause=pauses.append)
     assert len(server.asked) == download.CUTS_MAX
 

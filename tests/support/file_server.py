@@ -1,5 +1,6 @@
 """A server of files on a real socket that does what servers do on bad days: cut, redirect, ignore ranges, lie."""
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -104,11 +105,18 @@ def instead(other: bytes) -> Answer:
     return lambda handler, content, first: well(handler, other, first)
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        # Who has enough of an answer hangs up; anything else is a fault of the server.
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 @contextmanager
 def file_server(**files: bytes) -> Iterator[FileServer]:
     """Serves `files` by name at http://127.0.0.1:port/."""
     served = FileServer(files={f"/{name}": content for name, content in files.items()})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"served": served}))
+    server = _Server(("127.0.0.1", 0), type("Bound", (Handler,), {"served": served}))
     served.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
