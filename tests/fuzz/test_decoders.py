@@ -85,6 +85,7 @@ OWN_BYTES = {
     "node/audit_subject.py": "files the user names, read through fl/export.py",
     "node/cli": "answers of our own node, files the user names, read through the readers above",
     "node/daemon.py": "our own store",
+    "node/data_sets": "files that are pinned by their SHA-256, and its own list of what it made of them",
     "node/devnet": "answers of nodes it started itself",
     "node/happenings.py": "our own state",
     "node/ledger_check.py": "a store of our own kind, checked row by row",
