@@ -13,6 +13,8 @@ from node.cli.output import print_json, print_table
 from node.cli.verbs import Verb, json_option
 
 SEEDS_MAX = 100
+# Of what an experiment tells, these lines are worth a place in a log.
+LOGGED = ("done", "in all")
 
 
 def _seeds(_context: click.Context, option: click.Parameter, given: str | None) -> tuple[int, ...] | None:
@@ -141,7 +143,7 @@ def _progress(as_json: bool) -> AbstractContextManager[Callable[[str], object]]:
     if as_json:
         return nullcontext(lambda _: None)
     if not sys.stderr.isatty():
-        return nullcontext(lambda text: click.echo(text, err=True) if text.endswith("done") else None)
+        return nullcontext(lambda text: click.echo(text, err=True) if text.endswith(LOGGED) else None)
     from node.cli.progress_line import progress_line
 
     return progress_line()

@@ -46,7 +46,7 @@ class AnchorTime(Experiment):
     summary = "[ANCHOR] Fig. 4: a period's Merkle tree, and how long the ledger takes to hold its root"
     source = "[ANCHOR] section 3.4.1, Fig. 4"
     alone = True
-    minutes_quick = 3.0
+    minutes_quick = 2.0
     sizes: ClassVar[Mapping[str, object]] = {
         "quick": AnchorSize(records=(1_000, 10_000, 100_000), roots=20, rounds=3),
         "full": AnchorSize(records=(1_000, 10_000, 100_000, 1_000_000), roots=100, rounds=20, factories=6),

@@ -43,7 +43,7 @@ class Communication(Experiment):
     source = "[ANCHOR] section 3.4.3"
     alone = True
     seeds_usual = 1
-    minutes_quick = 3.0
+    minutes_quick = 2.0
     sizes: ClassVar[Mapping[str, object]] = {
         "quick": CommunicationSize(clients=(1, 2, 3, 4, 5), league_clients=(1, 3, 5), league_rounds=4),
         "full": CommunicationSize(clients=(1, 2, 3, 4, 5), league_clients=(1, 2, 3, 4, 5), league_rounds=100),

@@ -61,7 +61,7 @@ class DlmuCifar(Experiment):
     summary = "[DLMU] Fig. 2 and Table 1: FedAvg and DLMU on CIFAR-10, from IID to two classes a client"
     source = "[DLMU] section 5.2, Fig. 2 and Table 1"
     wants = "the CIFAR-10 folder with train_00.webp, test_00.webp and labels.npz"
-    minutes_quick = 5.0
+    minutes_quick = 7.0
     sizes: ClassVar[Mapping[str, object]] = {
         "quick": CifarSize(
             rounds=12,

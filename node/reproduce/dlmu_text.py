@@ -54,7 +54,7 @@ class DlmuText(Experiment):
     summary = "[DLMU] Fig. 3b: FedAvg and DLMU on Shakespeare's plays, a client a speaker"
     source = "[DLMU] section 5.2, Fig. 3b"
     wants = "the plays as one text file (input.txt, .xz or .gz), or the folder with it"
-    minutes_quick = 4.0
+    minutes_quick = 5.0
     sizes: ClassVar[Mapping[str, object]] = {
         "quick": TextSize(
             rounds=15,

@@ -34,6 +34,8 @@ def reproduce_experiment(
 ) -> Reproduced:
     """Raises CannotReproduce, and what the code under measurement and the disk raise."""
     experiment.check(asked)
+    if asked.scale == "quick":
+        tell(f"about {experiment.minutes_quick * len(asked.seeds) / experiment.seeds_usual:.0f} min of CPU in all")
 
     def told(what: str, done: int, of: int) -> None:
         tell(f"{done} of {of} runs; {what}")

@@ -132,7 +132,8 @@ def test_an_interrupted_experiment_goes_on_where_it_was(doubling, tmp_path):
     told = []
     reproduce_experiment(doubling, ASKED, tmp_path, 1, told.append)
     assert Doubling.measured[3:] == [("b", 2), ("a", 3), ("b", 3)]
-    assert told[0] == "3 of 6 runs; b, seed 2"
+    assert told[0] == "about 1 min of CPU in all"
+    assert told[1] == "3 of 6 runs; b, seed 2"
     assert told[-1] == "6 of 6 runs; b, seed 3: done"
 
 
