@@ -1,8 +1,12 @@
 """`hanse model describe` and `hanse model check`: models that packages bring, before a request names them."""
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,6 +14,9 @@ from node.cli.exit_codes import Exit
 from node.cli.faults import CliError
 from node.cli.output import print_fields, print_json, print_table
 from node.cli.verbs import Verb, json_option, named_values
+
+if TYPE_CHECKING:
+    from fl.model_check import Finding
 
 
 def argument_option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -127,6 +134,33 @@ def _add_description(target: Path, name: str, arguments: dict[str, str], shapes:
     return len(variants)
 
 
+# What a node does with a request's model before anybody trains: in a process of its own, for torch is imported here.
+_AS_A_NODE = """
+import json, sys
+from fl.models import ModelError, parameter_shapes
+try:
+    parameter_shapes(sys.argv[1], json.loads(sys.argv[2]))
+    print("torch" if "torch" in sys.modules else "known")
+except ModelError as error:
+    print(error)
+"""
+
+
+def _in_a_node(name: str, arguments: dict[str, str]) -> "Finding":
+    from fl.model_check import FAILED, NOTED, PASSED, Finding
+
+    command = [sys.executable, "-c", _AS_A_NODE, name, json.dumps(arguments)]
+    path = {**os.environ, "PYTHONPATH": os.pathsep.join(each for each in sys.path if each)}
+    ran = subprocess.run(command, capture_output=True, text=True, env=path)
+    said = ran.stdout.strip() or ran.stderr.strip()[-200:]
+    if said == "torch":
+        told = "its package imports torch to tell its shapes, and so would every node: name the class in module="
+        return Finding("node", NOTED, told)
+    if said != "known":
+        return Finding("node", FAILED, said)
+    return Finding("node", PASSED, "a node knows its shapes without torch")
+
+
 @click.command(cls=Verb, examples=("hanse model check gear-net -a channels=3", "hanse model check mlp -a layers=8,4"))
 @click.argument("name")
 @argument_option
@@ -134,13 +168,16 @@ def _add_description(target: Path, name: str, arguments: dict[str, str], shapes:
 def check(name: str, arguments: dict[str, str], as_json: bool) -> None:
     """Try all that a league does with a model, on drawn records, and say what came of it. Needs no node.
 
-    Parts: shapes as declared, weights from the seed alone, logits of the right form, no record that depends on another,
-    a gradient everywhere, training, clipped gradients against a slow twin, safetensors and ONNX files. Ends in exit
-    code 3 when a part failed: no league could train the model. `noted` is what a league can live with.
+    Parts: what a node knows of it without torch, shapes as declared, weights from the seed alone, logits of the right
+    form, no record that depends on another, a gradient everywhere, training, clipped gradients against a slow twin,
+    safetensors and ONNX files. Ends in exit code 3 when a part failed: no league could train the model. `noted` is what a league can live with.
     """
     from fl.model_check import FAILED, check_model
+    from fl.models.plug_ins import plug_ins
 
     found = check_model(name, arguments)
+    if name in plug_ins() and found[0].verdict != FAILED:
+        found = (_in_a_node(name, arguments), *found)
     failed = [each for each in found if each.verdict == FAILED]
     if as_json:
         findings = [{"part": each.part, "verdict": each.verdict, "said": each.said} for each in found]

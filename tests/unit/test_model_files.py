@@ -147,6 +147,13 @@ def test_the_commands_of_the_page_describe_and_check_its_package(package, capsys
     checked = json.loads(capsys.readouterr().out)
     assert checked["fits"]
     assert {each["verdict"] for each in checked["findings"]} == {"passed"}
+    assert len(checked["findings"]) == 10
+    assert run(["model", "check", "gear-net", "-a", "width=32"]) == Exit.CONFIGURATION
+    assert "node: model 'gear-net': no shapes described for channels=3, width=32" in capsys.readouterr().err
+    source = package / "__init__.py"
+    source.write_text("import torch\n" + source.read_text())
+    assert run(["model", "check", "gear-net", "--json"]) == Exit.OK
+    assert json.loads(capsys.readouterr().out)["findings"][0]["verdict"] == "noted"
 
 
 REQUEST = """
