@@ -170,7 +170,8 @@ def check(name: str, arguments: dict[str, str], as_json: bool) -> None:
 
     Parts: what a node knows of it without torch, shapes as declared, weights from the seed alone, logits of the right
     form, no record that depends on another, a gradient everywhere, training, clipped gradients against a slow twin,
-    safetensors and ONNX files. Ends in exit code 3 when a part failed: no league could train the model. `noted` is what a league can live with.
+    safetensors and ONNX files. Ends in exit code 3 when a part failed: no league could train the model.
+    `noted` is what a league can live with.
     """
     from fl.model_check import FAILED, check_model
     from fl.models.plug_ins import plug_ins
