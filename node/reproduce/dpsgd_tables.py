@@ -9,13 +9,14 @@ equation 2 over noisy statistics. The split is class(2) for all three data sets,
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import partial
 from typing import Any, ClassVar
 
 from fl.data.tables import Split
 from node.plots.lines import Line
 from node.reproduce import published
+from node.reproduce.dpsgd_sizes import DELTA, SETS, SIZES, USUAL_CLIP, Pictures, TablesSize
 from node.reproduce.dpsgd_verdict import DYNAMIC, FIXED, METHODS, PLAIN, VALID_DYNAMIC, VALID_FIXED, dpsgd_verdict
 from node.reproduce.experiment import Asked, Experiment, Published, Report, ReportTable, Run, Tell
 from node.reproduce.federations import (
@@ -31,54 +32,6 @@ from node.reproduce.federations import (
 from node.reproduce.plot import Panel, Plot
 from node.reproduce.results import Keys, Measured, MissingResult, Results
 
-EPSILONS = (2, 3, 5, 10)
-DELTA = 1e-5
-USUAL_CLIP = 1.0
-# By data set: the file that shows its folder, and the table.
-SETS = {
-    "cifar10": ("labels.npz", 2),
-    "mnist": ("train-images-idx3-ubyte", 3),
-    "fashion-mnist": ("train-images-idx3-ubyte", 4),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Training:
-    """How one group of methods is trained. Mode sound divides steps by C and by no record's norm: its learning rate is
-    another, and few large batches cost it less."""
-
-    epochs: int
-    batch: int
-    lr: float
-    momentum: float
-
-
-@dataclass(frozen=True, slots=True)
-class Pictures:
-    """`settings`: of the source; `model`, `arguments`: what is trained on them."""
-
-    settings: Mapping[str, str]
-    model: str
-    arguments: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class TablesSize:
-    """`clips`: the fixed thresholds that are run at the least epsilon; at the others it is USUAL_CLIP."""
-
-    rounds: int
-    plain: Training
-    valid: Training
-    pictures: Mapping[str, Pictures]
-    clients: int = 10
-    split: str = "class(2)"
-    epsilons: tuple[int, ...] = field(default=EPSILONS)
-    clips: tuple[float, ...] = field(default=tuple(published.CLIPS_AT_2["mnist"]))
-
-
-def _small(settings: Mapping[str, str], inputs: int) -> Pictures:
-    return Pictures({"limit": "8000", "test_limit": "2000", **settings}, "mlp", {"layers": f"{inputs},64,10"})
-
 
 class DpsgdTables(Experiment):
     name = "dpsgd-tables"
@@ -86,31 +39,7 @@ class DpsgdTables(Experiment):
     source = "[DLMU] section 5.3, Tables 2, 3 and 4"
     wants = "a folder with the folders cifar10, mnist and fashion-mnist"
     minutes_quick = 8.0
-    sizes: ClassVar[Mapping[str, object]] = {
-        "quick": TablesSize(
-            rounds=8,
-            plain=Training(epochs=3, batch=128, lr=0.02, momentum=0.8),
-            valid=Training(epochs=3, batch=128, lr=0.5, momentum=0.5),
-            pictures={
-                "cifar10": _small({"downscale": "4", "mosaics": "8"}, 192),
-                "mnist": _small({"downscale": "2"}, 196),
-                "fashion-mnist": _small({"downscale": "2"}, 196),
-            },
-            clips=(0.1, 1.0, 2.0),
-        ),
-        "full": TablesSize(
-            rounds=100,
-            plain=Training(epochs=10, batch=32, lr=0.01, momentum=0.8),
-            valid=Training(epochs=1, batch=512, lr=0.5, momentum=0.5),
-            pictures={
-                "cifar10": Pictures(
-                    {}, "cnn", {"input": "3x32x32", "classes": "10", "channels": "64,128,256", "hidden": "256"}
-                ),
-                "mnist": Pictures({}, "cnn", {"input": "1x28x28", "classes": "10", "channels": "32,64"}),
-                "fashion-mnist": Pictures({}, "cnn", {"input": "1x28x28", "classes": "10", "channels": "32,64"}),
-            },
-        ),
-    }
+    sizes: ClassVar[Mapping[str, object]] = SIZES
     size: TablesSize
 
     def check(self, asked: Asked) -> None:

@@ -8,7 +8,8 @@ import pytest
 from node.reproduce.bearing import Bearing, BearingSize
 from node.reproduce.dlmu_cifar import CifarSize, DlmuCifar
 from node.reproduce.dlmu_text import DlmuText, TextSize
-from node.reproduce.dpsgd_tables import DpsgdTables, TablesSize, Training, _small
+from node.reproduce.dpsgd_sizes import TablesSize, Training, small
+from node.reproduce.dpsgd_tables import DpsgdTables
 from node.reproduce.experiment import Asked
 from node.reproduce.reproducing import reproduce_experiment
 from tests.support.shared_data import shared_data
@@ -22,8 +23,8 @@ TABLES = TablesSize(
     plain=Training(epochs=3, batch=50, lr=0.1, momentum=0.8),
     valid=Training(epochs=1, batch=50, lr=0.5, momentum=0.5),
     pictures={
-        "cifar10": _small({"downscale": "4", "mosaics": "1", "limit": "400", "test_limit": "100"}, 192),
-        "mnist": _small({"downscale": "4", "limit": "400", "test_limit": "100"}, 49),
+        "cifar10": small({"downscale": "4", "mosaics": "1", "limit": "400", "test_limit": "100"}, 192),
+        "mnist": small({"downscale": "4", "limit": "400", "test_limit": "100"}, 49),
     },
     clients=4,
     split="iid",

@@ -11,7 +11,8 @@ from node.reproduce.communication import Communication, CommunicationSize, commu
 from node.reproduce.dlmu_cifar import METHODS, SPLITS, DlmuCifar
 from node.reproduce.dlmu_text import DlmuText
 from node.reproduce.dlmu_verdict import cifar_verdict, curves_apart, text_verdict
-from node.reproduce.dpsgd_tables import EPSILONS, DpsgdTables, claimed_sigma
+from node.reproduce.dpsgd_sizes import EPSILONS
+from node.reproduce.dpsgd_tables import DpsgdTables, claimed_sigma
 from node.reproduce.dpsgd_verdict import dpsgd_verdict
 from node.reproduce.experiment import Asked
 from node.reproduce.results import Measured, Result, Results
