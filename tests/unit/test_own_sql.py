@@ -285,6 +285,7 @@ def test_a_url_comes_from_the_environment_or_from_a_file_of_ones_own(plant: Plan
     ("url", "said"),
     [
         ("no url", "want a URL such as postgresql"),
+        ("postgresql://reader:secret@host:secret/plant", "want a URL such as postgresql"),
         ("nosuchdb://reader:secret@host/plant", "wants a driver that is not installed"),
         ("postgresql+psycopg://reader:secret@host/plant", "wants a driver that is not installed"),
         ("sqlite:////nowhere/secret/plant.sqlite", "unable to open database file"),

@@ -69,9 +69,10 @@ def open_database(address: Address, timeout_s: int) -> Iterator[Database]:
         from sqlalchemy.pool import NullPool
     except ImportError:
         raise DataError(f"{address} wants sqlalchemy to be read: pip install 'hanse[sql]', and its driver") from None
+    written = address.url()
     try:
-        url = sqlalchemy.make_url(address.url())
-    except ArgumentError:
+        url = sqlalchemy.make_url(written)
+    except (ArgumentError, ValueError):
         raise DataError(f"{address}: want a URL such as postgresql+psycopg://reader:password@host/plant") from None
     name = f"{address} ({url.get_backend_name()}, {url.host or 'this machine'})"
     deadline = _Deadline(name, timeout_s)
