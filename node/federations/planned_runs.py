@@ -116,4 +116,6 @@ def terms_of(settings: RunSettings) -> Terms:
         evaluate_every=settings.rounds.evaluate_every,
         device=settings.machine.device,
         order_seed=settings.run.order_seed,
+        pace_s=float(settings.training.pace_s),
+        pace_spread=float(settings.training.pace_spread),
     )

@@ -45,6 +45,7 @@ ROUNDS = (
     Column("drift_l2_max", "number", "the largest"),
     Column("bytes_up", "whole", "updates sent, as a league stores them"),
     Column("bytes_down", "whole", "global models fetched"),
+    Column("train_virtual_s", "number", "until the slowest that took part had trained; not the time of this machine"),
     Column("epsilon", "number", "the most that any client has spent so far", True),
     Column("digest", "text", "name of the new global model's blob"),
 )
@@ -60,10 +61,11 @@ CLIENTS = (
     Column("beta_asked", "number", "the same before any cap", True),
     Column("drift_l2", "number", "length of update minus start"),
     Column("bytes_up", "whole", "of its update"),
+    Column("train_virtual_s", "number", "that it trained, by its own pace; 0 where no strategy looks at time"),
     Column("quality_micro", "whole", "how far its step agrees with the round's, in millionths"),
     Column("accuracy_own", "number", "of the model it serves, on its own mix of classes", True),
     Column("accuracy_own_of_global", "number", "of the global model on its own mix", True),
-    Column("rejected", "text", "why its update counted for nothing", True),
+    Column("rejected", "text", "why its update counted for nothing, or why it sent none", True),
 )
 OWN = (
     Column("round", "whole", "counted from 1"),
@@ -105,6 +107,7 @@ def round_row(result: RoundResult) -> Row:
         "drift_l2_max": max(each.drift for each in clients),
         "bytes_up": result.bytes_up,
         "bytes_down": result.bytes_down,
+        "train_virtual_s": result.train_s,
         "epsilon": _finite(result.epsilon),
         "digest": result.digest,
     }
@@ -125,6 +128,7 @@ def client_rows(result: RoundResult, attackers: Sequence[int]) -> Iterator[Row]:
             "beta_asked": _finite(each.beta_asked),
             "drift_l2": each.drift,
             "bytes_up": each.bytes_up,
+            "train_virtual_s": each.train_s,
             "quality_micro": each.quality,
             "accuracy_own": result.own[each.client] if result.own else None,
             "accuracy_own_of_global": result.own_global[each.client] if result.own_global else None,

@@ -72,6 +72,13 @@ class TrainingSection:
     batch: Annotated[int, Whole(1, 1_000_000, "records a step")] = 32
     learning_rate: Annotated[str, Number("0.000000001", "1000", "step length of SGD")] = "0.05"
     momentum: Annotated[str, Number("0", "0.999999", "momentum of SGD")] = "0.8"
+    pace_s: Annotated[
+        str,
+        Number("0.000001", "86400", "virtual seconds that a step takes a middling client; t-sfl ends rounds by time"),
+    ] = "0.01"
+    pace_spread: Annotated[
+        str, Number("1", "1000000", "how many times as long a step may take the slowest client as the fastest")
+    ] = "4"
 
 
 @dataclass(frozen=True, slots=True)

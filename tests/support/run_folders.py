@@ -26,6 +26,7 @@ def made_up_round(number: int, beta: float = 0.3, epsilon: float | None = None) 
         "drift_l2_max": 4 / number,
         "bytes_up": 1000,
         "bytes_down": 2000,
+        "train_virtual_s": 0.0,
         "epsilon": None if epsilon is None else epsilon * number,
         "digest": f"{number:064x}",
     }
