@@ -1,15 +1,18 @@
 """Local training against torch's own optimiser, step for step, for every kind of model."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import cross_entropy
 
 import fl.batches
 from fl.batches import UnusableTable, as_records
 from fl.dense import DenseSteps, dense_layers
 from fl.models.registry import build
-from fl.train import AutogradSteps, Diverged, LocalPlan, local_train, steps_for
+from fl.train import AutogradSteps, Bent, Diverged, LocalPlan, local_train, steps_for
 from fl.vectors import VectorMismatch, flatten_in_place, parameter_vector
 from tests.support.learning import golden, plain_training, separable
 
@@ -199,3 +202,73 @@ def test_plans_outside_their_bounds_are_refused(wrong):
     sensible = {"epochs": 1, "batch": 1, "lr": 0.1, "momentum": 0.5, "seed": 0}
     with pytest.raises(ValueError, match="want"):
         LocalPlan(**{**sensible, **wrong})
+
+
+@pytest.mark.parametrize("name", ["mlp", "cnn1d"])
+def test_a_correction_joins_every_gradient_and_the_pull_has_its_own_origin(name):
+    """Against torch's optimiser on loss + <correction, w> + mu / 2 |w - origin|^2, by hand and by autograd."""
+    arguments, features, labels = CASES[name]
+    plan = LocalPlan(2, 32, 0.05, 0.8, seed=9, proximal=0.3)
+    vector = parameter_vector(build(name, arguments, 1))
+    rng = np.random.default_rng(8)
+    origin, correction = (rng.normal(0, 0.1, len(vector)).astype(np.float32) for _ in range(2))
+    bent = Bent(origin, correction)
+    got = local_train(build(name, arguments, 2), vector, as_records(features, labels), plan, bent=bent)
+
+    model = build(name, arguments, 1)
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.8)
+    generator = torch.Generator().manual_seed(9)
+    for _ in range(2):
+        for rows in torch.split(torch.randperm(len(features), generator=generator), 32):
+            optimiser.zero_grad()
+            flat = torch.cat([each.flatten() for each in model.parameters()])
+            loss = cross_entropy(model(torch.from_numpy(features)[rows]), torch.from_numpy(labels)[rows])
+            pull = 0.15 * ((flat - torch.from_numpy(origin)) ** 2).sum()
+            (loss + pull + (flat * torch.from_numpy(correction)).sum()).backward()
+            optimiser.step()
+    want = torch.cat([each.detach().flatten() for each in model.parameters()]).numpy()
+    assert np.abs(got.vector - want).max() < 1e-5
+    # Neither was changed, nor was what they did without a trace.
+    assert np.abs(got.vector - local_train(build(name, arguments, 2), vector, as_records(features, labels), plan).vector
+                  ).max() > 1e-2  # fmt: skip
+
+
+@pytest.mark.parametrize("most", [1, 3, 7, 8, 20, 21, 10**6])
+def test_training_ends_after_so_many_steps_where_they_would_be(most, monkeypatch):
+    """Seven steps an epoch: in the middle of one, at its end, within a block of two batches and beyond all."""
+    monkeypatch.setattr(fl.batches, "BLOCK_BYTES_MAX", 64 * 8 * 4)
+    features, labels = separable(5)
+    records, vector = as_records(features, labels), parameter_vector(build("mlp", {}, 1))
+    got = local_train(build("mlp", {}, 1), vector, records, replace(PLAN, steps_max=most))
+    steps = min(most, 21)
+    assert (got.steps, PLAN.steps(len(records))) == (steps, 21)
+    assert len(got.losses) == len(got.gradient_norms) == -(-steps // 7)
+
+    model, taken, first = build("mlp", {}, 1), 0, []
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.8)
+    generator = torch.Generator().manual_seed(PLAN.seed)
+    for epoch in range(3):
+        for rows in torch.split(torch.randperm(200, generator=generator), 32):
+            if taken == steps:
+                break
+            optimiser.zero_grad()
+            each = cross_entropy(
+                model(torch.from_numpy(features)[rows]), torch.from_numpy(labels)[rows], reduction="none"
+            )
+            each.mean().backward()
+            optimiser.step()
+            taken += 1
+            first += each.tolist() if epoch == 0 else []
+    want = torch.cat([each.detach().flatten() for each in model.parameters()]).numpy()
+    assert np.abs(got.vector - want).max() < 1e-5
+    # The mean is over the records that were seen.
+    assert got.losses[0] == pytest.approx(np.mean(first), abs=1e-5)
+
+
+def test_bends_that_do_not_fit_are_refused():
+    records, vector = as_records(*separable(8)), parameter_vector(build("mlp", {}, 1))
+    for bent in (Bent(correction=vector[:-1]), Bent(origin=vector.astype(np.float64))):
+        with pytest.raises(VectorMismatch, match=r"(correction|origin) is float\d+ of shape .*, want float32 of \["):
+            local_train(build("mlp", {}, 1), vector, records, PLAN, bent=bent)
+    with pytest.raises(ValueError, match="steps_max -1, want 0 for no limit"):
+        replace(PLAN, steps_max=-1)
