@@ -54,7 +54,10 @@ def curves_apart(results: Results, curve: str, split: str) -> Spread:
 
 def cifar_verdict(results: Results) -> str:
     """The paragraph of dlmu-cifar."""
-    splits = results.named("split")
+    splits = tuple(split for split in results.named("split") if not results.where(split=split).diverged(GLOBAL))
+    lost = [split for split in results.named("split") if split not in splits]
+    if not splits:
+        return "Training diverged in every run of a method on every split: nothing can be said."
     by_split = {split: gains(results, split) for split in splits}
     skewed = [split for split in splits if split != "iid"]
     sentences = [_global_sentence({split: by_split[split]["a"].mean for split in splits}, skewed)]
@@ -69,6 +72,8 @@ def cifar_verdict(results: Results) -> str:
             f"Clients whose beta had come to 1, so that they started from their own model alone: {', '.join(stuck)}."
         )
     sentences.append(guards_sentence(results, skewed))
+    if lost:
+        sentences.append(f"Nothing is said of {', '.join(lost)}: there every run of a method diverged.")
     return " ".join(sentence for sentence in sentences if sentence)
 
 
@@ -184,6 +189,8 @@ def _printed_gain(split: str) -> float:
 def text_verdict(results: Results) -> str:
     """The paragraph of dlmu-text."""
     fedavg, dlmu = {"method": "fedavg"}, {"method": "dlmu"}
+    if results.diverged(GLOBAL):
+        return "Training diverged in every run of a method: nothing can be said."
     common = results.difference(GLOBAL, dlmu, fedavg)
     own = _across(results, OWN_SERVED, dlmu, OWN_GLOBAL, fedavg)
     served = results.difference(OWN_SERVED, fedavg, dlmu).mean

@@ -32,6 +32,8 @@ def dpsgd_verdict(results: Results, epsilons: Sequence[int]) -> str:
 
 
 def _one_set(results: Results, name: str, epsilons: list[str]) -> str:
+    if results.diverged(GLOBAL):
+        return f"{name}: nothing is said, for every run of a method diverged."
     as_published = {each: _gain(results, each, DYNAMIC, FIXED) for each in epsilons}
     valid = {each: _gain(results, each, VALID_DYNAMIC, VALID_FIXED) for each in epsilons}
     least = epsilons[0]

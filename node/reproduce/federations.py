@@ -47,8 +47,10 @@ def measure_federation(
     global_percent: the global model on the common test. own_served_percent: what each client serves, on its own mix of
     classes, mean over clients; own_global_percent: the global model there. served_on_common_test_percent: the last
     served models on the whole common test, mean over clients. beta, locked_clients_percent: of the last round.
-    A training that leaves the finite numbers makes all of them NaN: that is a result too.
+    A training that leaves the finite numbers, or those that an update can hold, makes all of them NaN: that is a result
+    too.
     """
+    from fl.fixed_point import NotEncodable
     from fl.simulate.federation import Federation
     from fl.train import Diverged
 
@@ -62,7 +64,7 @@ def measure_federation(
     with Federation(terms, clients, test, seed) as federation:
         try:
             federation.run(done)
-        except Diverged:
+        except (Diverged, NotEncodable):
             return Measured(dict.fromkeys((GLOBAL, OWN_SERVED, OWN_GLOBAL, SERVED_ON_ALL, BETA, LOCKED), math.nan), {})
         served = _served_on(federation, terms, test)
     tested = [each for each in rounds if each.accuracy is not None]

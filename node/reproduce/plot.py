@@ -30,8 +30,8 @@ class Plot:
 
 
 def by_round(label: str, results: Results, curve: str, keys: Keys) -> Line:
-    """A curve of every seed of one cell; rounds are counted from 1."""
-    found = [each.measured.curves[curve] for each in results.where(**keys).all]
+    """A curve of every seed of one cell that has one (what diverged has none); rounds are counted from 1."""
+    found = [each.measured.curves.get(curve, ()) for each in results.where(**keys).all]
     return Line(label, [dict(enumerate(values, start=1)) for values in found])
 
 

@@ -102,6 +102,11 @@ class Results:
             raise MissingResult(f"{figure}: seeds {sorted(left)} of {dict(ours)}, {sorted(right)} of {dict(theirs)}")
         return spread([joined(left[seed], right[seed]) for seed in sorted(left)])
 
+    def diverged(self, figure: str) -> bool:
+        """Whether some cell has no finite figure: nothing can be said of it then."""
+        cells = {tuple(each.keys.items()) for each in self.all}
+        return any(not self.spread(figure, **dict(cell)).seeds for cell in cells)
+
     def curve(self, name: str, **keys: str) -> tuple[Spread, ...]:
         """Mean and deviation over seeds, round by round; as long as the shortest. Raises MissingResult."""
         found = [each.measured.curves[name] for each in self.where(**keys).all if name in each.measured.curves]

@@ -1,5 +1,7 @@
 """What experiments say: every sentence follows from the figures, and turns when they do."""
 
+import math
+
 import pytest
 
 from fl.models.shapes import parameter_count
@@ -15,6 +17,7 @@ from node.reproduce.dpsgd_sizes import EPSILONS
 from node.reproduce.dpsgd_tables import DpsgdTables, claimed_sigma
 from node.reproduce.dpsgd_verdict import dpsgd_verdict
 from node.reproduce.experiment import Asked
+from node.reproduce.federations import divided, load_split, measure_federation, terms_of
 from node.reproduce.results import Measured, Result, Results
 
 FEDAVG_G = {"iid": 41.0, "dirichlet(0.5)": 40.0, "class(3)": 39.0, "class(2)": 38.0}
@@ -94,6 +97,37 @@ def test_table_1_is_the_mean_distance_of_two_curves():
     found = cifar([36.0, 22.0, 23.0, 17.0], [30.0, 55.0, 69.0, 79.0])
     # (|10 - 10| + |17 - 38|) / 2
     assert curves_apart(found, "global_percent", "class(2)").mean == 10.5
+
+
+def test_of_what_diverged_nothing_is_said():
+    found = cifar([36.0, math.nan, 23.0, 17.0], [30.0, math.nan, 69.0, 79.0])
+    said = cifar_verdict(found)
+    assert "Nothing is said of dirichlet(0.5): there every run of a method diverged." in said
+    assert "dirichlet(0.5) nan" not in said
+    assert "printed order" not in said, "an order of three is not the printed one"
+    everything = cifar([math.nan] * 4, [math.nan] * 4)
+    assert cifar_verdict(everything).startswith("Training diverged in every run of a method on every split")
+    assert text_verdict(text(math.nan, 50.0)) == "Training diverged in every run of a method: nothing can be said."
+    values = [80.0, 81.0, 82.0, 83.0]
+    said = dpsgd_verdict(tables(values, [math.nan, *values[1:]], values, values), EPSILONS)
+    assert said.startswith("mnist: nothing is said, for every run of a method diverged.")
+
+
+def test_a_training_that_diverges_is_a_result_without_figures():
+    whole = load_split("bearing-simulator", {"train_records": "40", "test_records": "20"}, None)
+    settings = {
+        "model": "mlp",
+        "arguments": {"layers": "8,16,4"},
+        "rounds": 2,
+        "epochs": 5,
+        "batch": 8,
+        "momentum": 0.9,
+    }
+    measured = measure_federation(
+        terms_of({**settings, "lr": 1000.0}, "cpu"), divided(whole, "iid", 2, 1), whole.test, 1, lambda _: None
+    )
+    assert all(math.isnan(value) for value in measured.figures.values())
+    assert not measured.curves
 
 
 def text(common, own):
