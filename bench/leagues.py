@@ -8,7 +8,7 @@ import os
 import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -136,11 +136,11 @@ def descendants(pid: int) -> list[int]:
     """The process and all below it, as they are now."""
     found = [pid]
     for each in found:
-        for task in Path(f"/proc/{each}/task").glob("*/children"):
-            try:
-                found += [int(child) for child in task.read_text().split()]
-            except OSError:
-                continue
+        # A process may end while it is looked at.
+        with suppress(OSError):
+            for task in Path(f"/proc/{each}/task").glob("*/children"):
+                with suppress(OSError):
+                    found += [int(child) for child in task.read_text().split()]
     return found
 
 
