@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -222,3 +223,42 @@ def test_what_cannot_be_simulated_is_said_before_anything_is_trained(more, code,
 def test_without_data_there_is_a_word_on_how_to_name_some(capsys):
     assert run(["simulate"]) == Exit.USAGE
     assert "want --data NAME, or [data] source in a run file" in capsys.readouterr().err
+
+
+class TestFolders:
+    @pytest.fixture
+    def ended(self, capsys):
+        """A folder with a run that is at its end."""
+        assert run([*LINE, "--rounds", "1", "--out", "ended"]) == Exit.OK
+        assert f"Files: {Path.cwd() / 'ended'}" in capsys.readouterr().out
+        return "ended"
+
+    @pytest.mark.parametrize(
+        ("line", "code", "said"),
+        [
+            ([*LINE, "--out", "ended"], Exit.CONFIGURATION, "holds a run already: want --resume"),
+            (["simulate", "--resume", "ended", "--epochs", "9"], Exit.CONFIGURATION, "[training] epochs is 9, was 2"),
+            (["simulate", "--resume", "ended", "--out", "there"], Exit.USAGE, "want no --out beside it"),
+            (["simulate", "--resume", "."], Exit.CONFIGURATION, "run.toml: cannot be read"),
+            (["simulate", "plot", "."], Exit.CONFIGURATION, "rounds.jsonl: is missing"),
+            (["simulate", "plot", "ended", "ended"], Exit.USAGE, "want --to DIR"),
+        ],
+    )
+    def test_what_is_there_is_neither_written_over_nor_mixed_up(self, ended, line, code, said, capsys):
+        if line[-1] == ".":
+            Path(ended, "rounds.jsonl").unlink()
+        before = {path.name: path.read_bytes() for path in Path(ended).iterdir()}
+        assert run(line) == code
+        assert said in capsys.readouterr().err
+        assert {path.name: path.read_bytes() for path in Path(ended).iterdir()} == before
+
+    def test_without_the_library_nothing_is_trained_for_pictures(self, capsys, monkeypatch):
+        monkeypatch.setitem(sys.modules, "matplotlib", None)
+        assert run([*LINE, "--plots", "--out", "here"]) == Exit.CONFIGURATION
+        assert "pictures need matplotlib: pip install 'hanse[plots]'" in capsys.readouterr().err
+        assert not Path("here").exists()
+
+    def test_without_the_library_there_are_lines_and_no_parquet(self, capsys, monkeypatch):
+        monkeypatch.setitem(sys.modules, "pyarrow", None)
+        assert run([*LINE, "--rounds", "1", "--out", "here"]) == Exit.OK
+        assert {path.suffix for path in Path("here").iterdir()} == {".jsonl", ".json", ".toml", ".safetensors", ""}
