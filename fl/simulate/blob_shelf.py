@@ -5,8 +5,8 @@ from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-# A few hundred small models; what is beyond lies in files, and the system's page cache keeps what is in use.
-MEMORY_BYTES_MAX = 256 * 1024 * 1024
+# A hundred small models; what is beyond lies in files, and the system's page cache keeps what is in use.
+MEMORY_BYTES_MAX = 32 * 1024 * 1024
 
 
 class BlobShelf(MutableMapping[int, bytes]):
