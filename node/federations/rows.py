@@ -45,7 +45,9 @@ ROUNDS = (
     Column("drift_l2_max", "number", "the largest"),
     Column("bytes_up", "whole", "updates sent, as a league stores them"),
     Column("bytes_down", "whole", "global models fetched"),
-    Column("train_virtual_s", "number", "until the slowest that took part had trained; not the time of this machine"),
+    Column(
+        "train_virtual_s", "number", "until the slowest client had trained, by its pace; not a time of this machine"
+    ),
     Column("epsilon", "number", "the most that any client has spent so far", True),
     Column("digest", "text", "name of the new global model's blob"),
 )
@@ -61,7 +63,7 @@ CLIENTS = (
     Column("beta_asked", "number", "the same before any cap", True),
     Column("drift_l2", "number", "length of update minus start"),
     Column("bytes_up", "whole", "of its update"),
-    Column("train_virtual_s", "number", "that it trained, by its own pace; 0 where no strategy looks at time"),
+    Column("train_virtual_s", "number", "that its steps take by its own pace (`pace_s` and `pace_spread`)"),
     Column("quality_micro", "whole", "how far its step agrees with the round's, in millionths"),
     Column("accuracy_own", "number", "of the model it serves, on its own mix of classes", True),
     Column("accuracy_own_of_global", "number", "of the global model on its own mix", True),
