@@ -46,6 +46,8 @@ def as_records(features: NDArray[Any], labels: NDArray[np.int64]) -> Records:
         )
     if int(labels.min()) < 0:
         raise UnusableTable(f"label {int(labels.min())}, want 0 or more")
+    if features.flags.writeable and labels.flags.writeable:
+        return Records(torch.from_numpy(features), torch.from_numpy(labels))
     with warnings.catch_warnings():
         # A memory-mapped table is read-only; torch warns about writing to it, which nothing here does.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")

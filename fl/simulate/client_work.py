@@ -26,13 +26,15 @@ class ClientWork:
         self._limit_q = limit_in_steps(work.terms.limit, work.terms.scale_bits)
         self._common = CommonTest(work.test, device) if not work.own_tests else None
         self._base: tuple[bytes, Ints] | None = None
+        # Without noise nothing is drawn from it.
+        self._undrawn = SecureRandom(0)
 
     def train(self, base: bytes, order: TrainOrder) -> TrainAnswer:
         """Raises what `run_round` does."""
         terms = self._work.terms
         job = job_of(terms, order.round_number, order.batch_seed, order.noise, order.pace_s)
         rows = self._work.train[order.client]
-        random = SecureRandom(order.noise_seed)
+        random = SecureRandom(order.noise_seed) if self._setup.mode.name != "none" else self._undrawn
         try:
             outcome = run_round(job, rows, None, self._vector(base), order.state, random=random, setup=self._setup)
         except LeftOut as left:

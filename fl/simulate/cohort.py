@@ -48,6 +48,7 @@ class Cohort:
         costs = {len(table): self._cost(len(table)) for table in tables}
         self.costs = [costs[len(table)] for table in tables]
         self.taken = [0] * len(tables)
+        self._paces = [pace_of(seed, client, terms.pace_s, terms.pace_spread) for client in range(len(tables))]
 
     def __len__(self) -> int:
         return len(self.tables)
@@ -71,7 +72,7 @@ class Cohort:
 
     def pace_s(self, client: int) -> float:
         """Virtual seconds that a step takes this client."""
-        return pace_of(self._seed, client, self._terms.pace_s, self._terms.pace_spread)
+        return self._paces[client]
 
     def keep(self, answer: TrainAnswer) -> None:
         """What a client remembers from now on, and that it took part; who left itself out remembers what it did."""

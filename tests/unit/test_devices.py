@@ -9,10 +9,12 @@ from fl.batches import as_records
 from fl.devices import DeviceError, device_of, own_random_state
 from fl.evaluate import evaluate
 from fl.fixed_point import decode
+from fl.models.registry import build
 from fl.privacy.secure_random import SecureRandom
 from fl.round import RoundJob, initial_model, run_round, served_model
 from fl.round_setup import setup_of
 from fl.simulate.terms import SimulationError
+from fl.vectors import VectorMismatch, flatten_in_place
 from tests.support.federations import federation
 from tests.support.learning import separable
 
@@ -98,3 +100,21 @@ def test_a_federation_is_trained_on_a_gpu():
 
 def test_a_model_lies_where_it_was_set_up():
     assert setup_of(RoundJob("mlp", 1, 8, 0.1, 0.0, 0, 1)).device.type == "cpu"
+
+
+def test_a_model_that_lies_flat_is_not_moved_again_and_one_that_was_changed_is():
+    model = build("mlp", {"layers": "8,6,4"}, 0)
+    first = flatten_in_place(model)
+    first.gradients.fill_(3.0)
+    again = flatten_in_place(model)
+    assert again.values is first.values
+    assert again.gradients.count_nonzero() == 0
+    next(model.parameters()).data = torch.ones(6, 8)
+    moved = flatten_in_place(model)
+    assert moved.values is not first.values
+    assert moved.values[:48].tolist() == [1.0] * 48
+    next(model.parameters()).grad = None
+    assert flatten_in_place(model).values is not moved.values
+    model.register_buffer("means", torch.zeros(2))
+    with pytest.raises(VectorMismatch, match="keeps means beside its parameters"):
+        flatten_in_place(model)
