@@ -8,8 +8,12 @@ import json
 import os
 import shutil
 import socket
+import subprocess
+import sys
 import tarfile
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,10 +43,12 @@ from tests.support.file_server import (
     instead,
     of_another_place,
     redirect_to,
+    stalling_after,
     without_length,
     without_ranges,
 )
 
+ROOT = Path(__file__).parents[2]
 CONTENT = bytes(range(256)) * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
@@ -91,6 +97,27 @@ def test_a_fetch_that_was_interrupted_goes_on_at_the_next_call(server: FileServe
     (tmp_path / ".digits.part").write_bytes(CONTENT[:5000])
     assert fetched(digits(server.url), tmp_path) == CONTENT
     assert server.asked == [("/digits", 5000)]
+
+
+def test_a_fetch_that_was_killed_goes_on_at_the_next_call(tmp_path: Path):
+    """The real program, and a kill that it cannot prepare for, twice."""
+    name, each = "train-images-idx3-ubyte.gz", 100_000
+    part, enough = tmp_path / f".{name}.part", threading.Event()
+    with file_server(**{name: bytes(catalogue.DATA_SETS["mnist"].files[0].bytes or 0)}) as server:
+        for had in (0, each):
+            server.days = [stalling_after(each, enough)]
+            program = [sys.executable, "-m", "node.cli.main", "data", "fetch", "mnist"]
+            running = subprocess.Popen([*program, "--to", str(tmp_path), "--mirror", server.url], cwd=ROOT)
+            for _ in range(600):
+                with suppress(subprocess.TimeoutExpired):
+                    pytest.fail(f"ended by itself: {running.wait(0.1)}")
+                if part.exists() and part.stat().st_size == had + each:
+                    break
+            running.kill()
+            running.wait()
+            assert server.asked[-1] == (f"/{name}", had)
+        enough.set()
+    assert part.stat().st_size == 2 * each
 
 
 def test_a_server_that_knows_no_ranges_begins_anew(server: FileServer, tmp_path: Path):

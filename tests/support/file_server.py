@@ -112,6 +112,17 @@ class _Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
+def stalling_after(count: int, until: threading.Event) -> Answer:
+    """So many bytes of what is asked for, and then nothing for long."""
+
+    def answer(handler: Handler, content: bytes, first: int) -> None:
+        cut_after(count)(handler, content, first)
+        handler.wfile.flush()
+        until.wait(60)
+
+    return answer
+
+
 @contextmanager
 def file_server(**files: bytes) -> Iterator[FileServer]:
     """Serves `files` by name at http://127.0.0.1:port/."""
