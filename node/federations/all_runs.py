@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fl.simulate.engines.base import Engine
 from node.disk import publish_file
-from node.federations.carry_out import Watcher, carry_out, done_already
+from node.federations.carry_out import Interrupted, Watcher, carry_out, done_already
 from node.federations.divided_data import DividedData, divided_data, with_model
 from node.federations.outcome import Outcome
 from node.federations.planned_runs import PlannedRun
@@ -47,6 +47,9 @@ def run_all(plan: list[PlannedRun], folder: Path | None, watcher: Watcher, stop:
     """Each run as it ends. Raises DataError, ModelError and what `carry_out` does."""
     last: tuple[int, DividedData] | None = None
     for run in plan:
+        if stop.asked:
+            # The end was asked for in the last round of the run before.
+            raise Interrupted(0, run.settings.rounds.rounds)
         # All variants of a seed have the same records.
         if last is None or last[0] != run.seed:
             last = run.seed, divided_data(run.settings)

@@ -153,6 +153,10 @@ class TestGoingOn:
         assert looker.rounds == [2, 1, 2]
         assert {path.name for path in tmp_path.iterdir()} == {"seed-7", "seed-8"}
 
+    def test_the_end_asked_for_in_a_last_round_holds_before_the_next_run(self):
+        _, looker = run(asked(run={"seeds": 2}, rounds={"rounds": 2}), None, stop_after=2)
+        assert looker.rounds == [1, 2]
+
     def test_worker_processes_go_on_with_what_this_process_began(self, whole, tmp_path):
         run(asked(), tmp_path, stop_after=3)
         there = asked(machine={"workers": 1})
