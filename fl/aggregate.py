@@ -8,10 +8,7 @@ result. Who may deliver, and how many records count for whom, is decided elsewhe
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from math import isqrt
 from typing import Annotated, Any
-
-import numpy as np
 
 from fl.clustering import ClusteredSettings, clustered, vectors_of, work_place
 from fl.delta_blob import unpack_update
@@ -20,7 +17,6 @@ from fl.exact_sums import (
     INT64_MAX,
     WIDEST,
     AggregateError,
-    exact_dot,
     total_weight_max,
     weighted_mean,
 )
@@ -38,10 +34,12 @@ from fl.robust import (
 )
 from fl.server_steps import ADAM_VECTORS, AdamSettings, MomentumSettings, adam, momentum
 from fl.settings import Choice, SettingNote, Whole, parse_settings, setting_notes
+from fl.update_quality import MICRO, as_model, quality
 
 __all__ = [
     "CHUNK",
     "INT64_MAX",
+    "MICRO",
     "RULES",
     "WIDEST",
     "AggregateError",
@@ -56,8 +54,6 @@ __all__ = [
     "weighted_mean",
 ]
 
-MICRO = 1_000_000
-INT32_MAX = 2**31 - 1
 # Of 64 vectors even the smallest model that anybody trains fills a blob.
 VECTORS_MAX = 64
 
@@ -166,48 +162,6 @@ def _parsed(name: str, settings: Mapping[str, str]) -> _Asked:
     return _Asked(rule, parsed, said.inspect == "true", vectors)
 
 
-def quality(base: Ints, updates: Sequence[Ints], aggregate: Ints) -> list[int]:
-    """How far each update's step agrees with the step of the whole: floor(10^6 * cos(update - base, aggregate - base)).
-
-    Exact for any int32 vectors of one shape [n]; below zero counts as 0, and so does a step of length zero.
-    """
-    for vector in (*updates, aggregate):
-        if vector.shape != base.shape or vector.dtype != np.int32 or base.dtype != np.int32:
-            raise AggregateError(f"{vector.dtype} of shape {vector.shape}, want int32 of shape {base.shape}")
-    agreements = [0] * len(updates)
-    lengths = [0] * len(updates)
-    whole_length = 0
-    for start in range(0, len(base), CHUNK):
-        origin = base[start : start + CHUNK].astype(np.int64)
-        whole = aggregate[start : start + CHUNK] - origin
-        whole_length += exact_dot(whole, whole)
-        for at, update in enumerate(updates):
-            step = update[start : start + CHUNK] - origin
-            agreements[at] += exact_dot(step, whole)
-            lengths[at] += exact_dot(step, step)
-    return [_cosine_micro(dot, length * whole_length) for dot, length in zip(agreements, lengths, strict=True)]
-
-
-def _cosine_micro(dot: int, squared_lengths: int) -> int:
-    if dot <= 0 or squared_lengths == 0:
-        return 0
-    # floor(sqrt(floor(x))) = floor(sqrt(x)), so this is the exact floor; Cauchy and Schwarz keep it within 10^6.
-    return isqrt(MICRO * MICRO * dot * dot // squared_lengths)
-
-
-def _as_model(origin: Ints, vector: Ints, place: slice) -> Ints:
-    """The step of an update, wherever its work is, taken from the model: so that all can be compared, int32 [n]."""
-    model = origin[: (place.stop or 0) - (place.start or 0)]
-    if not place.start:
-        return vector[place]
-    moved: Ints = np.empty(len(model), np.int32)
-    for start in range(0, len(model), CHUNK):
-        part = slice(place.start + start, place.start + min(start + CHUNK, len(model)))
-        step = vector[part].astype(np.int64) - origin[part] + model[start : start + CHUNK]
-        moved[start : start + CHUNK] = np.clip(step, -INT32_MAX, INT32_MAX)
-    return moved
-
-
 def aggregate_blobs(
     rule: str,
     settings: Mapping[str, str],
@@ -244,7 +198,7 @@ def aggregate_blobs(
     rejected: dict[int, str] = {}
     if inspected and asked.inspected:
         moved_from = before[:model] if before is not None else None
-        models = [_as_model(origin, vector, place) for vector, place in zip(vectors, places, strict=True)]
+        models = [as_model(origin, vector, place) for vector, place in zip(vectors, places, strict=True)]
         rejected = {at: reason.value for at, reason in inspect(origin[:model], models, moved_from, known_for)}
     kept = [at for at in range(len(updates)) if at not in rejected]
     if rejected and not kept:
