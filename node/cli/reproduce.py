@@ -64,7 +64,11 @@ def _seeds(_context: click.Context, option: click.Parameter, given: str | None) 
     help="Where results lie. Default: ./reproduced/NAME-SCALE. Runs that are there are not run again.",
 )
 @click.option(
-    "--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes that share the runs."
+    "--workers",
+    type=click.IntRange(1, 256),
+    default=1,
+    show_default=True,
+    help="Processes that share the runs; runs that take times go one by one.",
 )
 @click.option(
     "--device",
@@ -99,6 +103,7 @@ def reproduce(
     from fl.data.errors import DataError
     from fl.models.errors import ModelError
     from fl.privacy.terms import PrivacyRefused
+    from fl.simulate.terms import SimulationError
     from fl.strategies.base import StrategyError
     from node.devnet.league import LeagueFailed
     from node.reproduce.reproducing import reproduce_experiment
@@ -111,7 +116,7 @@ def reproduce(
             done = reproduce_experiment(chosen, asked, folder, workers, tell)
     except (CannotReproduce, DataError) as error:
         raise CliError(Exit.CONFIGURATION, str(error)) from None
-    except (ModelError, PrivacyRefused, StrategyError) as error:
+    except (ModelError, PrivacyRefused, SimulationError, StrategyError) as error:
         raise CliError(Exit.USAGE, str(error)) from None
     except LeagueFailed as error:
         raise CliError(Exit.TIMED_OUT, str(error)) from None

@@ -72,6 +72,12 @@ def doubling():
     return found
 
 
+def cuda_is_there():
+    import torch
+
+    return torch.cuda.is_available()
+
+
 ASKED = Asked("quick", (1, 2, 3))
 
 
@@ -286,6 +292,12 @@ def test_what_cannot_be_run_is_said_before_anything_is(line, code, said, capsys,
     assert run(["reproduce", *line, "--out", str(tmp_path / "out")]) == code
     assert said in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(cuda_is_there(), reason="there is a GPU to train on")
+def test_a_device_that_is_not_there_is_named(capsys, tmp_path):
+    assert run(["reproduce", "communication", "--device", "cuda", "--out", str(tmp_path)]) == Exit.USAGE
+    assert "cuda" in capsys.readouterr().err
 
 
 def test_the_experiment_on_the_page_runs(tmp_path):
