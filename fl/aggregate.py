@@ -51,6 +51,7 @@ __all__ = [
     "quality",
     "rule_notes",
     "total_weight_max",
+    "vectors_seen",
     "weighted_mean",
 ]
 
@@ -130,6 +131,11 @@ def _common(rule: Rule) -> frozenset[str]:
 def check_rule(name: str, settings: Mapping[str, str]) -> None:
     """Raises AggregateError for a rule that does not exist, or a setting that it does not have or allow."""
     _parsed(name, settings)
+
+
+def vectors_seen(name: str, settings: Mapping[str, str]) -> int:
+    """How many vectors of one length the rule takes an update for. Raises AggregateError, as `check_rule` does."""
+    return _parsed(name, settings).vectors
 
 
 def rule_notes(name: str) -> tuple[SettingNote, ...]:

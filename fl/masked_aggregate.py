@@ -16,7 +16,7 @@ from fl.aggregate import CHUNK, INT64_MAX, MICRO, RULES, VECTORS_MAX, Aggregated
 from fl.fixed_point import Bytes, Ints, pack, unpack
 from fl.mask_keys import MaskContext
 from fl.masking import Longs, MaskMember, unmask
-from fl.server_steps import AdamSettings, adam_model, adam_of_mean
+from fl.server_steps import ADAM_VECTORS, AdamSettings, adam_model, adam_of_mean
 from fl.settings import Whole, parse_settings
 
 # A record's clipped gradient has length 1 = 2^24 steps: a float32 gradient has no finer digits, and the sum over 2^38
@@ -174,6 +174,14 @@ def check_masked_rule(rule: str, settings: Mapping[str, str]) -> None:
         )
     else:
         raise AggregateError(f"unknown rule {rule[:40]!r}, want one of {', '.join(SUM_RULES)} for masked updates")
+
+
+def masked_vectors_seen(rule: str, settings: Mapping[str, str]) -> int:
+    """How many vectors of one length the rule takes the sum for. Raises AggregateError, as `check_masked_rule` does."""
+    check_masked_rule(rule, settings)
+    if rule == "mean":
+        return _mean_settings(settings).vectors
+    return ADAM_VECTORS if rule == "adam" else 1
 
 
 def check_open_rule(rule: str) -> None:

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
-from fl.aggregate import check_rule
+from fl.aggregate import vectors_seen
 from fl.draws import order_of
 from fl.fixed_point import limit_in_steps
-from fl.masked_aggregate import check_masked_rule, check_open_rule
+from fl.masked_aggregate import check_open_rule, masked_vectors_seen
 from fl.models.errors import ModelError
 from fl.models.shapes import parameter_count
 from fl.privacy.modes import PrivacyRefused, privacy_mode
@@ -17,6 +17,7 @@ from fl.settings import Number, Whole, parse_settings
 from fl.strategies.agreed_rule import check_agreed
 from fl.strategies.base import Strategy, StrategyError, check_in_league
 from fl.strategies.registry import strategy
+from ledger.charges import CHARGED_MODES
 from ledger.codec import digest
 from ledger.keys import KeyPair
 from ledger.request_terms import update_bytes_max
@@ -149,11 +150,20 @@ def _check_aggregation(rule: Strategy, terms: RequestTerms, protection: Protecti
     masked = protection is not None and protection.masked
     if masked and rule.sends_changes:
         raise StrategyError(f"strategy {rule.name} sends changes of a model, and only a whole one can be masked")
+    if masked and rule.remembers and terms.privacy in CHARGED_MODES:
+        raise PrivacyRefused(
+            f"strategy {rule.name} goes on from what its factory kept, and with privacy {terms.privacy} nothing is "
+            "kept of a masked update, for only the sum is released: want fedavg, or updates that are not masked"
+        )
     if masked:
-        check_masked_rule(terms.aggregation, settings)
+        seen = masked_vectors_seen(terms.aggregation, settings)
     else:
         check_open_rule(terms.aggregation)
-        check_rule(terms.aggregation, settings)
+        seen = vectors_seen(terms.aggregation, settings)
+    if seen != rule.vectors:
+        raise StrategyError(
+            f"rule {terms.aggregation} takes an update for {seen} vectors, strategy {rule.name} sends {rule.vectors}"
+        )
     check_distributed(terms.privacy, terms.strategy, terms.aggregation, masked)
 
 

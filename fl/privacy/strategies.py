@@ -11,7 +11,12 @@ from fl.strategies.base import Strategy
 
 
 def check_strategy_privacy(rule: Strategy, mode: Mode) -> None:
-    """Raises PrivacyRefused for a strategy whose updates say more of the records than the mode's noise covers."""
+    """Raises PrivacyRefused for a strategy whose updates say more of the records than the mode's noise covers, or that
+    ends training by time where the mode's last epoch has to be a whole one."""
+    if rule.by_time and mode.name != "none":
+        raise PrivacyRefused(
+            f"privacy mode {mode.name} with strategy {rule.name}, which ends training by time, want mode none"
+        )
     if mode.accounted and rule.chooses_by_records:
         raise PrivacyRefused(
             f"privacy mode {mode.name} with strategy {rule.name}: what it uploads depends on the records in ways that "

@@ -24,6 +24,7 @@ class DittoSettings:
 class Ditto(Strategy):
     name = "ditto"
     summary = "federated averaging, and a personal model that is pulled towards the global one and never leaves"
+    remembers = True
 
     def __init__(self, settings: DittoSettings) -> None:
         self.settings = settings

@@ -29,6 +29,7 @@ class FedPerSettings:
 class FedPer(Strategy):
     name = "fedper"
     summary = "average the body of the model only; every factory keeps a head of its own"
+    remembers = True
 
     def __init__(self, settings: FedPerSettings) -> None:
         self.settings = settings

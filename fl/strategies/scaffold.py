@@ -51,6 +51,8 @@ class Scaffold(TrainsFromGlobal):
     name = "scaffold"
     summary = "federated averaging with every gradient corrected for how this factory's differ from everybody's"
     vectors = 2
+    # Without c_i the correction is c alone: everybody's gradient once more.
+    remembers = True
     aggregation = Aggregation("mean", {"vectors": "2"})
 
     def __init__(self, settings: ScaffoldSettings) -> None:

@@ -32,6 +32,7 @@ class TSfl(TrainsFromGlobal):
     summary = "train from the global model until the time is over; who got too little done sends nothing"
     # How far a factory gets in its time depends on its records in ways that no noise covers.
     chooses_by_records = True
+    by_time = True
 
     def __init__(self, settings: TSflSettings) -> None:
         super().__init__(settings)

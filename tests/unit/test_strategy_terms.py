@@ -165,3 +165,42 @@ def test_a_model_that_stands_still_is_no_work_whatever_moves_behind_it():
     ahead[PARAMETERS - 1] += 1
     moved = [_stands_still(pack(update), pack(base), terms) for update in (base, behind, ahead)]
     assert moved == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("rule", "settings", "masked", "seen"),
+    [
+        ("mean", {"vectors": "7"}, False, 7),
+        ("mean", {"vectors": "2"}, True, 2),
+        ("median", {"vectors": "2"}, False, 2),
+        ("clustered", {}, False, 4),
+        ("adam", {}, False, 3),
+        ("adam", {}, True, 3),
+    ],
+)
+def test_a_rule_that_reads_updates_otherwise_than_they_are_sent_is_refused_before_anybody_trains(
+    rule, settings, masked, seen
+):
+    """Nobody could make a model of updates that are not so many vectors, and a round would be paid for nothing."""
+    terms = wide("fedavg", 1, rule, providers_min=3, providers_max=4)
+    with pytest.raises(TermsRefused, match=f"rule {rule} takes an update for {seen} vectors, .* fedavg sends 1"):
+        check_terms(terms, True, protection=protection(masked, **settings))
+
+
+@pytest.mark.parametrize(("name", "vectors"), [("scaffold", 2), ("fedper", 1), ("ditto", 1)])
+def test_what_goes_on_from_a_factorys_own_is_refused_where_nothing_is_kept(name, vectors):
+    """Under masks with a guarantee a factory keeps nothing: SCAFFOLD would add everybody's gradient once more."""
+    said = {"vectors": "2"} if vectors == 2 else {}
+    sound = {"privacy": "sound", "privacy_settings": (Setting("epsilon", "8"),)}
+    with pytest.raises(TermsRefused, match=f"strategy {name} goes on from what its factory kept"):
+        check_terms(wide(name, vectors, "mean", **sound), True, protection=protection(True, **said))
+    check_terms(wide(name, vectors, "mean", **sound), True, protection=protection(False, **said))
+    check_terms(wide(name, vectors, "mean"), True, protection=protection(True, **said))
+
+
+@pytest.mark.parametrize("mode", ["paper", "sound"])
+def test_training_that_ends_by_time_is_refused_beforehand_where_a_mode_wants_whole_epochs(mode):
+    settings = (Setting("epsilon", "8"),) if mode == "sound" else ()
+    with pytest.raises(TermsRefused, match=f"privacy mode {mode} with strategy t-sfl, which ends training by time"):
+        check_terms(wide("t-sfl", 1, "mean", privacy=mode, privacy_settings=settings), True)
+    check_terms(wide("t-sfl", 1, "mean"), True)
