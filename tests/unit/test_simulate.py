@@ -50,9 +50,7 @@ def test_a_round_is_what_a_league_would_make_of_it():
             outcomes = []
             for client in range(3):
                 table = ours._cohort.tables[client]
-                job = RoundJob(
-                    "mlp", 2, 16, 0.1, 0.5, number, order_of(1, client), arguments=TERMS.arguments
-                )
+                job = RoundJob("mlp", 2, 16, 0.1, 0.5, number, order_of(1, client), arguments=TERMS.arguments)
                 outcomes.append(run_round(job, table, None, base, states[client]))
                 states[client] = outcomes[-1].state
             updates = [(pack(each.update_q), 80) for each in outcomes]
