@@ -29,6 +29,9 @@ STEP_MAX = 2**31 - 1
 BLOCKS_MAX = 4096
 # Coordinates whose bits lie spread out at a time, a byte each: 2 MiB. A multiple of 8, so that a piece ends in a byte.
 PIECE = 1 << 16
+# What the updates of a round may take once all of them are spread out, as whoever sums them does: some ten bytes on the
+# wire stand for a vector of any length, so that senders of little must not fill a reader's memory.
+SPREAD_BYTES_MAX = 2 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,11 @@ class Block:
 def is_delta(data: Bytes) -> bool:
     """Whether these bytes say that they are changes rather than a whole vector."""
     return bytes(data[: len(MAGIC)]) == MAGIC
+
+
+def may_be_changes(count: int, updates: int) -> bool:
+    """Whether so many updates of `count` coordinates in a round may travel so: all of them at once fit in memory."""
+    return 4 * count * updates <= SPREAD_BYTES_MAX
 
 
 def delta_bytes(blocks: Iterable[Block]) -> int:

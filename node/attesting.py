@@ -12,7 +12,7 @@ from typing import NamedTuple
 import structlog
 import trio
 
-from fl.delta_blob import is_delta, unpack_update
+from fl.delta_blob import is_delta, may_be_changes, unpack_update
 from fl.fixed_point import Bytes, InvalidVector, limit_in_steps, unpack
 from fl.masked_blob import check_masked
 from ledger.entries import Fate, Participant, Stage
@@ -239,7 +239,8 @@ def judge(
 
     Of a masked update no more can be said than that it has the right form. A sealed one has to bear the name of its
     `provider`: a copy of another's is malformed. Without `protection` it is a plain vector, as models are.
-    `base`: the model that the round began with; without it, changes to a model are malformed.
+    `base`: the model that the round began with; without it, changes to a model are malformed, and so they are where
+    all that the request may get, spread out, would fill a member's memory.
     """
     try:
         limit_q = limit_in_steps(terms.limit, terms.scale_bits)
@@ -251,7 +252,7 @@ def judge(
             check_masked(data, terms.parameters)
             return Verdict.HELD
         vector = data if protection is None or provider is None else unsealed(data, provider)
-        if base is not None and is_delta(vector):
+        if base is not None and is_delta(vector) and may_be_changes(terms.parameters, terms.providers_max):
             origin = unpack(base, terms.parameters, terms.scale_bits, limit_q)
             unpack_update(vector, origin, terms.scale_bits, limit_q)
         else:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fl.aggregate import vectors_seen
+from fl.delta_blob import SPREAD_BYTES_MAX, may_be_changes
 from fl.draws import order_of
 from fl.fixed_point import limit_in_steps
 from fl.masked_aggregate import check_open_rule, masked_vectors_seen
@@ -150,6 +151,12 @@ def _check_aggregation(rule: Strategy, terms: RequestTerms, protection: Protecti
     masked = protection is not None and protection.masked
     if masked and rule.sends_changes:
         raise StrategyError(f"strategy {rule.name} sends changes of a model, and only a whole one can be masked")
+    if rule.sends_changes and not may_be_changes(terms.parameters, terms.providers_max):
+        raise StrategyError(
+            f"strategy {rule.name} sends changes; {terms.providers_max} updates of {terms.parameters} parameters take "
+            f"{4 * terms.parameters * terms.providers_max >> 20} MiB to be summed, want {SPREAD_BYTES_MAX >> 20} at "
+            "most: fewer providers or a smaller model"
+        )
     if masked and rule.remembers and terms.privacy in CHARGED_MODES:
         raise PrivacyRefused(
             f"strategy {rule.name} goes on from what its factory kept, and with privacy {terms.privacy} nothing is "

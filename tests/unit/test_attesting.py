@@ -237,6 +237,16 @@ def test_changes_to_a_model_are_judged_by_where_they_lead(data, verdict):
     assert judge(data, TERMS) is Verdict.MALFORMED
 
 
+def test_changes_that_together_would_fill_a_memory_are_malformed_whoever_sends_them():
+    """Colluding providers could send some ten bytes each in a request for whole vectors; those lie in mapped files."""
+    large = replace(TERMS, parameters=8 << 20, providers_max=64)
+    base = pack(np.zeros(large.parameters, np.int32), SCALE_BITS)
+    data = pack_delta([Block(3, np.array([1, -7], np.int32), 1, 8)], large.parameters, SCALE_BITS)
+    assert judge(data, large, base=base) is Verdict.HELD
+    assert judge(data, replace(large, providers_max=65), base=base) is Verdict.MALFORMED
+    assert judge(base, replace(large, providers_max=65)) is Verdict.HELD
+
+
 @pytest.mark.trio
 async def test_who_has_not_the_model_that_an_update_changes_fetches_it(league, nursery):
     """Carol held no blob of the request yet: dave, who asked, has its first model."""

@@ -66,6 +66,18 @@ def test_changes_of_a_model_cannot_be_masked():
             check_terms(terms, allow_no_guarantee=True, protection=Protection(settings, True, 10_000))
 
 
+def test_changes_that_would_fill_the_memory_of_who_sums_them_are_refused(monkeypatch):
+    """Some ten bytes stand for a whole vector: 256 of them for 24 million parameters would be 24 GB."""
+    terms = replace(TERMS, strategy="fedobd", providers_max=7)
+    monkeypatch.setattr("fl.delta_blob.SPREAD_BYTES_MAX", 4 * 7 * TERMS.parameters)
+    check_terms(terms, allow_no_guarantee=True)
+    monkeypatch.setattr("fl.delta_blob.SPREAD_BYTES_MAX", 4 * 7 * TERMS.parameters - 1)
+    with pytest.raises(TermsRefused, match=f"fedobd sends changes; 7 updates of {TERMS.parameters} parameters take"):
+        check_terms(terms, allow_no_guarantee=True)
+    check_terms(replace(terms, providers_max=6), allow_no_guarantee=True)
+    check_terms(replace(terms, strategy="fedavg"), allow_no_guarantee=True)
+
+
 def test_training_by_time_has_to_end_before_the_round_does():
     def timed(seconds: str):
         return replace(TERMS, strategy="t-sfl", strategy_settings=(Setting("seconds", seconds),))
