@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sqlalchemy
 
 from fl.data.errors import DataError
 from fl.data.own.block import parse_block
 from fl.data.own.sql_columns import Selection, read_selection
-from fl.data.own.sql_open import Answer
+from fl.data.own.sql_open import Answer, without_secrets
 
 RUNS: dict[str, Any] = {
     "kind": "sql",
@@ -289,6 +290,8 @@ def test_a_url_comes_from_the_environment_or_from_a_file_of_ones_own(plant: Plan
         ("nosuchdb://reader:secret@host/plant", "wants a driver that is not installed"),
         ("postgresql+psycopg://reader:secret@host/plant", "wants a driver that is not installed"),
         ("sqlite:////nowhere/secret/plant.sqlite", "unable to open database file"),
+        ("postgresql+psycopg://reader:se@secret@host/plant", "holds an @, want it written %40"),
+        ("sqlite:////nowhere/plant.sqlite?timeout=secret", "does not take the URL's options (timeout)"),
     ],
 )
 def test_a_database_that_cannot_be_opened_says_why_without_its_password(
@@ -300,6 +303,12 @@ def test_a_database_that_cannot_be_opened_says_why_without_its_password(
     assert said in str(refused.value)
     assert "$PLANT" in str(refused.value)
     assert "secret" not in str(refused.value)
+
+
+def test_a_driver_that_repeats_a_password_is_not_repeated():
+    url = sqlalchemy.make_url("postgresql://reader:s%20e%2Fcret@host/plant?sslpassword=other")
+    fault = RuntimeError("no 's e/cret', s%20e%2Fcret, s+e%2Fcret, other for reader\nand more")
+    assert without_secrets(url, fault) == "no '***', ***, ***, *** for reader"
 
 
 def test_a_file_that_is_no_database_is_named(tmp_path: Path):

@@ -11,12 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote, quote_plus
 
 from fl.data.errors import DataError
 from fl.data.own.sql_address import Address
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine import Connection
+    from sqlalchemy.engine import URL, Connection
+    from sqlalchemy.pool import Pool
 
 Row = Sequence[object]
 # Rows in memory as Python objects at a time.
@@ -24,6 +26,8 @@ ROWS_AT_ONCE = 10_000
 # SQLite asks after so many of its steps whether to go on: some milliseconds.
 STEPS_BETWEEN_LOOKS = 100_000
 READS = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE})
+# Options of a URL in whose names one of these stands hold what nobody may see.
+SECRET_OPTIONS = ("pass", "pwd", "secret", "token", "odbc_connect")
 # What makes the present transaction a reading one that ends in time, by SQLAlchemy's name of the database.
 READ_ONLY = {
     "postgresql": ("SET TRANSACTION READ ONLY", "SET LOCAL statement_timeout = {ms}"),
@@ -74,13 +78,15 @@ def open_database(address: Address, timeout_s: int) -> Iterator[Database]:
         url = sqlalchemy.make_url(written)
     except (ArgumentError, ValueError):
         raise DataError(f"{address}: want a URL such as postgresql+psycopg://reader:password@host/plant") from None
+    if "@" in (url.host or ""):
+        # What stands before it is the end of a password.
+        raise DataError(f"{address}: the password of the URL holds an @, want it written %40")
     name = f"{address} ({url.get_backend_name()}, {url.host or 'this machine'})"
     deadline = _Deadline(name, timeout_s)
     try:
-        engine = sqlalchemy.create_engine(url, poolclass=NullPool, hide_parameters=True)
-        with engine.connect() as connection:
+        with _connected(name, url, NullPool) as connection:
             try:
-                for statement in READ_ONLY.get(engine.dialect.name, ()):
+                for statement in READ_ONLY.get(connection.dialect.name, ()):
                     connection.exec_driver_sql(statement.format(ms=timeout_s * 1000, s=timeout_s))
                 yield _Other(name, connection, deadline)
             finally:
@@ -88,7 +94,7 @@ def open_database(address: Address, timeout_s: int) -> Iterator[Database]:
     except (ModuleNotFoundError, NoSuchModuleError) as error:
         raise DataError(f"{name} wants a driver that is not installed: {error}") from None
     except SQLAlchemyError as error:
-        raise DataError(f"{name}: {_without(url.password, error)}") from None
+        raise DataError(f"{name}: {without_secrets(url, error)}") from None
 
 
 @contextmanager
@@ -168,7 +174,30 @@ def _parts(cursor: Any, deadline: _Deadline) -> Iterator[Sequence[Row]]:
         yield part
 
 
-def _without(password: object, error: Exception) -> str:
-    """The first line of what a driver says, without the password that some of them repeat."""
+@contextmanager
+def _connected(name: str, url: "URL", pool: "type[Pool]") -> "Iterator[Connection]":
+    """Raises DataError for options in the URL that the driver cannot take, without their values."""
+    import sqlalchemy
+
+    try:
+        connection = sqlalchemy.create_engine(url, poolclass=pool, hide_parameters=True).connect()
+    except (ValueError, TypeError):
+        options = ", ".join(sorted(url.query)) or "none"
+        raise DataError(f"{name}: its driver does not take the URL's options ({options})") from None
+    with connection:
+        yield connection
+
+
+def without_secrets(url: "URL", error: Exception) -> str:
+    """The first line of what a driver says, without the password that some of them repeat, as it is or as a URL
+    writes it, and without the options that hold one."""
+    password = str(url.password or "")
+    told = [password, quote(password, safe=""), quote_plus(password)]
+    for name, values in url.query.items():
+        if any(word in name.lower() for word in SECRET_OPTIONS):
+            told += [values] if isinstance(values, str) else values
     said = str(getattr(error, "orig", None) or error).strip().split("\n", 1)[0]
-    return said.replace(str(password), "***") if password else said
+    # One may be the beginning of another.
+    for secret in sorted(filter(None, told), key=len, reverse=True):
+        said = said.replace(secret, "***")
+    return said
