@@ -2,7 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from lzma import LZMAError
 from pathlib import Path
+from struct import error as StructError
+from tokenize import TokenError
 from zipfile import BadZipFile
 from zlib import error as ZlibError
 
@@ -10,6 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl.data.errors import DataError
+
+# What numpy and zipfile raise for files that are damaged, encrypted, packed in a way they do not know, or say that they
+# hold more than fits into memory.
+DAMAGED = (
+    ValueError,
+    OSError,
+    EOFError,
+    MemoryError,
+    OverflowError,
+    SyntaxError,
+    RuntimeError,
+    TokenError,
+    BadZipFile,
+    ZlibError,
+    LZMAError,
+    StructError,
+)
 
 
 class NpzFile:
@@ -32,7 +52,7 @@ class NpzFile:
             raise DataError.of_file(self.path, f"missing; the file has {', '.join(self._arrays.files[:12])}", name)
         try:
             found: NDArray[np.generic] = self._arrays[name]
-        except (ValueError, OSError, EOFError, BadZipFile, ZlibError) as error:
+        except DAMAGED as error:
             raise DataError.of_file(self.path, f"cannot be read: {error}", name) from None
         if found.ndim != (found.ndim if dimensions is None else dimensions) or found.dtype.kind not in kinds:
             wanted = f"one of the kinds {kinds!r}" + ("" if dimensions is None else f" with {dimensions}")
@@ -45,7 +65,7 @@ def open_npz(path: Path) -> Iterator[NpzFile]:
     """The .npz file at `path`. Raises DataError when it is none."""
     try:
         arrays = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError, BadZipFile) as error:
+    except DAMAGED as error:
         raise DataError.of_file(path, f"is no readable .npz file: {error}") from None
     if not isinstance(arrays, np.lib.npyio.NpzFile):
         raise DataError.of_file(path, "holds a single array, want an .npz file")

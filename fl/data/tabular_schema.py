@@ -153,4 +153,7 @@ def public_range(table: Mapping[str, Any], name: str, where: str) -> PublicRange
     bounds = [table.get("low"), table.get("high")]
     if any(isinstance(bound, bool) or not isinstance(bound, int | float) for bound in bounds):
         raise DataError(f"{where}: low and high are {bounds}, want two numbers everybody may know")
-    return PublicRange(name, float(table["low"]), float(table["high"]), flag(table, "log", where))
+    try:
+        return PublicRange(name, float(table["low"]), float(table["high"]), flag(table, "log", where))
+    except OverflowError:
+        raise DataError(f"{where}: low or high is a number of too many digits") from None

@@ -3,6 +3,7 @@
 import tomllib
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import pyarrow
@@ -288,12 +289,26 @@ def test_arrays_that_are_not_as_described_are_named(tmp_path: Path, change, bloc
 
 
 @pytest.mark.parametrize(
+    "header",
+    ["{'descr': '<f4', 'fortran_order': False, 'shape': (1099511627776, 4), }", "{'descr': '<f4', 'shape': (((((("],
+    ids=["more than any memory", "cut short"],
+)
+def test_an_array_whose_head_cannot_be_meant_is_named(tmp_path: Path, header: str):
+    said = header.encode().ljust(117) + b"\n"
+    with ZipFile(tmp_path / "x.npz", "w") as file:
+        file.writestr("x.npy", b"\x93NUMPY\x01\x00" + len(said).to_bytes(2, "little") + said)
+    with pytest.raises(DataError, match=r"x\.npz, column 'x': cannot be read"):
+        parse_block(NUMBERS, tmp_path, "block").load()
+
+
+@pytest.mark.parametrize(
     ("change", "said"),
     [
         ({"values": "pictures"}, "values is 'pictures'"),
         ({"values": "pixels"}, "high is set, and values are 'pixels', which have none"),
         ({"codes": 3}, "codes is set, and values are 'numbers'"),
         ({"low": 5}, "range of 'x' is 5.0..3.0"),
+        ({"low": -(10**400)}, "a number of too many digits"),
         ({"shape": [0]}, "shape is [0], want a list of 1 to 3 whole numbers"),
         ({"features": []}, "kind 'arrays' has no features"),
     ],
