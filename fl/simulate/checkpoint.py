@@ -24,6 +24,8 @@ MAGIC = b"HQC1"
 LENGTH = struct.Struct("<I")
 # A head is some bytes a client and as many again for each state.
 HEAD_BYTES_MAX = 64 * 1024 * 1024
+# Read at a time: a length that is not true must not take the memory that it tells of.
+PIECE_BYTES = 16 * 1024 * 1024
 
 
 class CheckpointError(SimulationError):
@@ -173,11 +175,16 @@ class _Reader:
         self._hasher = hashlib.sha256()
 
     def take(self, size: int, what: str) -> bytes:
-        data = self._source.read(size)
+        data = b"".join(self._pieces(size))
         if len(data) != size:
             raise CheckpointError(f"the checkpoint ends within {what}: {len(data)} bytes, want {size}")
         self._hasher.update(data)
         return data
+
+    def _pieces(self, size: int) -> Iterator[bytes]:
+        while size and (piece := self._source.read(min(size, PIECE_BYTES))):
+            yield piece
+            size -= len(piece)
 
     def finish(self) -> None:
         wanted = self._hasher.digest()

@@ -1,8 +1,10 @@
 """What a simulated federation tells, and that it can be stopped and taken up again."""
 
 import math
+import struct
 from dataclasses import replace
 
+import msgpack
 import numpy as np
 import pytest
 
@@ -189,6 +191,17 @@ def test_every_damaged_checkpoint_is_refused():
             Checkpoint.from_bytes(data[:length])
     with pytest.raises(CheckpointError, match="follows"):
         Checkpoint.from_bytes(data + b"\0")
+
+
+@pytest.mark.parametrize("size", [2**38, 2**62, 2**64 - 1])
+def test_a_checkpoint_cannot_ask_for_more_memory_than_it_has_bytes(tmp_path, size):
+    head = msgpack.packb(["{}", "", 1, [0], size, 0, []])
+    (tmp_path / "checkpoint").write_bytes(b"HQC1" + struct.pack("<I", len(head)) + head + b"few")
+    with (
+        (tmp_path / "checkpoint").open("rb") as source,
+        pytest.raises(CheckpointError, match=f"ends within the global model: 3 bytes, want {size}"),
+    ):
+        Checkpoint.read(source)
 
 
 def test_an_attacked_federation_is_restored_with_its_attackers():
