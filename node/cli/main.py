@@ -65,6 +65,8 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command line and leave with its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    # Whatever processes we start import nothing that lies in the folder where somebody happens to be.
+    os.environ["PYTHONSAFEPATH"] = "1"
     sys.exit(int(run(given)))
 
 

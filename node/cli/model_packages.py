@@ -149,7 +149,7 @@ except ModelError as error:
 def _in_a_node(name: str, arguments: dict[str, str]) -> "Finding":
     from fl.model_check import FAILED, NOTED, PASSED, Finding
 
-    command = [sys.executable, "-c", _AS_A_NODE, name, json.dumps(arguments)]
+    command = [sys.executable, "-P", "-c", _AS_A_NODE, name, json.dumps(arguments)]
     path = {**os.environ, "PYTHONPATH": os.pathsep.join(each for each in sys.path if each)}
     ran = subprocess.run(command, capture_output=True, text=True, env=path)
     said = ran.stdout.strip() or ran.stderr.strip()[-200:]

@@ -75,7 +75,7 @@ def _start_behind(config: "Config", passphrase: str | None, timeout_s: float, as
     """Start a second process and wait until it answers or is gone. It gets the passphrase through a pipe."""
     log = config.node.data_dir / LOG_FILE
     reading, writing = os.pipe()
-    command = [sys.executable, "-m", "node.cli.passphrase_from_pipe", str(config.path), str(reading)]
+    command = [sys.executable, "-P", "-m", "node.cli.passphrase_from_pipe", str(config.path), str(reading)]
     with log.open("ab") as lines:
         begins = lines.tell()
         child = subprocess.Popen(

@@ -87,7 +87,7 @@ class DevNode:
         assert self.process is None or self.process.poll() is not None, f"{self.name} runs already"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", *program, str(self.folder)],
+                [sys.executable, "-P", "-m", *program, str(self.folder)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

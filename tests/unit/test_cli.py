@@ -11,7 +11,7 @@ import click
 import pytest
 
 from node.cli.exit_codes import MEANINGS, OF_RPC_WORD, Exit
-from node.cli.main import cli, run
+from node.cli.main import cli, main, run
 from node.identity import load_key
 from node.rpc.errors import BY_WORD
 from tests.support.cli_node import node_folder
@@ -38,6 +38,17 @@ def every_verb(command: click.Command = cli, path: tuple[str, ...] = ()) -> Iter
             inner = command.get_command(context, name)
             assert inner is not None, name
             yield from every_verb(inner, (*path, name))
+
+
+def test_what_a_command_starts_imports_nothing_from_where_somebody_happens_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    (tmp_path / "signal.py").write_text("raise SystemExit(3)")
+    ran = subprocess.run([sys.executable, "-c", "import signal"], cwd=tmp_path, check=False)
+    assert ran.returncode == 0
 
 
 @pytest.mark.parametrize("path", list(every_verb()), ids=" ".join)

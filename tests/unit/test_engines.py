@@ -45,6 +45,13 @@ def test_every_engine_gives_the_same_course(engine):
     assert spread.rounds[-1].own_accuracy is not None
 
 
+def test_a_worker_imports_nothing_from_where_somebody_happens_to_be(monkeypatch, tmp_path):
+    (tmp_path / "msgpack.py").write_text("raise ImportError('of the folder')")
+    monkeypatch.chdir(tmp_path)
+    with federation(2, rounds=1, more={"engine": Processes(1)}) as ours:
+        assert len(ours.run().rounds) == 1
+
+
 def test_a_ray_cluster_gives_the_same_course_and_the_same_faults():
     """On a Ray of this machine alone, which is ended with the engine that started it."""
     calm, (clients, test) = federation(7, **TOLD, rounds=2).run(), factories(7, mixed=False)

@@ -164,7 +164,7 @@ class Processes(Engine):
         with its:
             environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
             process = subprocess.Popen(
-                [sys.executable, "-m", "fl.simulate.engines.client_process", str(its.fileno())],
+                [sys.executable, "-P", "-m", "fl.simulate.engines.client_process", str(its.fileno())],
                 stdin=subprocess.DEVNULL,
                 # What a library prints must not mix with what the simulation prints for programs.
                 stdout=2,
