@@ -13,6 +13,7 @@ from node.cli.output import print_json, print_table
 from node.cli.verbs import Verb, json_option
 
 SEEDS_MAX = 100
+SEED_DIGITS_MAX = 16
 # Of what an experiment tells, these lines are worth a place in a log.
 LOGGED = ("done", "in all")
 
@@ -22,13 +23,14 @@ def _seeds(_context: click.Context, option: click.Parameter, given: str | None) 
     if given is None:
         return None
     words = given.split(",")
-    if not all(word.strip().isdigit() for word in words):
-        raise click.BadParameter(f"{given!r}, want how many, or seeds parted by commas", param=option)
+    if not all(word.strip().isdecimal() and len(word) <= SEED_DIGITS_MAX for word in words):
+        raise click.BadParameter(f"{given[:60]!r}, want how many, or seeds parted by commas", param=option)
     numbers = tuple(int(word) for word in words)
     if len(numbers) == 1:
-        numbers = tuple(range(1, numbers[0] + 1))
+        # One too many is enough to be refused.
+        numbers = tuple(range(1, min(numbers[0], SEEDS_MAX + 1) + 1))
     if not 1 <= len(numbers) <= SEEDS_MAX or len(set(numbers)) < len(numbers) or max(numbers) >= 2**32:
-        raise click.BadParameter(f"{given!r}, want 1 to {SEEDS_MAX} different seeds below 2^32", param=option)
+        raise click.BadParameter(f"{given[:60]!r}, want 1 to {SEEDS_MAX} different seeds below 2^32", param=option)
     return numbers
 
 

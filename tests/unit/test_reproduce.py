@@ -285,6 +285,8 @@ def test_the_command_lists_runs_and_refuses(doubling, tmp_path, monkeypatch, cap
         (["bearing", "--data", "."], Exit.CONFIGURATION, "want the data set cwru"),
         (["bearing", "--seeds", "x"], Exit.USAGE, "want how many, or seeds parted by commas"),
         (["bearing", "--seeds", "3,3"], Exit.USAGE, "different seeds"),
+        (["bearing", "--seeds", "40000000000"], Exit.USAGE, "1 to 100 different seeds"),
+        (["bearing", "--seeds", "\u00b2"], Exit.USAGE, "want how many, or seeds parted by commas"),
         (["bearing", "--scale", "half"], Exit.USAGE, "'half' is not one of 'quick', 'full'"),
     ],
 )
