@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -62,6 +63,12 @@ def test_the_package_of_the_page_takes_forty_lines():
     assert sorted(files) == ["gear_models/__init__.py", "gear_models/net.py", "pyproject.toml"]
     lines = [line for text in files.values() for line in text.splitlines() if line.strip()]
     assert len(lines) <= 40
+
+
+def test_the_package_of_the_page_brings_its_shapes_along():
+    """setuptools leaves out what is no Python file unless it is told."""
+    built = tomllib.loads(page_files()["pyproject.toml"])
+    assert built["tool"]["setuptools"]["package-data"] == {"gear_models": ["shapes.json"]}
 
 
 def test_the_package_of_the_page_is_a_model(monkeypatch, tmp_path):
