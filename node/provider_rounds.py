@@ -29,6 +29,7 @@ from node.network.blob_store import blob_digest
 from node.privacy_budget import BudgetSpent
 from node.privacy_rounds import charge, charge_again, round_privacy
 from node.record_errors import RecordStoreError
+from node.round_states import state_to_begin_with
 from node.rounds import RoundId, RoundInWork, participant, place_of, settings_dict
 from node.sealed import seal
 from node.training_memory import TrainingRecord
@@ -118,7 +119,8 @@ async def _answer(
     """Train, or find out why not. With an update come its bytes, not kept anywhere yet."""
     protection = shop.ledger.chain.read(Protection, protection_key(task.id.request))
     released_only = starts_from_released(current.request.terms, protection)
-    before = known.state_for(task.id.number) if known is not None and not released_only else None
+    terms, number = current.request.terms, task.id.number
+    before = None if released_only else state_to_begin_with(shop.ledger.chain, shop.me, terms, number, known)
     try:
         shop.check_terms(current.request.terms, protection)
         if protection is not None and protection.masked:

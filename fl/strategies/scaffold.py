@@ -53,6 +53,8 @@ class Scaffold(TrainsFromGlobal):
     vectors = 2
     # Without c_i the correction is c alone: everybody's gradient once more.
     remembers = True
+    # c moves by how far each c_i moved: one that moved and was not counted would leave every later correction askew.
+    mirrors_sum = True
     aggregation = Aggregation("mean", {"vectors": "2"})
 
     def __init__(self, settings: ScaffoldSettings) -> None:
