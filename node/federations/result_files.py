@@ -22,6 +22,7 @@ from typing import IO, Any
 from fl.simulate.checkpoint import Checkpoint
 from node.disk import publish_file, sync_folder
 from node.federations.rows import TABLES, Row
+from node.federations.settings import OF_THIS_MACHINE, SECTIONS
 
 FORMAT = "hanse-run-1"
 SETTINGS_FILE, RESULT_FILE, CHECKPOINT_FILE, MODEL_FILE = "run.toml", "run.json", "checkpoint", "model.safetensors"
@@ -114,10 +115,14 @@ def rows_of(folder: Path, table: str) -> Iterator[Row]:
     for at, line in enumerate(_whole_lines(path), start=1):
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise RunFolderError(f"{path}, line {at}: is not JSON: {error}") from None
         if not isinstance(row, dict) or row.keys() != names:
             raise RunFolderError(f"{path}, line {at}: want the columns {', '.join(c.name for c in TABLES[table])}")
+        for column in TABLES[table]:
+            if not column.takes(row[column.name]):
+                came = repr(row[column.name])[:40]
+                raise RunFolderError(f"{path}, line {at}: {column.name} is {came}, want {column.kind}")
         yield row
 
 
@@ -128,11 +133,19 @@ def read_run(folder: Path) -> dict[str, Any]:
         told = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise RunFolderError(f"{folder}: holds no simulated run (no {RESULT_FILE})") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RunFolderError(f"{path}: is not JSON: {error}") from None
     if not isinstance(told, dict) or told.get("format") != FORMAT:
         came = told.get("format") if isinstance(told, dict) else type(told).__name__
         raise RunFolderError(f"{path}: format is {came!r}, want {FORMAT!r}")
+    settings, result = told.get("settings"), told.get("result")
+    sections = [name for name in SECTIONS if name not in OF_THIS_MACHINE]
+    if not isinstance(settings, dict) or not all(isinstance(settings.get(name), dict) for name in sections):
+        raise RunFolderError(f"{path}: has no settings, want {', '.join(sections)}")
+    if type(settings["run"].get("seed")) is not int:
+        raise RunFolderError(f"{path}: [run] seed is {settings['run'].get('seed')!r}, want a whole number")
+    if result is not None and (not isinstance(result, dict) or type(result.get("rounds")) is not int):
+        raise RunFolderError(f"{path}: result does not say of how many rounds it is")
     return told
 
 

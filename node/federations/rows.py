@@ -8,12 +8,14 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from types import NoneType
 from typing import Any, TypeAlias
 
 from fl.data.tables import Table
 from fl.simulate.results import RoundResult
 
 Row: TypeAlias = dict[str, Any]
+_TYPES = {"whole": (int,), "number": (int, float), "text": (str,), "flag": (bool,)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,14 @@ class Column:
     kind: str
     meaning: str
     optional: bool = False
+
+    def takes(self, value: object) -> bool:
+        """Whether it may stand here."""
+        if value is None:
+            return self.optional
+        if self.kind == "numbers":
+            return isinstance(value, list) and all(type(each) in (int, float, NoneType) for each in value)
+        return type(value) in _TYPES[self.kind]
 
 
 # Shares are of one: 0.5 is half of the records.

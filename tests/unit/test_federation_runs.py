@@ -203,6 +203,18 @@ class TestRefused:
         (tmp_path / "rounds.jsonl").write_text('{"round": 1}\n')
         with pytest.raises(RunFolderError, match=r"rounds.jsonl, line 1: want the columns round, accuracy_global"):
             list(rows_of(tmp_path, "rounds"))
+        whole_row = next(rows_of(whole, "rounds"))
+        (tmp_path / "rounds.jsonl").write_text(json.dumps({**whole_row, "accuracy_global": "x"}) + "\n")
+        with pytest.raises(RunFolderError, match=r"rounds.jsonl, line 1: accuracy_global is 'x', want number"):
+            list(rows_of(tmp_path, "rounds"))
+        for text, said in (
+            ("[" * 100_000, "is not JSON"),
+            ('{"format": "hanse-run-1", "result": {}}', "has no settings"),
+            (json.dumps({**read_run(whole), "result": {}}), "does not say of how many rounds"),
+        ):
+            (tmp_path / "run.json").write_text(text)
+            with pytest.raises(RunFolderError, match=said):
+                run(asked(), tmp_path)
         (tmp_path / "run.json").write_text('{"format": "other"}')
         with pytest.raises(RunFolderError, match="format is 'other', want 'hanse-run-1'"):
             run(asked(), tmp_path)
