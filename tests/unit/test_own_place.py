@@ -25,7 +25,7 @@ class Node:
 
     def __init__(self, league: League, one: Factory, bootstrap: tuple[str, ...] = ()) -> None:
         self.chain, self.org, self.key = league.chain, one.org, one.node
-        self.ring = SimpleNamespace(following=None, previous=None, current=one.node, confirm=lambda: None)
+        self.ring = SimpleNamespace(following=None, previous=None, other=None, current=one.node, confirm=lambda: None)
         self.config = SimpleNamespace(network=SimpleNamespace(bootstrap=bootstrap))
         self.announced: tuple[str, ...] = (PLACE,)
         self.inside = False
