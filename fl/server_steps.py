@@ -1,9 +1,8 @@
 """Rules that take the mean of the updates for a step and let an optimiser of the league's take it: exact integers.
 
 FedAvgM keeps the last movement of the global model, which everybody knows from the model before. FedAdam keeps two
-vectors of its own beside the model, in the same blob. Everything is decided in
-integers: a product of two int32 fits an int64, what would leave the range stays at its edge. So every member computes
-the same bits.
+vectors of its own beside the model, in the same blob. Everything is decided in integers: a product of two int32 fits an
+int64, what would leave the range stays at its edge. So every member computes the same bits.
 """
 
 from dataclasses import dataclass

@@ -1,5 +1,4 @@
-"""SCAFFOLD [Karimireddy et al. 2020, arXiv 1910.06378, Algorithm 1]: every gradient is corrected by how this factory's
-gradients differ from everybody's.
+"""SCAFFOLD [Karimireddy et al. 2020, arXiv 1910.06378, Algorithm 1]: gradients corrected for how factories differ.
 
 The global vector is [W | c]. A factory trains from W with c - c_i added to every gradient; its new control variate is
 option II, c_i' = c_i - c + (W - y) / (S lr), with y the model as it was uploaded, so that c_i is made of released
