@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from fl.data.tables import Split, join
 from node.reproduce.experiment import Asked, Experiment, Report, ReportTable, Run, Tell
-from node.reproduce.federations import FEDAVG, LAST_ROUNDS, data_set, load_split, terms_of
+from node.reproduce.federations import FEDAVG, LAST_ROUNDS, LocalTraining, data_set, load_split, terms_of
 from node.reproduce.plot import Panel, Plot, by_round
 from node.reproduce.results import Measured, Results
 
@@ -28,8 +28,8 @@ CWRU_LOADS = 4
 EQUAL_POINTS = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class BearingSize:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BearingSize(LocalTraining):
     """`train_records`, `test_records`: of each simulated factory; CWRU's are what was recorded."""
 
     rounds: int
@@ -37,7 +37,6 @@ class BearingSize:
     factories: int = 5
     train_records: int = 1000
     test_records: int = 1000
-    batch: int = 32
     lr: float = 0.005
     momentum: float = 0.0
     layers: str = "8,150,150,4"
@@ -77,10 +76,7 @@ class Bearing(Experiment):
                 "model": "mlp",
                 "arguments": {"layers": size.layers},
                 "rounds": size.rounds,
-                "epochs": size.epochs,
-                "batch": size.batch,
-                "lr": size.lr,
-                "momentum": size.momentum,
+                **size.as_terms(),
                 # Tested below, on every factory's records.
                 "evaluate_every": size.rounds,
             },

@@ -18,41 +18,39 @@ from node.reproduce.federations import (
     GLOBAL,
     LOCKED,
     OWN_SERVED,
+    SERVED_MIX,
+    LocalTraining,
     check_pictures,
     data_set,
     divided,
     load_split,
     measure_federation,
+    strategy_terms,
     terms_of,
 )
 from node.reproduce.plot import Panel, Plot, by_round
 from node.reproduce.results import Keys, Measured, Results
 
 SPLITS = ("iid", "dirichlet(0.5)", "class(3)", "class(2)")
-# Every setting is said: defaults of a strategy may change, an experiment's runs may not. "unseen" is ours, not DLMU's.
-_SERVED = {"serve": "mix", "tau": "0.8", "unseen": "0"}
+# "unseen" is ours, not DLMU's.
 METHODS: Mapping[str, tuple[str, Mapping[str, str]]] = {
-    "fedavg": ("fedavg", _SERVED),
-    "dlmu": ("dlmu", {"form": "literal", "strict": "true", **_SERVED}),
-    "dlmu-guarded": ("dlmu", {"form": "literal", "cap": "0.5", "selective": "true", **_SERVED}),
+    "fedavg": ("fedavg", SERVED_MIX),
+    "dlmu": ("dlmu", {"form": "literal", "strict": "true", **SERVED_MIX}),
+    "dlmu-guarded": ("dlmu", {"form": "literal", "cap": "0.5", "selective": "true", **SERVED_MIX}),
 }
 
 
-@dataclass(frozen=True, slots=True)
-class CifarSize:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CifarSize(LocalTraining):
     """`mosaics`, `downscale`: of the source cifar10. `limit`, `test_limit`: pictures kept, 0 all."""
 
     rounds: int
-    epochs: int
-    lr: float
     arguments: Mapping[str, str]
     mosaics: int = 0
     downscale: int = 1
     limit: int = 0
     test_limit: int = 0
     clients: int = 10
-    batch: int = 32
-    momentum: float = 0.8
     splits: tuple[str, ...] = field(default=SPLITS)
 
 
@@ -101,27 +99,18 @@ class DlmuCifar(Experiment):
         ]
 
     def _settings(self, method: str) -> dict[str, Any]:
-        strategy, settings = METHODS[method]
-        return {
-            "size": {**asdict(self.size), "splits": list(self.size.splits)},
-            "strategy": strategy,
-            "strategy_settings": dict(settings),
-        }
+        size = {**asdict(self.size), "splits": list(self.size.splits)}
+        return {"size": size, **strategy_terms(*METHODS[method])}
 
     def _measure(self, asked: Asked, split: str, method: str, seed: int, tell: Tell) -> Measured:
         size = self.size
-        strategy, settings = METHODS[method]
         terms = terms_of(
             {
                 "model": "cnn",
                 "arguments": size.arguments,
                 "rounds": size.rounds,
-                "epochs": size.epochs,
-                "batch": size.batch,
-                "lr": size.lr,
-                "momentum": size.momentum,
-                "strategy": strategy,
-                "strategy_settings": settings,
+                **size.as_terms(),
+                **strategy_terms(*METHODS[method]),
             },
             asked.device,
         )

@@ -23,8 +23,10 @@ from node.reproduce.federations import (
     OWN_GLOBAL,
     OWN_SERVED,
     SERVED_ON_ALL,
+    LocalTraining,
     load_split,
     measure_federation,
+    strategy_terms,
     terms_of,
 )
 from node.reproduce.plot import Panel, Plot, by_round
@@ -33,20 +35,16 @@ from node.reproduce.results import Keys, Measured, Results
 FILES = ("input.txt", "input.txt.xz", "input.txt.gz")
 
 
-@dataclass(frozen=True, slots=True)
-class TextSize:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextSize(LocalTraining):
     """`speakers`: those who say most, a client each; 0 all who say enough. `window`, `step`: as in the source text."""
 
     rounds: int
-    epochs: int
-    lr: float
     arguments: Mapping[str, str]
     speakers: int
     window: int
     step: int
     per_round: int = 0
-    batch: int = 32
-    momentum: float = 0.8
 
 
 class DlmuText(Experiment):
@@ -87,11 +85,7 @@ class DlmuText(Experiment):
             Run(
                 {"method": method},
                 seed,
-                {
-                    "size": asdict(self.size),
-                    "strategy": METHODS[method][0],
-                    "strategy_settings": dict(METHODS[method][1]),
-                },
+                {"size": asdict(self.size), **strategy_terms(*METHODS[method])},
                 partial(self._measure, asked, method, seed),
             )
             for seed in asked.seeds
@@ -100,18 +94,13 @@ class DlmuText(Experiment):
 
     def _measure(self, asked: Asked, method: str, seed: int, tell: Tell) -> Measured:
         size = self.size
-        strategy, settings = METHODS[method]
         terms = terms_of(
             {
                 "model": "char-lstm",
                 "arguments": size.arguments,
                 "rounds": size.rounds,
-                "epochs": size.epochs,
-                "batch": size.batch,
-                "lr": size.lr,
-                "momentum": size.momentum,
-                "strategy": strategy,
-                "strategy_settings": settings,
+                **size.as_terms(),
+                **strategy_terms(*METHODS[method]),
                 "per_round": size.per_round,
             },
             asked.device,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from node.reproduce import published
+from node.reproduce.federations import LocalTraining
 
 EPSILONS = (2, 3, 5, 10)
 DELTA = 1e-5
@@ -17,17 +18,6 @@ SETS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Training:
-    """How one group of methods is trained. Mode sound divides steps by C and by no record's norm: its learning rate is
-    another, and few large batches cost it less."""
-
-    epochs: int
-    batch: int
-    lr: float
-    momentum: float
-
-
-@dataclass(frozen=True, slots=True)
 class Pictures:
     """`settings`: of the source; `model`, `arguments`: what is trained on them."""
 
@@ -38,11 +28,15 @@ class Pictures:
 
 @dataclass(frozen=True, slots=True)
 class TablesSize:
-    """`clips`: the fixed thresholds that are run at the least epsilon; at the others it is USUAL_CLIP."""
+    """`clips`: the fixed thresholds that are run at the least epsilon; at the others it is USUAL_CLIP.
+
+    `valid`: of mode sound, which divides steps by C and by no record's norm: its learning rate is another, and few
+    large batches cost it less. `plain`: of all the other methods.
+    """
 
     rounds: int
-    plain: Training
-    valid: Training
+    plain: LocalTraining
+    valid: LocalTraining
     pictures: Mapping[str, Pictures]
     clients: int = 10
     split: str = "class(2)"
@@ -58,8 +52,8 @@ def small(settings: Mapping[str, str], inputs: int) -> Pictures:
 SIZES = {
     "quick": TablesSize(
         rounds=8,
-        plain=Training(epochs=3, batch=128, lr=0.02, momentum=0.8),
-        valid=Training(epochs=3, batch=128, lr=0.5, momentum=0.5),
+        plain=LocalTraining(epochs=3, batch=128, lr=0.02, momentum=0.8),
+        valid=LocalTraining(epochs=3, batch=128, lr=0.5, momentum=0.5),
         pictures={
             "cifar10": small({"downscale": "4", "mosaics": "8"}, 192),
             "mnist": small({"downscale": "2"}, 196),
@@ -69,8 +63,8 @@ SIZES = {
     ),
     "full": TablesSize(
         rounds=100,
-        plain=Training(epochs=10, batch=32, lr=0.01, momentum=0.8),
-        valid=Training(epochs=1, batch=512, lr=0.5, momentum=0.5),
+        plain=LocalTraining(epochs=10, batch=32, lr=0.01, momentum=0.8),
+        valid=LocalTraining(epochs=1, batch=512, lr=0.5, momentum=0.5),
         pictures={
             "cifar10": Pictures(
                 {}, "cnn", {"input": "3x32x32", "classes": "10", "channels": "64,128,256", "hidden": "256"}

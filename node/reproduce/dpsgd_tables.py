@@ -79,7 +79,7 @@ class DpsgdTables(Experiment):
             "arguments": pictures.arguments,
             "rounds": size.rounds,
             **FEDAVG,
-            **asdict(training),
+            **training.as_terms(),
             **self._privacy(keys, pictures, clients),
         }
         return measure_federation(terms_of(terms, asked.device), clients, whole.test, seed, tell)

@@ -5,6 +5,7 @@ Everything that trains or aggregates is `fl`'s; torch is imported when a run beg
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,11 +26,30 @@ LOCKED_BETA = 0.99
 GLOBAL, OWN_SERVED, OWN_GLOBAL = "global_percent", "own_served_percent", "own_global_percent"
 SERVED_ON_ALL, BETA, LOCKED = "served_on_common_test_percent", "beta", "locked_clients_percent"
 
-# FedAvg with every setting said: defaults may change, what an experiment runs may not.
-FEDAVG: Mapping[str, object] = {
-    "strategy": "fedavg",
-    "strategy_settings": {"serve": "mix", "tau": "0.8", "unseen": "0"},
-}
+# Every setting is said: defaults of a strategy may change, an experiment's runs may not.
+SERVED_MIX: Mapping[str, str] = {"serve": "mix", "tau": "0.8", "unseen": "0"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalTraining:
+    """How a client trains in a round. The size of an experiment that trains in one way only is one of these."""
+
+    epochs: int
+    lr: float
+    batch: int = 32
+    momentum: float = 0.8
+
+    def as_terms(self) -> dict[str, Any]:
+        """Nothing but these four, by the names that `Terms` has for them."""
+        return {each.name: getattr(self, each.name) for each in fields(LocalTraining)}
+
+
+def strategy_terms(name: str, settings: Mapping[str, str]) -> dict[str, Any]:
+    """A strategy by the names that `Terms` has for it, and that stored runs are found by."""
+    return {"strategy": name, "strategy_settings": dict(settings)}
+
+
+FEDAVG: Mapping[str, object] = strategy_terms("fedavg", SERVED_MIX)
 
 
 def terms_of(settings: Mapping[str, Any], device: str) -> "Terms":

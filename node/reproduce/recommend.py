@@ -15,9 +15,11 @@ from node.reproduce.federations import (
     GLOBAL,
     OWN_SERVED,
     SERVED_ON_ALL,
+    LocalTraining,
     data_set,
     divided,
     measure_federation,
+    strategy_terms,
     terms_of,
 )
 from node.reproduce.plot import Panel, Plot, bar
@@ -34,8 +36,8 @@ MANY = "mnist, 10 of 100"
 FIRST_FILE = "train-images-idx3-ubyte.gz"
 
 
-@dataclass(frozen=True, slots=True)
-class RecommendSize:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecommendSize(LocalTraining):
     """`limit`, `test_limit`: pictures kept, 0 for all; `many`: clients of the setting in which ten take part in a
     round, 0: it is left out; `many_limit` and `many_rounds`: its pictures and rounds."""
 
@@ -47,9 +49,7 @@ class RecommendSize:
     many_rounds: int
     clients: int = 10
     epochs: int = 5
-    batch: int = 32
     lr: float = 0.05
-    momentum: float = 0.8
     layers: str = "196,64,10"
     splits: tuple[str, ...] = SPLITS
 
@@ -61,8 +61,8 @@ class Recommend(Experiment):
     wants = "the folder that holds mnist/ and fashion-mnist/"
     minutes_quick = 30.0
     sizes: ClassVar[Mapping[str, object]] = {
-        "quick": RecommendSize(6_000, 2_000, 30, many=100, many_limit=20_000, many_rounds=60),
-        "full": RecommendSize(0, 0, 100, many=100, many_limit=0, many_rounds=200),
+        "quick": RecommendSize(limit=6_000, test_limit=2_000, rounds=30, many=100, many_limit=20_000, many_rounds=60),
+        "full": RecommendSize(limit=0, test_limit=0, rounds=100, many=100, many_limit=0, many_rounds=200),
     }
     size: RecommendSize
 
@@ -88,24 +88,18 @@ class Recommend(Experiment):
         return [{"data": data, "split": split, "method": method} for data, split, method in cells]
 
     def _settings(self, keys: Keys) -> dict[str, Any]:
-        strategy, settings = METHODS[keys["method"]]
         size = {**asdict(self.size), "splits": list(self.size.splits)}
-        return {"size": size, "strategy": strategy, "strategy_settings": dict(settings)}
+        return {"size": size, **strategy_terms(*METHODS[keys["method"]])}
 
     def _measure(self, asked: Asked, keys: Keys, seed: int, tell: Tell) -> Measured:
         size, many = self.size, keys["data"] == MANY
-        strategy, settings = METHODS[keys["method"]]
         terms = terms_of(
             {
                 "model": "mlp",
                 "arguments": {"layers": size.layers},
                 "rounds": size.many_rounds if many else size.rounds,
-                "epochs": size.epochs,
-                "batch": size.batch,
-                "lr": size.lr,
-                "momentum": size.momentum,
-                "strategy": strategy,
-                "strategy_settings": settings,
+                **size.as_terms(),
+                **strategy_terms(*METHODS[keys["method"]]),
                 "per_round": 10 if many else 0,
             },
             asked.device,

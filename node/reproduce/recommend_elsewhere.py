@@ -18,6 +18,7 @@ from node.reproduce.federations import (
     divided,
     load_split,
     measure_federation,
+    strategy_terms,
     terms_of,
 )
 from node.reproduce.plot import Panel, Plot, bar
@@ -128,16 +129,15 @@ class RecommendElsewhere(Experiment):
         ]
 
     def _settings(self, place: Place, method: str) -> dict[str, Any]:
-        strategy, settings = METHODS[method]
         return {
             "source": place.source,
             "settings": dict(place.settings),
             "split": place.split,
             "clients": place.clients,
-            "terms": self._terms(place, strategy, settings),
+            "terms": self._terms(place, method),
         }
 
-    def _terms(self, place: Place, strategy: str, settings: Mapping[str, str]) -> dict[str, Any]:
+    def _terms(self, place: Place, method: str) -> dict[str, Any]:
         return {
             "model": place.model,
             "arguments": dict(place.arguments),
@@ -146,13 +146,12 @@ class RecommendElsewhere(Experiment):
             "batch": self.size.batch,
             "lr": place.lr,
             "momentum": self.size.momentum,
-            "strategy": strategy,
-            "strategy_settings": dict(settings),
+            **strategy_terms(*METHODS[method]),
         }
 
     def _measure(self, asked: Asked, place: Place, method: str, seed: int, tell: Tell) -> Measured:
         clients, test = _clients(asked, place, seed)
-        terms = terms_of(self._terms(place, *METHODS[method]), asked.device)
+        terms = terms_of(self._terms(place, method), asked.device)
         return measure_federation(terms, clients, test, seed, tell)
 
     def report(self, results: Results) -> Report:

@@ -16,7 +16,7 @@ from tests.support.shared_data import shared_data
 
 pytestmark = pytest.mark.data
 
-SIZE = RecommendSize(6_000, 2_000, 10, many=0, many_limit=0, many_rounds=0, splits=(HARDEST,))
+SIZE = RecommendSize(limit=6_000, test_limit=2_000, rounds=10, many=0, many_limit=0, many_rounds=0, splits=(HARDEST,))
 
 
 @cache

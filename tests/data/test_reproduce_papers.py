@@ -8,9 +8,10 @@ import pytest
 from node.reproduce.bearing import Bearing, BearingSize
 from node.reproduce.dlmu_cifar import CifarSize, DlmuCifar
 from node.reproduce.dlmu_text import DlmuText, TextSize
-from node.reproduce.dpsgd_sizes import TablesSize, Training, small
+from node.reproduce.dpsgd_sizes import TablesSize, small
 from node.reproduce.dpsgd_tables import DpsgdTables
 from node.reproduce.experiment import Asked
+from node.reproduce.federations import LocalTraining
 from node.reproduce.reproducing import reproduce_experiment
 from tests.support.shared_data import shared_data
 
@@ -20,8 +21,8 @@ CNN = {"input": "3x8x8", "classes": "10", "channels": "4", "hidden": "8"}
 LSTM = {"vocabulary": "65", "embedding": "4", "hidden": "8", "layers": "1"}
 TABLES = TablesSize(
     rounds=2,
-    plain=Training(epochs=3, batch=50, lr=0.1, momentum=0.8),
-    valid=Training(epochs=1, batch=50, lr=0.5, momentum=0.5),
+    plain=LocalTraining(epochs=3, batch=50, lr=0.1, momentum=0.8),
+    valid=LocalTraining(epochs=1, batch=50, lr=0.5, momentum=0.5),
     pictures={
         "cifar10": small({"downscale": "4", "mosaics": "1", "limit": "400", "test_limit": "100"}, 192),
         "mnist": small({"downscale": "4", "limit": "400", "test_limit": "100"}, 49),
@@ -32,8 +33,10 @@ TABLES = TablesSize(
     clips=(0.1, 1.0),
 )
 TINY = {
-    "dlmu-cifar": DlmuCifar(CifarSize(2, 1, 0.05, CNN, mosaics=1, downscale=4, limit=400, test_limit=200)),
-    "dlmu-text": DlmuText(TextSize(2, 1, 0.3, LSTM, speakers=3, window=10, step=200)),
+    "dlmu-cifar": DlmuCifar(
+        CifarSize(rounds=2, epochs=1, lr=0.05, arguments=CNN, mosaics=1, downscale=4, limit=400, test_limit=200)
+    ),
+    "dlmu-text": DlmuText(TextSize(rounds=2, epochs=1, lr=0.3, arguments=LSTM, speakers=3, window=10, step=200)),
     "dpsgd-tables": DpsgdTables(TABLES),
     "bearing": Bearing(BearingSize(rounds=2, epochs=1, factories=2, train_records=60, test_records=40)),
 }

@@ -239,6 +239,22 @@ def test_every_experiment_is_what_the_list_says(name):
         assert [each.seed for each in runs] == sorted(each.seed for each in runs)
 
 
+@pytest.mark.parametrize(
+    ("name", "stored"),
+    [
+        ("dlmu-cifar", "iid-fedavg-seed-1-d2bc3ad3"),
+        ("dlmu-text", "fedavg-seed-1-c1abf0b7"),
+        ("dpsgd-tables", "cifar10-plain-seed-1-588defd8"),
+        ("bearing", "simulated-federated-seed-1-fc82a678"),
+        ("communication", "models-1-100-seed-1-75ca6434"),
+    ],
+)
+def test_what_an_earlier_release_measured_is_found(name, stored):
+    """The name follows from all settings: one that is written otherwise, and hours of runs are done again."""
+    first = experiment(name).at("quick").runs(Asked("quick", (1,)))[0]
+    assert run_id(name, first) == stored
+
+
 def test_an_unknown_experiment_is_named_with_the_nearest():
     with pytest.raises(CannotReproduce, match="no experiment 'dlmu-cifr', did you mean 'dlmu-cifar'"):
         experiment("dlmu-cifr")
