@@ -8,12 +8,14 @@ from typing import Annotated
 import numpy as np
 from numpy.typing import NDArray
 
+from fl.data.cells import NotANumber, is_not_finite, numbers_in
 from fl.data.errors import DataError
 from fl.data.growing import Division
 from fl.data.scaling import PublicRange, scale
 from fl.data.tables import Split, Table
 from fl.data.tabular_files import Cells, Columns, read_columns
 from fl.data.tabular_schema import Schema, WordColumn, read_schema
+from fl.data.tabular_times import moments_of
 from fl.settings import Choice, Text, Whole
 
 # An error names this many rows, and counts the others.
@@ -32,7 +34,8 @@ def load(settings: TabularSettings, path: Path | None) -> Split:
     """float32 [n, inputs] in -1..1. With split=last the records are in the file's order, or in that of the time column.
 
     Raises DataError naming the file, the column, the row, what came and what was wanted: for columns that are missing,
-    values that are no numbers, words and classes that are not declared, gaps (unless the schema drops them).
+    values that are no numbers, times that are none, words and classes that are not declared, gaps (unless the schema
+    drops them).
     """
     assert path is not None
     return divided(read_table(path, read_schema(schema_path(settings, path))), division_of(settings), path)
@@ -65,7 +68,7 @@ def table_of(columns: Columns, schema: Schema) -> Table:
     if not columns.rows:
         raise DataError.of_file(columns.path, "has no records")
     table = records_of(columns, schema)
-    return table if schema.time is None else table.take(_time_order(columns.cells[schema.time]))
+    return table if schema.time is None else table.take(np.argsort(moments_of(columns, schema), kind="stable"))
 
 
 def records_of(columns: Columns, schema: Schema) -> Table:
@@ -102,20 +105,13 @@ def _inputs(columns: Columns, column: PublicRange | WordColumn) -> NDArray[np.fl
 def numbers_of(columns: Columns, name: str) -> NDArray[np.float64]:
     """float64 [n]. Raises DataError naming the first cell that is no number."""
     cells = columns.cells[name]
-    try:
+    if not isinstance(cells, list):
         return np.asarray(cells, dtype=np.float64)
-    except ValueError:
-        row, cell = next((row, cell) for row, cell in enumerate(cells) if not _is_number(cell))
-        reason = f"{columns.place(row)} has {str(cell)[:40]!r}, want a number"
-        raise DataError.of_file(columns.path, reason, name) from None
-
-
-def _is_number(cell: object) -> bool:
     try:
-        float(cell)  # type: ignore[arg-type]
-    except ValueError:
-        return False
-    return True
+        return numbers_in(cells)
+    except NotANumber as error:
+        reason = f"{columns.place(error.row)} has {cells[error.row][:40]!r}, want {error.wanted}"
+        raise DataError.of_file(columns.path, reason, name) from None
 
 
 def texts_of(cells: Cells) -> list[str]:
@@ -143,16 +139,6 @@ def places_of(columns: Columns, name: str, words: tuple[str, ...]) -> NDArray[np
     return places
 
 
-def _time_order(cells: Cells) -> NDArray[np.intp]:
-    """Positions by time, equal times in the file's order. Numbers go by value, texts (ISO 8601) by the alphabet."""
-    if isinstance(cells, list):
-        try:
-            return np.argsort(np.array(cells, dtype=np.float64), kind="stable")
-        except ValueError:
-            return np.argsort(np.array(cells), kind="stable")
-    return np.argsort(cells, kind="stable")
-
-
 def without_gaps(columns: Columns, schema: Schema) -> Columns:
     """The rows that have a value in every column. Raises DataError naming the others, unless the schema drops them."""
     gaps = np.zeros(columns.rows, dtype=bool)
@@ -168,6 +154,8 @@ def without_gaps(columns: Columns, schema: Schema) -> Columns:
             filled = ["0" if gap else cell for gap, cell in zip(empty, cells, strict=True)]
             in_full = Columns(columns.path, {name: filled}, columns.rows, columns.place)
             empty |= ~np.isfinite(numbers_of(in_full, name))
+        elif name == schema.time and isinstance(cells, list):
+            empty |= np.array([is_not_finite(cell) for cell in cells], dtype=bool)
         if empty.any() and first_gap is None:
             first_gap = name
         gaps |= empty

@@ -154,10 +154,12 @@ def _npz(path: Path, wanted: Sequence[str]) -> Columns:
     return Columns(path, cells, rows, lambda row: f"row {row + 1}")
 
 
-def _npz_column(file: NpzFile, name: str) -> NDArray[np.generic]:
+def _npz_column(file: NpzFile, name: str) -> Cells:
     array, colon, position = name.rpartition(":")
-    if name in file.names() or not colon or not position.isdecimal():
-        return file.array(name, 1, "iufbU")
+    if name in file.names() or not colon or not (position.isascii() and position.isdecimal()):
+        column = file.array(name, 1, "iufbU")
+        # Words are read as those of a CSV file are, gaps included.
+        return [str(cell) for cell in column.tolist()] if column.dtype.kind == "U" else column
     matrix = file.array(array, 2, "iufb")
     if int(position) >= matrix.shape[1]:
         raise DataError.of_file(file.path, f"{array!r} has the columns 0..{matrix.shape[1] - 1}", name)

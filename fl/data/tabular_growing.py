@@ -1,21 +1,14 @@
 """The source "table" while its file grows: its rows as they stand there, their times, and no half-written line."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from fl.data.csv_tail import Mark, read_tail
-from fl.data.errors import DataError
 from fl.data.growing import Division, GrowingTable
 from fl.data.tabular import TabularSettings, division_of, records_of, schema_path, without_gaps
-from fl.data.tabular_files import Cells, Columns, kind_of, read_columns
+from fl.data.tabular_files import kind_of, read_columns
 from fl.data.tabular_schema import Schema, read_schema
-
-# 2^53 ms: the largest time that a record may bear, some 285 000 years from now.
-TIME_MS_MAX = 2**53 - 1
+from fl.data.tabular_times import times_of
 
 
 class TableReader:
@@ -63,48 +56,3 @@ def grow(settings: TabularSettings, path: Path) -> TableReader:
     """The source "table" as it grows: its schema lies in a file of its own."""
     described = schema_path(settings, path)
     return TableReader(path, kind_of(path), lambda: read_schema(described), division_of(settings), (described,))
-
-
-def times_of(columns: Columns, schema: Schema) -> NDArray[np.int64] | None:
-    """ms since 1970: of texts in ISO 8601 (UTC where they name no zone), of numbers whose unit the schema says.
-
-    Numbers without a unit may be anything, a running number say: then the records have no times.
-    """
-    if schema.time is None:
-        return None
-    cells = columns.cells[schema.time]
-    numbers = _numbers(cells)
-    if schema.time_unit and numbers is None:
-        reason = f"has texts, want numbers: time_unit is {schema.time_unit!r}"
-        raise DataError.of_file(columns.path, reason, schema.time)
-    if numbers is None:
-        texts = [str(cell) for cell in cells]
-        times = np.array([_milliseconds(columns, schema.time, row, text) for row, text in enumerate(texts)])
-    elif schema.time_unit:
-        times = np.rint(numbers * (1000 if schema.time_unit == "s" else 1))
-    else:
-        return None
-    strange = np.flatnonzero(~((times >= 0) & (times <= TIME_MS_MAX)))
-    if len(strange):
-        row = int(strange[0])
-        raise DataError.of_file(
-            columns.path, f"{columns.place(row)} has {str(cells[row])[:40]!r}, want a time since 1970", schema.time
-        )
-    return times.astype(np.int64)
-
-
-def _numbers(cells: Cells) -> NDArray[np.float64] | None:
-    """None for cells that are not numbers, every one."""
-    try:
-        return np.asarray(cells, dtype=np.float64)
-    except ValueError:
-        return None
-
-
-def _milliseconds(columns: Columns, name: str, row: int, cell: str) -> float:
-    try:
-        time = datetime.fromisoformat(cell.strip())
-    except ValueError:
-        reason = f"{columns.place(row)} has {cell[:40]!r}, want a time in ISO 8601, or a time_unit in the schema"
-        raise DataError.of_file(columns.path, reason, name) from None
-    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1000

@@ -71,6 +71,23 @@ def test_a_table_is_read_in_time_order_with_words_as_inputs_and_sites_as_groups(
     assert [table.group_names[site] for site in table.groups] == ["south", "north", "north", "south"]
 
 
+def test_rows_go_by_the_time_they_name_and_not_by_how_it_is_written(tmp_path):
+    rows = changed(0, "When", "2024-01-01T23:00:00-05:00")
+    rows[1][0], rows[2][0], rows[3][0] = "2024-01-02T03:30:00Z", "2024-01-02 03:00", "20240102T050000+01:00"
+    assert read(write(tmp_path, rows)).features[:, 0] == pytest.approx([1, 0, -1, 0.5])
+    for row, number in zip(rows, ["10", "9", "1e1", " 8.5 "], strict=True):
+        row[0] = number
+    assert read(write(tmp_path, rows)).features[:, 0] == pytest.approx([0.5, 0, -1, 1])
+
+
+def test_words_of_an_npz_file_have_gaps_as_those_of_a_csv_file_have(tmp_path):
+    schema = parse_schema({"label": "y", "classes": ["0"], "features": [{"column": "x", "low": 0, "high": 1}]})
+    for word, said in (("nan", "row 2: empty or not finite"), ("", "row 2: empty"), ("1_0", "row 2 has '1_0', want a")):
+        np.savez(tmp_path / "t.npz", x=np.array(["1", word]), y=np.array(["0", "0"]))
+        with pytest.raises(DataError, match=f"column 'x': {said}"):
+            read_table(tmp_path / "t.npz", schema)
+
+
 def test_the_last_records_are_for_testing(tmp_path):
     split = load("table", {"test_percent": "25"}, write(tmp_path))
     assert split.test.features[0].tolist() == pytest.approx([0.5, 1, -1, 0])
@@ -96,6 +113,11 @@ def test_a_file_as_a_spreadsheet_saves_it_is_read(tmp_path):
         (changed(3, "Grade", "H"), HEAD, ["column 'Grade'", "line 5 has 'H'"]),
         (changed(0, "Shake", "nan"), HEAD, ["column 'Shake'", "line 2: empty or not finite"]),
         (changed(0, "Heat [K]", "inf"), HEAD, ["column 'Heat [K]'", "line 2"]),
+        (changed(0, "Heat [K]", "1e999"), HEAD, ["column 'Heat [K]'", "line 2 has '1e999', want a number of at most"]),
+        (changed(1, "Heat [K]", "3_00"), HEAD, ["column 'Heat [K]'", "line 3 has '3_00', want a number without _"]),
+        (changed(1, "Heat [K]", "300,5"), HEAD, ["line 3 has '300,5', want a number without a comma: 1234.5"]),
+        (changed(2, "When", "17"), HEAD, ["column 'When'", "line 4 has '17', want a time in ISO 8601"]),
+        (changed(2, "When", "nan"), HEAD, ["column 'When'", "line 4: empty or not finite"]),
         (changed(3, "Site", "  "), HEAD, ["column 'Site'", "line 5"]),
         ([*ROWS, ["2024-01-05", "north"]], HEAD, ["line 6 has 2 cells, want 7"]),
         ([], HEAD, ["no records"]),
@@ -255,7 +277,10 @@ def test_other_files_grow_too(tmp_path, suffix):
         ("1704067200250", "ms", 1_704_067_200_250),
         ("17", "", None),
         ("yesterday", "", "line 2 has 'yesterday', want a time in ISO 8601"),
-        ("2024-01-01", "s", "has texts, want numbers"),
+        ("2024-01-01", "s", "line 2 has '2024-01-01', want a number: time_unit is 's'"),
+        ("1_704_067_200", "s", "line 2 has '1_704_067_200', want a number without _: time_unit is 's'"),
+        ("1_704_067_200", "", "line 2 has '1_704_067_200', want a time in ISO 8601"),
+        ("1e308", "s", "want a time since 1970"),
         ("-5", "s", "line 2 has '-5', want a time since 1970"),
         ("1e300", "ms", "want a time since 1970"),
     ],

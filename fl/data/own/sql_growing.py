@@ -9,8 +9,8 @@ from fl.data.own.sql_address import Address
 from fl.data.own.sql_columns import LastRow, Selection, read_selection, still_there
 from fl.data.own.sql_open import Database
 from fl.data.tabular import records_of, without_gaps
-from fl.data.tabular_growing import times_of
 from fl.data.tabular_schema import Schema
+from fl.data.tabular_times import times_of
 
 
 class SelectionReader:
