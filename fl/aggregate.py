@@ -24,7 +24,6 @@ from fl.fixed_point import Bytes, Ints, pack, unpack
 from fl.inspection import inspect
 from fl.robust import (
     NormBoundSettings,
-    NoSettings,
     ShareSettings,
     Updates,
     median,
@@ -33,7 +32,7 @@ from fl.robust import (
     trimmed_mean,
 )
 from fl.server_steps import ADAM_VECTORS, AdamSettings, MomentumSettings, adam, momentum
-from fl.settings import Choice, SettingNote, Whole, parse_settings, setting_notes
+from fl.settings import Choice, NoSettings, SettingNote, Whole, parse_settings, setting_notes
 from fl.update_quality import MICRO, as_model, quality
 
 __all__ = [

@@ -16,7 +16,7 @@ import numpy as np
 
 from fl.exact_sums import CHUNK, AggregateError, Wide, check_updates, rounded_share, squared_lengths, step_products
 from fl.fixed_point import Ints
-from fl.settings import Number
+from fl.settings import NoSettings, Number
 
 # A share of the updates counts in millionths, so that ten updates and a share of 0.3 make three everywhere.
 MICRO = 1_000_000
@@ -48,11 +48,6 @@ class NormBoundSettings:
 @dataclass(frozen=True, slots=True)
 class ShareSettings:
     share: Annotated[float, Number(0.0, 0.5, "share of bad updates to withstand, rounded down")] = 0.3
-
-
-@dataclass(frozen=True, slots=True)
-class NoSettings:
-    pass
 
 
 def norm_bound(settings: NormBoundSettings, updates: Updates) -> Ints:

@@ -120,6 +120,11 @@ Rule = Whole | Number | Choice | Wholes | Text
 
 
 @dataclass(frozen=True, slots=True)
+class NoSettings:
+    """Of what has nothing to set: whatever is given is refused."""
+
+
+@dataclass(frozen=True, slots=True)
 class SettingNote:
     """What a person is told about one setting: its default (None when it must be given), what is wanted, why."""
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, fields
 
 from fl.privacy.terms import (
     DistributedSettings,
-    NoSettings,
     PaperSettings,
     PrivacyRefused,
     SoundSettings,
@@ -18,7 +17,7 @@ from fl.privacy.terms import (
     paper_settings,
     sound_settings,
 )
-from fl.settings import SettingNote, parse_settings, setting_notes
+from fl.settings import NoSettings, SettingNote, parse_settings, setting_notes
 
 __all__ = [
     "MODES",

@@ -20,11 +20,6 @@ class PrivacyRefused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class NoSettings:
-    pass
-
-
-@dataclass(frozen=True, slots=True)
 class PaperSettings:
     """[DLMU] 4.2, where the paper leaves a choice: C_r comes from the means of the records' gradient norms in the last
     two clean epochs (so 3 epochs at least), never falls below `clip_floor` (the published formula is zero or less when

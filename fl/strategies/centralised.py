@@ -4,17 +4,13 @@ The simulator gives one client everybody's records (`pooled`); it trains as a fa
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeAlias
 
-from fl.settings import parse_settings
+from fl.settings import NoSettings, parse_settings
 from fl.strategies.base import StrategyError
 from fl.strategies.fedavg import ServeSettings, TrainsFromGlobal
 
-
-@dataclass(frozen=True, slots=True)
-class CentralisedSettings:
-    pass
+CentralisedSettings: TypeAlias = NoSettings
 
 
 class Centralised(TrainsFromGlobal):

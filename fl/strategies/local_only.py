@@ -4,18 +4,14 @@ A factory goes on from its own last model, uploads the global model as it came, 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeAlias
 
 from fl.fixed_point import Floats
-from fl.settings import parse_settings
+from fl.settings import NoSettings, parse_settings
 from fl.strategies.base import Layout, Start, Strategy, StrategyError, Trained, View
 from fl.strategies.kept_vector import keep, kept
 
-
-@dataclass(frozen=True, slots=True)
-class LocalOnlySettings:
-    pass
+LocalOnlySettings: TypeAlias = NoSettings
 
 
 class LocalOnly(Strategy):
