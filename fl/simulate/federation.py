@@ -55,14 +55,20 @@ class Federation:
         batch_seeds: Sequence[int] | None = None,
         clock: Callable[[], float] = perf_counter,
         memory_bytes_max: int = MEMORY_BYTES_MAX,
+        checkpoint: Checkpoint | None = None,
     ) -> None:
         """`engine`: who carries out the rounds, this process where it is None. `batch_seeds`: by client, what orders
         its mini-batches, as a league's providers do; drawn from `seed` where it is None. `memory_bytes_max`: of what
         clients remember, and again of a round's updates; what is beyond lies in files until the federation is closed.
 
+        `checkpoint`: what it goes on from, to the bits that it would have come to without a break. Engine, device and
+        how often the model is tested may be others than they were; so may the number of rounds, where no noise was
+        chosen by it.
+
         Raises AttackError for attackers that are no clients, PrivacyRefused for noise that keeps no promise,
         ModelError, StrategyError and AggregateError for what does not exist, SimulationError for terms that do not fit
-        the clients, and for a GPU that is not here.
+        the clients, and for a GPU that is not here, CheckpointError for a checkpoint of other terms, seed, attack or
+        records.
         """
         self.terms, self.seed = terms, seed
         self.attackers = tuple(sorted(attackers))
@@ -83,12 +89,19 @@ class Federation:
         tables = [split.train for split in clients]
         if attack is not None:
             tables = [attack.poison(table) if at in self.attackers else table for at, table in enumerate(tables)]
-        self._cohort = Cohort(terms, tables, seed, batch_seeds, BlobShelf(memory_bytes_max), rule.pooled)
+        earlier = BlobShelf(memory_bytes_max) if rule.mirrors_sum else None
+        self._cohort = Cohort(terms, tables, seed, batch_seeds, BlobShelf(memory_bytes_max), rule.pooled, earlier)
         self._measures = Measures(clients, test, self._setup)
         self.base = first_model(job, seed)
         self.previous: Ints | None = None
         self._engine = engine or Inline()
         self._engine.open(self._work())
+        if checkpoint is not None:
+            try:
+                self._go_on_from(checkpoint)
+            except BaseException:
+                self.close()
+                raise
 
     @property
     def blob(self) -> bytes:
@@ -125,6 +138,7 @@ class Federation:
             sizes = {client: updates.size(client) for client in sent}
         finally:
             updates.close()
+        self._cohort.settle([sent[at] for at, _ in result.rejected] if result.blob else sent)
         if result.blob:
             # Else nothing was sent, or all was rejected: the round is void, and the next begins where this one did.
             self.previous, self.base = self.base, self._unpacked(result.blob)
@@ -161,39 +175,10 @@ class Federation:
             self._asked(), self._data(), self.rounds_done, self.blob, previous, tuple(cohort.taken), cohort.states
         )
 
-    @classmethod
-    def restored(
-        cls,
-        checkpoint: Checkpoint,
-        terms: Terms,
-        clients: Sequence[Split],
-        test: Table,
-        seed: int,
-        attack: Attack | None = None,
-        attackers: Sequence[int] = (),
-        engine: Engine | None = None,
-        batch_seeds: Sequence[int] | None = None,
-        clock: Callable[[], float] = perf_counter,
-        memory_bytes_max: int = MEMORY_BYTES_MAX,
-    ) -> Self:
-        """The federation as it was: it goes on to the bits that it would have come to without a break.
-
-        Engine, device and how often the model is tested may be others; so may the number of rounds, where no noise was
-        chosen by it. Raises CheckpointError for a checkpoint of other terms, seed, attack or records, and what
-        `Federation` does.
-        """
-        federation = cls(terms, clients, test, seed, attack, attackers, engine, batch_seeds, clock, memory_bytes_max)
-        try:
-            federation._take(checkpoint)
-        except BaseException:
-            federation.close()
-            raise
-        return federation
-
     def close(self) -> None:
         """End what the engine started, and forget what clients remember."""
         self._engine.close()
-        self._cohort.states.close()
+        self._cohort.close()
 
     def __enter__(self) -> Self:
         return self
@@ -201,7 +186,7 @@ class Federation:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _take(self, checkpoint: Checkpoint) -> None:
+    def _go_on_from(self, checkpoint: Checkpoint) -> None:
         check_same(checkpoint.asked, self._asked())
         if checkpoint.data != self._data():
             raise CheckpointError("the checkpoint is of a federation with other records, or with other attackers")

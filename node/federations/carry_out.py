@@ -78,9 +78,7 @@ def carry_out(
         # States of a thousand clients lie in files, not in memory.
         shelf = left.enter_context(closing(BlobShelf()))
         checkpoint = _checkpoint(files.folder, settings, shelf) if files is not None else None
-        federation = left.enter_context(
-            Federation(*given, engine()) if checkpoint is None else Federation.restored(checkpoint, *given, engine())
-        )
+        federation = left.enter_context(Federation(*given, engine(), checkpoint=checkpoint))
         shelf.close()
         if files is not None:
             files.open_lines(federation.rounds_done)

@@ -18,6 +18,7 @@ from fl.models.registry import build
 from fl.round import RoundJob, initial_model, run_round, served_model
 from fl.simulate.attacks import AttackError, attack
 from fl.simulate.checkpoint import Checkpoint, CheckpointError
+from fl.simulate.engines.inline import Inline
 from fl.simulate.federation import Federation
 from fl.simulate.participation import participants
 from fl.simulate.terms import SimulationError
@@ -142,7 +143,7 @@ def test_a_course_goes_on_from_a_checkpoint_to_the_same_bits():
     data = first.checkpoint().to_bytes()
     clients, test = factories(6, mixed=False)
     terms = replace(TERMS, strategy="dlmu", per_round=4, rounds=5)
-    second = Federation.restored(Checkpoint.from_bytes(data), terms, clients, test, 3)
+    second = Federation(terms, clients, test, 3, checkpoint=Checkpoint.from_bytes(data))
     assert second.rounds_done == 2
     assert second.checkpoint().to_bytes() == data
     late = second.run()
@@ -157,7 +158,7 @@ def test_a_checkpoint_of_something_else_is_refused_with_what_differs():
     clients, test = factories(3)
 
     def restored(seed=1, table=clients, **terms):
-        return Federation.restored(checkpoint, replace(TERMS, **terms), table, test, seed)
+        return Federation(replace(TERMS, **terms), table, test, seed, checkpoint=checkpoint)
 
     assert restored(evaluate_every=2, rounds=7).rounds_done == 1
     with pytest.raises(CheckpointError, match=r"with epochs 2 \(want 3\), lr 0.1 \(want 0.2\)$"):
@@ -170,10 +171,24 @@ def test_a_checkpoint_of_something_else_is_refused_with_what_differs():
         restored(table=factories(4)[0][1:])
     two = Checkpoint.from_bytes(federation(2, 1).checkpoint().to_bytes())
     with pytest.raises(CheckpointError, match=r"with clients 2 \(want 3\)$"):
-        Federation.restored(two, TERMS, clients, test, 1)
+        Federation(TERMS, clients, test, 1, checkpoint=two)
     told = Checkpoint.from_bytes(federation(3, 1, more={"batch_seeds": [1, 2, 3]}).checkpoint().to_bytes())
     with pytest.raises(CheckpointError, match=r"batch_seeds '\w{16}' \(want None"):
-        Federation.restored(told, TERMS, clients, test, 1)
+        Federation(TERMS, clients, test, 1, checkpoint=told)
+
+
+def test_a_refused_checkpoint_leaves_no_engine_at_work():
+    class Watched(Inline):
+        closed = False
+
+        def close(self):
+            self.closed = True
+
+    clients, test = factories(3)
+    two, engine = federation(2, 1).checkpoint(), Watched()
+    with pytest.raises(CheckpointError):
+        Federation(TERMS, clients, test, 1, engine=engine, checkpoint=two)
+    assert engine.closed
 
 
 def test_every_damaged_checkpoint_is_refused():
@@ -213,10 +228,10 @@ def test_an_attacked_federation_is_restored_with_its_attackers():
     clients, test = factories(5)
     terms = replace(TERMS, per_round=4)
     kept = Checkpoint.from_bytes(first.checkpoint().to_bytes())
-    second = Federation.restored(kept, terms, clients, test, 2, attack("sign-flip"), (4,))
+    second = Federation(terms, clients, test, 2, attack("sign-flip"), (4,), checkpoint=kept)
     assert second.run().rounds == whole.rounds[1:]
     with pytest.raises(CheckpointError, match="attack"):
-        Federation.restored(kept, terms, clients, test, 2)
+        Federation(terms, clients, test, 2, checkpoint=kept)
 
 
 def test_what_no_federation_can_have_is_refused():
