@@ -3,7 +3,7 @@
 With a strategy that pools records there is one of them, whatever the number of clients.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from fl.data.tables import Table, join
 from fl.draws import drawn, order_of
@@ -18,7 +18,8 @@ MICRO = 1_000_000
 
 
 class Cohort:
-    """`tables`: by client, what it trains on. `states`: where what clients remember is kept."""
+    """`tables`: by client, what it trains on. `states`: where what clients remember is kept. `earlier`: where what they
+    remembered before the round is kept until it is settled; None where nothing of it is ever taken back."""
 
     def __init__(
         self,
@@ -28,6 +29,7 @@ class Cohort:
         batch_seeds: Sequence[int] | None,
         states: BlobShelf,
         pooled: bool,
+        earlier: BlobShelf | None = None,
     ) -> None:
         """Raises PrivacyRefused for noise that keeps no promise, SimulationError for terms that do not fit."""
         clients = len(tables)
@@ -40,7 +42,7 @@ class Cohort:
         if pooled:
             tables = [join(tables)]
         self._terms, self._seed = terms, seed
-        self.pooled, self.states = pooled, states
+        self.pooled, self.states, self._earlier = pooled, states, earlier
         self.tables: list[Rows] = [(table.features, table.labels) for table in tables]
         order = seed if terms.order_seed < 0 else terms.order_seed
         self._orders = list(batch_seeds or (order_of(order, client) for client in range(clients)))
@@ -78,8 +80,28 @@ class Cohort:
         """What a client remembers from now on, and that it took part; who left itself out remembers what it did."""
         if answer.left_out is not None:
             return
+        if self._earlier is not None and (state := self.states.get(answer.client)) is not None:
+            self._earlier[answer.client] = state
         self.states[answer.client] = answer.state
         self.taken[answer.client] += 1
+
+    def settle(self, uncounted: Iterable[int]) -> None:
+        """The round is aggregated without the updates of these: by strategies whose states mirror a sum of the
+        aggregate they go on from what they remembered before it, as a league's do (node/round_states.py)."""
+        if self._earlier is None:
+            return
+        for client in uncounted:
+            if client in self._earlier:
+                self.states[client] = self._earlier[client]
+            else:
+                del self.states[client]
+        self._earlier.close()
+
+    def close(self) -> None:
+        """Forget what clients remember."""
+        self.states.close()
+        if self._earlier is not None:
+            self._earlier.close()
 
     def restore(self, taken: Sequence[int]) -> None:
         self.taken = list(taken)
