@@ -35,6 +35,6 @@ def setup_of(job: RoundJob, device: torch.device | None = None) -> Setup:
     mode = privacy_mode(job.privacy, job.allow_no_guarantee)
     mode.check(job.privacy_settings)
     rule = strategy(job.strategy, job.strategy_settings)
-    check_strategy_privacy(rule, mode)
+    check_strategy_privacy(rule, mode, job.epochs)
     network = build(job.model, job.arguments, seed=0)
     return Setup(mode, rule, Layout(parameter_shapes(job.model, job.arguments)), network.to(device or "cpu"))

@@ -122,7 +122,7 @@ def check_terms(
         check_in_league(rule)
         mode = privacy_mode(terms.privacy, allow_no_guarantee)
         mode.check(settings_dict(terms.privacy_settings))
-        check_strategy_privacy(rule, mode)
+        check_strategy_privacy(rule, mode, terms.epochs)
         if mode.accounted and chosen.order_seed >= 0:
             raise PrivacyRefused(f"order_seed with privacy {mode.name}: what a batch holds must stay unknown to others")
         if require_guarantee and not mode.accounted:

@@ -20,11 +20,9 @@ from fl.privacy.clipping import CLIP_MARGIN, Clipper, EachAlone
 from fl.privacy.modes import PaperSettings, PrivacyRefused
 from fl.privacy.quantile import clipping_threshold
 from fl.privacy.secure_random import SecureRandom
+from fl.privacy.terms import PAPER_EPOCHS_LEAST
 from fl.train import STRAIGHT, Bent, Diverged, LocalPlan, Progress, Steps, TrainResult, bends, run_epoch, steps_for
 from fl.vectors import FlatModel, flatten_in_place
-
-# Two clean epochs for the two norms, and the noised one.
-EPOCHS_LEAST = 3
 
 
 class MeasuredSteps:
@@ -71,8 +69,8 @@ def paper_train(
     """
     if plan.steps_max:
         raise PrivacyRefused(f"privacy mode paper with {plan.steps_max} steps at most: its last epoch must be whole")
-    if plan.epochs < EPOCHS_LEAST:
-        raise PrivacyRefused(f"privacy mode paper with {plan.epochs} epochs, want at least {EPOCHS_LEAST}")
+    if plan.epochs < PAPER_EPOCHS_LEAST:
+        raise PrivacyRefused(f"privacy mode paper with {plan.epochs} epochs, want at least {PAPER_EPOCHS_LEAST}")
     flat = flatten_in_place(model)
     flat.load(vector)
     model.train()

@@ -13,6 +13,8 @@ UNIT_CHARS_MAX = 96
 GROUP_PREFIX = "group:"
 CLIP_RULES = ("fixed", "quantile", "published")
 ACCURACIES = ("none", "noisy", "exact")
+# Mode paper: two clean epochs for the two norms, and the noised one.
+PAPER_EPOCHS_LEAST = 3
 
 
 class PrivacyRefused(Exception):

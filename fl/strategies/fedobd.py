@@ -25,7 +25,7 @@ class FedObdSettings(FedAvgSettings):
     bits: Annotated[int, Whole(0, 16, "of each change that is sent, at least 2; 0: as many as weight makes of it")] = 0
     weight: Annotated[float, Number(1e-6, 10.0, "NNADQ's weight of bytes against exactness")] = 0.001
     largest: Annotated[float, Number(0.01, 1.0, "share of the model in a block; larger layers are cut by units")] = 0.1
-    second_stage: Annotated[int, Whole(0, 1_000_000, "round from which nothing is left out, from 1; 0: never")] = 0
+    second_stage: Annotated[int, Whole(0, 1_000_000, "round from which all is sent, but in mode paper; 0: never")] = 0
 
 
 class FedObd(FedAvg):

@@ -213,6 +213,12 @@ class TestRunFiles:
         (["--path", os.curdir], Exit.CONFIGURATION, "reads no file"),
         (["--data", "magic"], Exit.CONFIGURATION, "no source is called 'magic'"),
         (["away.toml"], Exit.USAGE, "'away.toml' does not exist"),
+        (["--privacy", "paper", "--epochs", "2"], Exit.USAGE, "privacy mode paper with 2 epochs, want at least 3"),
+        (
+            ["--strategy", "fedobd", "--strategy-set", "second_stage=2", "--privacy", "paper", "--epochs", "3"],
+            Exit.USAGE,
+            "strategy fedobd and second_stage 2: from there on a round is one epoch",
+        ),
     ],
 )
 def test_what_cannot_be_simulated_is_said_before_anything_is_trained(more, code, said, capsys):

@@ -172,9 +172,9 @@ def test_who_chooses_by_the_records_gets_no_guarantee(mode):
 
     rule = Choosing.from_settings({})
     with pytest.raises(PrivacyRefused, match=f"privacy mode {mode} with strategy choosing: .* want mode none or paper"):
-        check_strategy_privacy(rule, MODES[mode])
+        check_strategy_privacy(rule, MODES[mode], 3)
     for plain in ("none", "paper"):
-        check_strategy_privacy(rule, MODES[plain])
+        check_strategy_privacy(rule, MODES[plain], 3)
     with pytest.MonkeyPatch.context() as patched:
         patched.setitem(BUILT_IN, "choosing", (Choosing, BUILT_IN["fedavg"][1]))
         with pytest.raises(PrivacyRefused, match="choosing"):

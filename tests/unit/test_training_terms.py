@@ -53,6 +53,22 @@ def test_an_order_that_all_know_is_refused_where_noise_counts_on_secret_batches(
         check_terms(wild, allow_no_guarantee=True)
 
 
+def test_rounds_that_are_too_short_for_the_papers_mode_are_refused_before_the_first():
+    paper = replace(TERMS, privacy="paper", privacy_settings=(), epochs=3)
+    check_terms(paper, allow_no_guarantee=True)
+    with pytest.raises(TermsRefused, match="privacy mode paper with 2 epochs, want at least 3"):
+        check_terms(replace(paper, epochs=2), allow_no_guarantee=True)
+    staged = replace(paper, strategy="fedobd", strategy_settings=(Setting("second_stage", "5"),), epochs=10)
+    with pytest.raises(
+        TermsRefused, match=r"paper with strategy fedobd and second_stage 5: .* want second_stage 0, or"
+    ):
+        check_terms(staged, allow_no_guarantee=True)
+    check_terms(replace(staged, strategy_settings=()), allow_no_guarantee=True)
+    check_terms(replace(staged, privacy="none"), allow_no_guarantee=True)
+    sound = replace(staged, privacy="sound", privacy_settings=(Setting("epsilon", "8"),))
+    check_terms(sound, allow_no_guarantee=False)
+
+
 def test_changes_of_a_model_cannot_be_masked():
     for name in ("fedobd", "clustered"):
         rule = strategy(name, {})
