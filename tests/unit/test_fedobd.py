@@ -5,7 +5,7 @@ from math import floor, log, prod, sqrt
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fl.data.tables import Split, Table
@@ -15,7 +15,7 @@ from fl.models.shapes import parameter_shapes
 from fl.privacy.secure_random import SecureRandom
 from fl.round import RoundJob, first_model, run_round
 from fl.rounding import levels, levels_of_bits, rounded_block
-from fl.semantic_blocks import mean_block_difference, most_changed, semantic_blocks
+from fl.semantic_blocks import most_changed, semantic_blocks
 from fl.simulate.federation import Federation, Terms
 from fl.strategies.base import Layout, StrategyError
 from fl.strategies.own_model import own_model
@@ -73,6 +73,7 @@ def plain_choice(blocks, base, update, drop):
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 0.3, 0.6, 0.95]), st.sampled_from([1.0, 0.2]))
+@example(23824790, 0.0, 0.2)
 def test_the_most_changed_blocks_that_fit_are_sent(seed, drop, largest):
     rng = np.random.default_rng(seed)
     count = sum(prod(shape) for _, shape in LSTM)
@@ -84,10 +85,9 @@ def test_the_most_changed_blocks_that_fit_are_sent(seed, drop, largest):
             update[start:stop] += rng.integers(-int(rng.integers(1, 900)), 900, stop - start).astype(np.int32)
     chosen = most_changed(blocks, base, update, drop)
     assert [block.name for block in chosen] == plain_choice(blocks, base, update, drop)
-    left = [block for block in blocks if block not in chosen]
     if drop == 0.0:
-        assert left == []
-    assert all(mean_block_difference(block, base, update) > 0 for block in chosen)
+        # A block that did not change at all too: the one coordinate of "scale" may get back the number it had.
+        assert list(chosen) == list(blocks)
 
 
 def test_levels_are_those_of_the_paper():
