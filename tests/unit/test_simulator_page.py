@@ -1,5 +1,6 @@
 """docs/simulator.md says what is so: its tables are those of the code, its lines are lines that hanse takes."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -60,3 +61,31 @@ def test_every_file_is_named():
     text = PAGE.read_text()
     assert RESULT_FILE in text
     assert all(f"`{name}`" in text for name in (*GROWING, "distribution", "run.toml", "checkpoint", "timings.jsonl"))
+
+
+def examples() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+
+
+SMALL = "--data bearings --data-set train_records=60 --data-set test_records=40 --clients 3 --epochs 1 --rounds 6"
+
+
+def test_the_example_that_reads_tables_reads_those_of_a_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run(["simulate", *shlex.split(SMALL), "--evaluate-every", "2", "--out", "dlmu"]) == Exit.OK
+    rows = [json.loads(line) for line in Path("dlmu/rounds.jsonl").read_text().splitlines()]
+    trained = [json.loads(line) for line in Path("dlmu/clients.jsonl").read_text().splitlines()]
+    capsys.readouterr()
+    (example,) = [each for each in examples() if "parquet" in each]
+    exec(compile(example, "docs/simulator.md", "exec"), {})
+    told = [f"{row['round']} {row['accuracy_global']} {row['accuracy_own']}" for row in rows[1:]]
+    last = sorted((row["accuracy_own"], row["client"]) for row in trained if row["round"] == 6)
+    assert sorted(capsys.readouterr().out.splitlines()) == sorted([*told, *(f"{who} {value}" for value, who in last)])
+
+
+def test_the_example_from_python_trains(capsys):
+    (example,) = [each for each in examples() if "Federation(" in each]
+    shorter = example.replace("rounds=10, epochs=5", "rounds=2, epochs=1").replace(' 6, "site"', ' 2, "site"')
+    assert len(shorter) == len(example) - 1
+    exec(compile(shorter, "docs/simulator.md", "exec"), {})
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["1", "2"]
