@@ -4,7 +4,7 @@ The node's worker process and the simulator both call `run_round`: what one of t
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +12,9 @@ from torch import nn
 
 from fl.batches import Records, as_records
 from fl.class_fit import fit_to_classes
-from fl.delta_blob import apply_delta
 from fl.dlmu import distance
-from fl.evaluate import evaluate
-from fl.fixed_point import LIMIT, SCALE_BITS, Floats, Ints, decode, encode, limit_in_steps
+from fl.evaluate import Evaluation, evaluate
+from fl.fixed_point import LIMIT, SCALE_BITS, Floats, Ints, decode, encode
 from fl.local_training import (
     Clock,
     Training,
@@ -33,10 +32,11 @@ from fl.privacy.secure_random import SecureRandom
 from fl.round_job import RoundJob, Table, batch_seed
 from fl.round_outcome import Diagnostics, Metrics, RoundOutcome, Served
 from fl.round_setup import Setup, setup_of
-from fl.strategies.base import Layout, Strategy, Trained, View
+from fl.round_vectors import as_it_travels, global_vector_of
+from fl.strategies.base import Layout, Start, Strategy, Trained, View
 from fl.strategies.registry import strategy
 from fl.train import Progress
-from fl.vectors import VectorMismatch, parameter_vector
+from fl.vectors import parameter_vector
 
 __all__ = [
     "Diagnostics",
@@ -103,55 +103,79 @@ def run_round(
     model, Diverged and NotEncodable for a result not fit to leave.
     """
     setup = setup or setup_of(job)
-    mode, rule, model = setup.mode, setup.rule, setup.network
     records = as_records(*train).to(setup.device)
     tests = as_records(*test) if test is not None else None
     clips, state = unpacked_state(job, state)
     view = _view(job, setup, base_q, state, len(records))
-    before = before_served = None
-    if tests is not None:
-        before = before_served = evaluate(model, tests, view.model)
-        using = _served(rule, model, view.global_vector, state, view.layout, records)
-        # Who serves the global model itself has it tested once.
-        if not using.is_global:
-            before_served = evaluate(model, tests, using.vector)
-
-    start = rule.begin(view)
+    before, before_served = _tested_before(setup, view, records, tests)
+    start = setup.rule.begin(view)
     by = Training(records, groups, clips, random or SecureRandom(), progress, clock)
-    if mode.masked_only:
-        made = gradient_of(job, model, start, by)
-        return RoundOutcome(
-            base_q.copy(),
-            rule.weight(len(records), None),
-            rule.finish(view, start, view.global_vector, None, None),
-            Metrics(1, (made.loss,), (made.norm,), before, before_served, None),
-            Diagnostics(start.beta, start.beta_asked, start.alpha, 0.0, start.warnings),
-            mode.report,
-            made.sums,
-        )
+    begun = _Begun(base_q, view, start, by, tests, before, before_served)
+    return _with_gradient(job, setup, begun) if setup.mode.masked_only else _with_update(job, setup, begun)
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A round up to where it trains. before, before_served: how good the global and the served model are on `tests`;
+    None without these."""
+
+    base_q: Ints
+    view: View
+    start: Start
+    by: Training
+    tests: Records | None
+    before: Evaluation | None
+    before_served: Evaluation | None
+
+
+def _tested_before(
+    setup: Setup, view: View, records: Records, tests: Records | None
+) -> tuple[Evaluation | None, Evaluation | None]:
+    """The global model, and what the factory would use now."""
+    if tests is None:
+        return None, None
+    on_global = evaluate(setup.network, tests, view.model)
+    using = _served(setup.rule, setup.network, view.global_vector, view.state, view.layout, records)
+    # Who serves the global model itself has it tested once.
+    return on_global, on_global if using.is_global else evaluate(setup.network, tests, using.vector)
+
+
+def _with_gradient(job: RoundJob, setup: Setup, begun: _Begun) -> RoundOutcome:
+    """A gradient to be masked, in place of training and of an update."""
+    view, start = begun.view, begun.start
+    made = gradient_of(job, setup.network, start, begun.by)
+    return RoundOutcome(
+        begun.base_q.copy(),
+        setup.rule.weight(view.records, None),
+        setup.rule.finish(view, start, view.global_vector, None, None),
+        Metrics(1, (made.loss,), (made.norm,), begun.before, begun.before_served, None),
+        Diagnostics(start.beta, start.beta_asked, start.alpha, 0.0, start.warnings),
+        setup.mode.report,
+        made.sums,
+    )
+
+
+def _with_update(job: RoundJob, setup: Setup, begun: _Begun) -> RoundOutcome:
+    """Training, and the update that comes of it."""
+    mode, rule, model = setup.mode, setup.rule, setup.network
+    view, start, by = begun.view, begun.start, begun.by
     result = trained_from(start, job, mode, rule, model, by)
     # With a guarantee nothing that leaves may depend on raw statistics, so the strategy is not shown any.
     losses = () if mode.accounted else result.losses
     trained = Trained(result.vector, result.steps, steps_planned(job, mode, by), losses)
-    update_q = encode(_whole(rule, view, rule.upload(view, start, trained)), job.scale_bits, job.limit)
-    changes = None
-    if rule.sends_changes:
-        limit_q = limit_in_steps(job.limit, job.scale_bits)
-        changes = rule.changes(view, base_q, update_q, job.scale_bits, limit_q)
-        if changes is not None:
-            update_q = apply_delta(base_q, changes, limit_q)
+    update_q, changes = as_it_travels(job, rule, view, begun.base_q, rule.upload(view, start, trained))
     # From here on the update is what everybody else will see of it: nothing private feeds the next round.
     uploaded = decode(update_q, job.scale_bits)
     model_uploaded = uploaded[: view.layout.count]
-    after = evaluate(model, tests, model_uploaded) if tests is not None else None
-    personal, told = personal_model(job, rule, view, model, records)
+    after = evaluate(model, begun.tests, model_uploaded) if begun.tests is not None else None
+    personal, told = personal_model(job, rule, view, model, by.records)
     kept = rule.finish(view, start, uploaded, trained, personal)
     warnings = (*start.warnings, *told)
     return RoundOutcome(
         update_q,
-        rule.weight(len(records), trained),
+        rule.weight(view.records, trained),
         pack_clips(result.clips, kept) if keeps_clips(job) else kept,
-        Metrics(result.steps, result.losses, result.gradient_norms, before, before_served, after),
+        Metrics(result.steps, result.losses, result.gradient_norms, begun.before, begun.before_served, after),
         Diagnostics(start.beta, start.beta_asked, start.alpha, distance(start.vector, model_uploaded), warnings),
         report_of(job, mode, rule, by),
         changes=changes,
@@ -170,7 +194,7 @@ def served_model(
     # Nothing leaves here: what is served may be made in any mode.
     setup = setup or setup_of(replace(job, allow_no_guarantee=True))
     records = as_records(*train) if train is not None else None
-    vector = _global_vector(job, setup, global_q)
+    vector = global_vector_of(job, setup, global_q)
     return _served(setup.rule, setup.network, vector, own_state, setup.layout, records)
 
 
@@ -187,33 +211,8 @@ def _served(
 
 def _view(job: RoundJob, setup: Setup, base_q: Ints, state: bytes | None, records: int) -> View:
     layout = setup.layout
-    global_vector = _global_vector(job, setup, base_q)
+    global_vector = global_vector_of(job, setup, base_q)
     # A strategy from elsewhere that writes where it should not is found here and not in another round.
     global_vector.flags.writeable = False
     terms = job.epochs, job.batch, job.lr, job.momentum
     return View(global_vector, state, job.round_number, layout, *terms, records, job.deadline_s)
-
-
-def _global_vector(job: RoundJob, setup: Setup, base_q: Ints) -> Floats:
-    rule = setup.rule
-    count = rule.vectors * setup.layout.count
-    if base_q.shape != (count,) or base_q.dtype != np.int32:
-        whom = job.model if rule.vectors == 1 else f"{job.model}, {rule.vectors} vectors of strategy {rule.name}"
-        raise VectorMismatch(
-            f"global model is {base_q.dtype} of shape {base_q.shape}, want int32 of shape [{count}] for {whom}"
-        )
-    most = limit_in_steps(job.limit, job.scale_bits)
-    low, high = int(base_q.min()), int(base_q.max())
-    if low < -most or high > most:
-        raise VectorMismatch(f"global model has coordinates from {low} to {high}, want -{most} to {most}")
-    return decode(base_q, job.scale_bits)
-
-
-def _whole(rule: Strategy, view: View, uploaded: Floats) -> Floats:
-    """What a strategy uploads, checked: other members take no other shape."""
-    if uploaded.shape != view.global_vector.shape or uploaded.dtype != np.float32:
-        raise VectorMismatch(
-            f"strategy {rule.name} uploads {uploaded.dtype} of shape {uploaded.shape}, "
-            f"want float32 of shape [{len(view.global_vector)}]"
-        )
-    return uploaded
