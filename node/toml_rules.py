@@ -3,6 +3,9 @@
 `Annotated[int, Whole(1, 9, "what it means")]` says what is wanted and why; the same rule reads the value, words the
 error, and writes the commented template. Knows no section of any file. Numbers with a point arrive as `Decimal`, so a
 0.95 is exactly that.
+
+`fl.settings` has rules with some of these names for what arrives as text, from a request on the ledger: those parse
+text, and these take no text for a number.
 """
 
 import tomllib
