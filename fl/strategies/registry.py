@@ -15,6 +15,7 @@ from fl.strategies.fedavgm import FedAvgM, FedAvgMSettings
 from fl.strategies.fedobd import FedObd, FedObdSettings
 from fl.strategies.fedper import FedPer, FedPerSettings
 from fl.strategies.fedprox import FedProx, FedProxSettings
+from fl.strategies.gradient_tracking import GradientTracking, GradientTrackingSettings
 from fl.strategies.local_only import LocalOnly, LocalOnlySettings
 from fl.strategies.scaffold import Scaffold, ScaffoldSettings
 from fl.strategies.t_sfl import TSfl, TSflSettings
@@ -27,6 +28,7 @@ BUILT_IN: dict[str, tuple[type[Strategy], type]] = {
     FedAvgM.name: (FedAvgM, FedAvgMSettings),
     FedProx.name: (FedProx, FedProxSettings),
     Scaffold.name: (Scaffold, ScaffoldSettings),
+    GradientTracking.name: (GradientTracking, GradientTrackingSettings),
     FedAdam.name: (FedAdam, FedAdamSettings),
     Ditto.name: (Ditto, DittoSettings),
     FedPer.name: (FedPer, FedPerSettings),

@@ -6,17 +6,12 @@ values alone. It uploads [y | c + participation * (c_i' - c_i)], and the plain m
 of the objective that weighs factories by their records, where the paper weighs them alike.
 
 S is how many gradients the way W - y is long, in steps of lr. The paper's local steps have no momentum and S is their
-number K. With heavy-ball momentum m, the j-th of K gradients moves the model by (1 - m^(K-j+1)) / (1 - m) steps, and S
-is the sum of these: c_i' is then their weighted mean of the gradients, still exact when they are all the same.
+number K; with momentum it is what `gradients_in_step` says.
 
-A correction that is too strong for the step length feeds itself: the factory moves further, and takes that for its
-gradient. So, unless `guarded` is false, the correction is multiplied by (first drift / last drift)^2 where the last
-training of a factory led further than its first one, and c_i' counts what was really added. A CNN at a high learning
-rate left the numbers in the ninth round without it, and learned with it.
+Unless `guarded` is false, the correction is weakened where trainings lead ever further (`fl.strategies.corrections`),
+and c_i' counts what was really added.
 """
 
-import math
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Self
@@ -27,15 +22,10 @@ from fl.dlmu import distance
 from fl.fixed_point import Floats
 from fl.settings import Choice, Number, parse_settings
 from fl.strategies.base import Aggregation, Layout, Start, StrategyError, Trained, View
+from fl.strategies.corrections import TRUTHS, Drifts, drifts_before, gradients_in_step
 from fl.strategies.fedavg import ServeSettings, TrainsFromGlobal
 from fl.strategies.kept_vector import keep, kept
 from fl.strategies.own_model import recall, remember, served
-
-TRUTHS = ("true", "false")
-# Of the first drift. With 2 the same CNN ended 13 points lower, with perceptrons it made no difference.
-FURTHER = 1.0
-# First and last drift, before the own model's bytes.
-_DRIFTS = struct.Struct("<dd")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +87,6 @@ class Scaffold(TrainsFromGlobal):
         return served(global_vector[: layout.count], own_state, self.serving.serve)
 
 
-def gradients_in_step(steps: int, momentum: float) -> float:
-    """S: the length of the way of `steps` equal gradients under momentum, in steps without momentum."""
-    # Added up, for the closed form loses its digits where the momentum is near 1.
-    velocity = way = 0.0
-    for _ in range(steps):
-        velocity = momentum * velocity + 1.0
-        way += velocity
-    return way
-
-
 def _common(view: View) -> Floats:
     """c, float32 [n]."""
     return view.global_vector[view.layout.count :]
@@ -120,32 +100,8 @@ def _new_control(view: View, start: Start, trained: Floats, steps: int) -> Float
     return new
 
 
-@dataclass(frozen=True, slots=True)
-class _Drifts:
-    """How far the factory's trainings led, as uploaded: the first that led anywhere, and the last. 0: none yet."""
-
-    first: float = 0.0
-    last: float = 0.0
-
-    def strength(self) -> float:
-        """What the correction is multiplied by, at most 1."""
-        most = FURTHER * self.first
-        if not most or self.last <= most:
-            return 1.0
-        return (most / self.last) ** 2
-
-    def after(self, drift: float) -> "_Drifts":
-        return _Drifts(self.first or drift, drift) if math.isfinite(drift) else self
-
-    def to_bytes(self) -> bytes:
-        return _DRIFTS.pack(self.first, self.last)
-
-
-def _kept(state: bytes | None, layout: Layout) -> tuple[bytes | None, Floats | None, _Drifts, tuple[str, ...]]:
+def _kept(state: bytes | None, layout: Layout) -> tuple[bytes | None, Floats | None, Drifts, tuple[str, ...]]:
     """The own model's state, the control variate, the drifts, and warnings for the factory's owner."""
     before, control, warnings = kept(state, layout.count, "control variate")
-    if before is None or len(before) < _DRIFTS.size:
-        return None, control, _Drifts(), warnings
-    first, last = _DRIFTS.unpack_from(before)
-    sound = math.isfinite(first) and math.isfinite(last) and first >= 0 and last >= 0
-    return before[_DRIFTS.size :], control, _Drifts(first, last) if sound else _Drifts(), warnings
+    drifts, own_state = drifts_before(before or b"")
+    return own_state, control, drifts, warnings

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from fl.strategies.base import Start, Trained
+from fl.strategies.corrections import gradients_in_step
 from fl.strategies.registry import strategy
-from fl.strategies.scaffold import gradients_in_step
 from tests.support.strategies import view
 
 STEPS, LR, MOMENTUM = 5, 0.1, 0.8

@@ -37,6 +37,8 @@ FROM_RELEASED = [
     ("fedadam", {}),
     ("scaffold", {}),
     ("scaffold", {"participation": "0.5"}),
+    ("gradient-tracking", {}),
+    ("gradient-tracking", {"strength": "1", "guarded": "false"}),
     ("dlmu", {}),
     ("dlmu", {"form": "drift"}),
     ("dlmu", {"strict": "true"}),

@@ -187,7 +187,7 @@ def test_a_rule_that_reads_updates_otherwise_than_they_are_sent_is_refused_befor
         check_terms(terms, True, protection=protection(masked, **settings))
 
 
-@pytest.mark.parametrize(("name", "vectors"), [("scaffold", 2), ("fedper", 1), ("ditto", 1)])
+@pytest.mark.parametrize(("name", "vectors"), [("scaffold", 2), ("gradient-tracking", 1), ("fedper", 1), ("ditto", 1)])
 def test_what_goes_on_from_a_factorys_own_is_refused_where_nothing_is_kept(name, vectors):
     """Under masks with a guarantee a factory keeps nothing: SCAFFOLD would add everybody's gradient once more."""
     said = {"vectors": "2"} if vectors == 2 else {}

@@ -6,7 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from fl.strategies.scaffold import gradients_in_step
+from fl.strategies.corrections import gradients_in_step
 from tests.support.plain_federations import COUNT, JOB, TABLES, federation, first_weights, mean, sgd
 
 CLIENTS = range(len(TABLES))
@@ -112,6 +112,50 @@ def test_scaffold_with_some_of_the_factories_at_a_time():
     asked = replace(JOB, strategy="scaffold", strategy_settings={"participation": repr(2 / 3)})
     got = federation(asked, ROUNDS, taking_part=part)
     assert np.abs(np.array(got.models) - np.array(expected)).max() < 5 * NEAR
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.8])
+def test_gradient_tracking_is_scaffold_where_all_take_part_and_make_as_many_steps(momentum):
+    # Everybody's records fit one batch: as many steps for all.
+    job = replace(JOB, momentum=momentum, batch=128, epochs=6)
+    settings = {"strength": "1", "guarded": "false"}
+    tracking = replace(job, strategy="gradient-tracking", strategy_settings=settings)
+    scaffold = replace(job, strategy="scaffold", strategy_settings={"guarded": "false"})
+    got, wanted = (np.array(federation(each, 6).models) for each in (tracking, scaffold))
+    assert np.abs(got - wanted).max() < 10 * NEAR
+    assert np.abs(got - np.array(federation(job, 6).models)).max() > 100 * NEAR
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.8])
+@pytest.mark.parametrize("missing", [False, True])
+def test_gradient_tracking_against_its_own_words(momentum, missing):
+    """a = s (c - g_i), with c the movement of the model a round since the own last start, g_i the own one less a."""
+    strength = 0.7
+    job = replace(JOB, momentum=momentum)
+    part = lambda number: (number % 3, (number + 1) % 3) if missing and number else CLIENTS  # noqa: E731
+    weights, expected = first_weights(), []
+    last = {}
+    for number in range(6):
+        ends = []
+        for client in part(number):
+            added = np.zeros(COUNT)
+            if client in last:
+                at, start, own, way = last[client]
+                added = strength * ((start - weights) / ((number - at) * way) - own)
+            corrected = lambda now, gradient, added=added: gradient + added  # noqa: E731
+            end, steps = sgd(weights, client, number, job, corrected)
+            velocity = way = 0.0
+            for _ in range(steps):
+                velocity = momentum * velocity + 1.0
+                way += velocity * job.lr
+            last[client] = number, weights, (weights - end) / way - added, way
+            ends.append(end)
+        weights = mean(ends, part(number))
+        expected.append(weights)
+    asked = replace(job, strategy="gradient-tracking", strategy_settings={"strength": "0.7", "guarded": "false"})
+    got = federation(asked, 6, taking_part=part)
+    assert np.abs(np.array(got.models) - np.array(expected)).max() < 5 * NEAR
+    assert np.abs(np.array(federation(job, 6, taking_part=part).models) - np.array(expected)).max() > 50 * NEAR
 
 
 @pytest.mark.parametrize(("steps", "momentum"), [(1, 0.0), (1, 0.9), (7, 0.0), (40, 0.8), (3, 0.999999)])
