@@ -1,4 +1,4 @@
-"""What a cell of text says as a number: a plain one, or none. Stricter than Python's float().
+"""What a cell says: the number in a text, stricter than Python's float(), and the text of a value that is none.
 
 float() takes "1_000" for a thousand, digits of any script for numbers, and "1e999" for infinity. In a file from a plant
 the first is a slip or a name, the second comes from a text and not from a machine, and the third is no value.
@@ -6,6 +6,9 @@ the first is a slip or a name, the second comes from a text and not from a machi
 
 import unicodedata
 from collections.abc import Sequence
+from datetime import date, datetime
+from datetime import time as time_of_day
+from decimal import Decimal
 from itertools import repeat
 from operator import contains
 from sys import float_info
@@ -14,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 A_NUMBER = "a number"
+# A decimal number of more digits before its point is no number of a machine: it is not written out.
+DIGITS_MAX = 400
 MINUS_SIGN = "\N{MINUS SIGN}"
 # What float() understands as no finite number, whatever the case and the sign: a gap, as an empty cell is one.
 NOT_FINITE = frozenset({"nan", "inf", "infinity"})
@@ -73,3 +78,24 @@ def _is_number(cell: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def text_of(value: object) -> str | None:
+    """A value of Python's as CSV would have it; an absent one is an empty cell. None for what has no text of its own:
+    bytes, lists, tables."""
+    if value is None:
+        return ""
+    # As in any column of numbers: what is whole is written without a point, for labels are words.
+    if isinstance(value, bool) or (isinstance(value, float) and value.is_integer()):
+        return str(int(value))
+    if isinstance(value, Decimal):
+        return str(int(value)) if _is_whole(value) else str(value)
+    if isinstance(value, datetime | date | time_of_day):
+        return value.isoformat()
+    if isinstance(value, bytes | bytearray | memoryview | list | dict | tuple):
+        return None
+    return str(value)
+
+
+def _is_whole(value: Decimal) -> bool:
+    return value.is_finite() and value.adjusted() < DIGITS_MAX and value == value.to_integral_value()

@@ -41,7 +41,9 @@ def read_columns(path: Path, wanted: Sequence[str], delimiter: str, kind: str | 
     """
     kind = kind or kind_of(path)
     if kind == "parquet":
-        return _parquet(path, wanted)
+        from fl.data.parquet_columns import read_parquet
+
+        return read_parquet(path, wanted)
     if kind == "npz":
         return _npz(path, wanted)
     try:
@@ -115,32 +117,6 @@ def read_lines(
 
 def not_csv(path: Path, error: Exception) -> DataError:
     return DataError.of_file(path, f"cannot be read as CSV in UTF-8: {error}")
-
-
-def _parquet(path: Path, wanted: Sequence[str]) -> Columns:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise DataError.of_file(path, "is Parquet, want pyarrow to read it: pip install 'hanse[data]'") from None
-    try:
-        file = pyarrow.parquet.ParquetFile(path)
-        refuse_missing(path, wanted, file.schema_arrow.names)
-        if file.metadata.num_rows > ROWS_MAX:
-            raise DataError.of_file(path, f"has {file.metadata.num_rows} rows, want at most {ROWS_MAX}")
-        table = file.read(columns=list(wanted))
-    except (OSError, pyarrow.ArrowException) as error:
-        raise DataError.of_file(path, f"cannot be read as Parquet: {error}") from None
-    cells: dict[str, Cells] = {}
-    for name in wanted:
-        column = table.column(name)
-        numeric = pyarrow.types.is_integer(column.type) or pyarrow.types.is_floating(column.type)
-        if numeric and not column.null_count:
-            cells[name] = np.asarray(column.to_numpy())
-        else:
-            # Dates, words and columns with gaps go by their text, as in CSV; a gap is an empty cell.
-            cells[name] = ["" if value is None else str(value) for value in column.to_pylist()]
-    return Columns(path, cells, table.num_rows, lambda row: f"row {row + 1}")
 
 
 def _npz(path: Path, wanted: Sequence[str]) -> Columns:

@@ -219,6 +219,16 @@ def test_values_become_what_a_csv_file_would_say():
     ]  # fmt: skip
 
 
+def test_decimals_that_are_no_numbers_of_a_machine_are_words_and_no_fault():
+    odd = [
+        Decimal(text)
+        for text in ("NaN", "-Infinity", "1E+30", "1.50E+9999", "123456789012345678901234567890.0", "-0.0")
+    ]
+    assert cells(None, *odd)[1:] == [
+        "NaN", "-Infinity", "1" + 30 * "0", "1.50E+9999", "123456789012345678901234567890", "0"
+    ]  # fmt: skip
+
+
 def test_numbers_stay_numbers_until_something_else_comes():
     whole = cells(1, 2, 3, 4, parts=2)
     assert isinstance(whole, np.ndarray)

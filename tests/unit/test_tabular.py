@@ -170,19 +170,6 @@ def test_parquet_and_npz_give_the_same_table_as_csv(tmp_path):
         assert np.array_equal(table.groups, expected.groups)
 
 
-def test_a_gap_in_parquet_is_a_gap(tmp_path):
-    import pyarrow
-    import pyarrow.parquet
-
-    schema = parse_schema({"label": "y", "classes": ["0", "1"], "features": [{"column": "x", "low": 0, "high": 1}]})
-    pyarrow.parquet.write_table(pyarrow.table({"x": [0.5, None, 1.0], "y": [0, 1, 1]}), tmp_path / "t.parquet")
-    with pytest.raises(DataError, match="column 'x': row 2: empty"):
-        read_table(tmp_path / "t.parquet", schema)
-    (tmp_path / "t.parquet").write_bytes(b"PAR1 no PAR1")
-    with pytest.raises(DataError, match="cannot be read as Parquet"):
-        read_table(tmp_path / "t.parquet", schema)
-
-
 def test_a_column_of_a_matrix_is_named_by_its_position(tmp_path):
     schema = parse_schema({"label": "y", "classes": ["0", "1"], "features": [{"column": "m:1", "low": 0, "high": 10}]})
     np.savez(tmp_path / "t.npz", m=np.array([[1, 0.0], [2, 10.0]]), y=np.array([0, 1]))

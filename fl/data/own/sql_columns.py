@@ -2,13 +2,11 @@
 
 import hashlib
 from dataclasses import dataclass
-from datetime import date, datetime
-from datetime import time as time_of_day
-from decimal import Decimal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fl.data.cells import text_of
 from fl.data.errors import DataError
 from fl.data.own.sql_open import Database, Row
 from fl.data.tabular_files import ROWS_MAX, Cells, Columns, refuse_missing
@@ -116,11 +114,11 @@ class _Gatherer:
             self._numbers.append(np.array(values))
             return
         if self._texts is None:
-            self._texts = [_text(value) or "" for part in self._numbers for value in part.tolist()]
+            self._texts = [text_of(value) or "" for part in self._numbers for value in part.tolist()]
             self._numbers = []
         first = len(keys) - len(values)
         for at, value in enumerate(values):
-            text = _text(value)
+            text = text_of(value)
             if text is None:
                 reason = f"the row with {self._key} {keys[first + at]} has {type(value).__name__}"
                 raise DataError.of_file(self._name, f"{reason}, want a number, a text or a time", self._column)
@@ -134,20 +132,6 @@ class _Gatherer:
 
 def _is_number(value: object) -> bool:
     return type(value) is float or (type(value) is int and -WHOLE_MAX <= value <= WHOLE_MAX)
-
-
-def _text(value: object) -> str | None:
-    """As CSV would have it; an absent value is an empty cell. None for what has no text of its own: bytes, arrays."""
-    if value is None:
-        return ""
-    # As in any column of numbers: what is whole is written without a point, for labels are words.
-    if isinstance(value, bool) or (isinstance(value, float | Decimal) and value == value // 1):
-        return str(int(value))
-    if isinstance(value, datetime | date | time_of_day):
-        return value.isoformat()
-    if isinstance(value, bytes | bytearray | memoryview | list | dict | tuple):
-        return None
-    return str(value)
 
 
 def _hash(row: Row) -> bytes:
