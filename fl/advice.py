@@ -12,8 +12,6 @@ from fl.strategies.recommended import Circumstances, recommended
 # Mean total variation between a factory's mix of classes and that of all. Draws of some hundred records from one mix
 # come to less than the first; Dirichlet(0.5) comes to some 0.45, three of ten classes to 0.7, two to 0.8.
 ALIKE, APART = 0.15, 0.6
-# Beyond it a second vector in each direction is worth a thought.
-PARAMETERS_MANY = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +39,14 @@ def kind_of(distance: float) -> str:
     return "mixed" if distance < APART else "apart"
 
 
-def advise(found: Differences, privacy: str, parameters: int = 0) -> Advice:
-    """`privacy`: the mode of the request. `parameters`: of its model, 0 where that is not known."""
+def advise(found: Differences, privacy: str) -> Advice:
+    """`privacy`: the mode of the request."""
     kind = kind_of(found.distance)
-    settings = [_strategy(kind, privacy, parameters)]
+    settings = [_strategy(kind, privacy)]
     settings += _served(kind, privacy)
     settings += _training(found, kind, privacy)
     settings += _privacy(privacy)
-    return Advice(kind, tuple(settings), _warnings(found, kind, parameters))
+    return Advice(kind, tuple(settings), _warnings(found, kind))
 
 
 _GAINS = {
@@ -59,11 +57,12 @@ _GAINS = {
 }
 
 
-def _strategy(kind: str, privacy: str, parameters: int) -> Setting:
-    name = recommended(Circumstances(privacy, parameters=parameters))
+def _strategy(kind: str, privacy: str) -> Setting:
+    name = recommended(Circumstances(privacy))
     if name == "fedavg":
-        why = "the mode or the model's size leaves no room for a second vector"
-        return Setting("strategy", "name", '"fedavg"', why)
+        return Setting(
+            "strategy", "name", '"fedavg"', "in this mode a factory keeps nothing that a round could go on from"
+        )
     return Setting("strategy", "name", f'"{name}"', _GAINS[kind])
 
 
@@ -118,7 +117,7 @@ def _privacy(privacy: str) -> list[Setting]:
     return [mode, Setting("privacy", "settings", '{ epsilon = 8, delta = 1e-5, accuracy = "noisy" }', why)]
 
 
-def _warnings(found: Differences, kind: str, parameters: int) -> tuple[str, ...]:
+def _warnings(found: Differences, kind: str) -> tuple[str, ...]:
     told = []
     if found.alone:
         several = ", ".join(f"{label} ({name})" for label, name in sorted(found.alone.items())[:8])
@@ -133,9 +132,4 @@ def _warnings(found: Differences, kind: str, parameters: int) -> tuple[str, ...]
         )
     if found.largest_share > 0.5:
         told.append(f"one factory has {100 * found.largest_share:.0f} % of all records: the mean follows it")
-    if parameters > PARAMETERS_MANY:
-        told.append(
-            f"scaffold sends {2 * 4 * parameters / 1e6:.0f} MB an update, twice the model: strategy fedavgm with "
-            "settings { lr = 1, momentum = 0.8 } sends the model alone and gained about half as much"
-        )
     return tuple(told)

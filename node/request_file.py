@@ -289,8 +289,6 @@ def _build(tables: dict[str, Any], name: str, folder: Path) -> RequestDraft:
             aggregation.settings,
             privacy=privacy.mode,
             masked=masking.enabled,
-            model=model.name,
-            arguments=dict(model.arguments),
         )
     except Contradiction as error:
         raise RequestFileError(f"{name}: [strategy] {error}") from None

@@ -1,6 +1,5 @@
 """What a request and its strategy say together: the strategy where none is named, and how updates are aggregated."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 Settings = tuple[tuple[str, str], ...]
@@ -31,26 +30,15 @@ def agree(
     *,
     privacy: str,
     masked: bool,
-    model: str = "",
-    arguments: Mapping[str, str] | None = None,
 ) -> Agreed:
     """What is meant by names that may be "auto". Raises Contradiction."""
-    from fl.models.errors import ModelError
-    from fl.models.shapes import parameter_count
     from fl.strategies.agreed_rule import agreed_rule
     from fl.strategies.base import StrategyError
     from fl.strategies.recommended import Circumstances, named_or_recommended
     from fl.strategies.registry import strategy as known
 
     asked = None if rule == AUTO else rule
-    parameters = 0
-    if strategy == AUTO and model:
-        try:
-            parameters = parameter_count(model, dict(arguments or {}))
-        except ModelError:
-            # Whoever publishes it is told by `check_known`; to be read, a request needs no plug-in.
-            parameters = 0
-    name = named_or_recommended(strategy, Circumstances(privacy, asked, masked, parameters))
+    name = named_or_recommended(strategy, Circumstances(privacy, asked, masked))
     try:
         rules = known(name, dict(strategy_settings))
     except StrategyError:

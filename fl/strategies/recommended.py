@@ -1,36 +1,41 @@
 """What Hanse does when nobody names a strategy: what was measured to serve factories that differ best, and harm nobody
 where they do not (docs/results.md; decision 39).
 
-SCAFFOLD was the best global model in every setting that was tried, or as good as the best, with noise and without; and
-every factory serves it mixed with its own last model and fitted to its own classes. It sends two vectors where
-federated averaging sends one, so what looks at single updates, or adds up masked ones, keeps to the latter.
+Gradient tracking was the best global model in every setting that was tried, or as good as the best, with noise and
+without, and lost no more to one liar among ten than federated averaging. It goes on from what a factory knows of its
+own last training: where nothing is kept, or a rule moves the model by more than the updates, averaging is meant. With
+few of many factories in a round, which only simulations have, that training is too long ago: the common control variate
+of SCAFFOLD, which all of them make, then tells more.
 """
 
 from dataclasses import dataclass
 
-from fl.models.shapes import PARAMETERS_MAX
-
 AUTO = "auto"
-RECOMMENDED, PLAIN = "scaffold", "fedavg"
-# Of the models' parameters; the strategy sends twice as many.
-RECOMMENDED_PARAMETERS_MAX = PARAMETERS_MAX // 2
+RECOMMENDED, WITH_FEW, PLAIN = "gradient-tracking", "scaffold", "fedavg"
+# Below this share of the factories in a round they are few.
+FEW = 0.5
+# Rules that move the model by its updates alone: how it moved says what everybody's gradient was.
+MOVED_BY_UPDATES = (None, "mean", "norm-bound", "trimmed-mean", "median", "multi-krum")
 
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """What else a request says. `rule`: of aggregation, None where it is left to the strategy. `parameters`: of the
-    model, 0 where they are not known."""
+    """What else a request says. `rule`: of aggregation, None where it is left to the strategy. `participation`: the
+    share of all factories that takes part in a round."""
 
     privacy: str = "none"
     rule: str | None = None
     masked: bool = False
-    parameters: int = 0
+    participation: float = 1.0
 
 
 def recommended(of: Circumstances) -> str:
     """The name of the strategy that is meant when none is named."""
-    plain = of.rule not in (None, "mean") or of.masked or of.privacy == "distributed"
-    return PLAIN if plain or of.parameters > RECOMMENDED_PARAMETERS_MAX else RECOMMENDED
+    forgets = of.privacy == "distributed" or (of.masked and of.privacy == "sound")
+    if forgets or of.rule not in MOVED_BY_UPDATES:
+        return PLAIN
+    few = of.participation < FEW and of.rule in (None, "mean") and not of.masked
+    return WITH_FEW if few else RECOMMENDED
 
 
 def named_or_recommended(name: str, of: Circumstances) -> str:

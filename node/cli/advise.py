@@ -39,7 +39,11 @@ REQUESTS_MAX = 100
 )
 @click.option("--data-type", metavar="TYPE", help="Only offers of this type of data. Default: all.")
 @click.option(
-    "--request", "draft", type=click.Path(exists=True, path_type=Path), metavar="FILE", help="Takes model and privacy."
+    "--request",
+    "draft",
+    type=click.Path(exists=True, path_type=Path),
+    metavar="FILE",
+    help="Takes the mode of privacy from it.",
 )
 @click.option("--privacy", type=click.Choice(MODES), help="Mode of the request. Default: of --request, else sound.")
 @node_options
@@ -75,8 +79,8 @@ def advise(
     except LabelMixError as error:
         quiet = f"; {len(silent)} tell nothing of their classes: {', '.join(silent[:8])}" if silent else ""
         raise CliError(Exit.NOT_FOUND, f"{error}{quiet}") from None
-    mode, parameters = _asked(draft, privacy)
-    advice = advice_for(found, mode, parameters)
+    mode = privacy or _mode_of(draft)
+    advice = advice_for(found, mode)
     if as_json:
         print_json(_as_json(found, advice, mode, silent))
     else:
@@ -109,19 +113,12 @@ def _disclosed(config_path: str, request_id: str | None, data_type: str | None) 
     return list(told.values()), [name for org, name in silent.items() if org not in told]
 
 
-def _asked(draft: Path | None, privacy: str | None) -> tuple[str, int]:
-    """The mode of privacy, and the parameters of the model, 0 where no request says them."""
+def _mode_of(draft: Path | None) -> str:
     if draft is None:
-        return privacy or "sound", 0
-    from fl.models.errors import ModelError
-    from fl.models.shapes import parameter_count
+        return "sound"
     from node.request_file import load_request
 
-    read = load_request(draft)
-    try:
-        return privacy or read.privacy, parameter_count(read.model, dict(read.model_arguments))
-    except ModelError as error:
-        raise CliError(Exit.CONFIGURATION, f"{draft}: {error}") from None
+    return load_request(draft).privacy
 
 
 def _toml(advice: "Advice") -> str:

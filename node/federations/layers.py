@@ -13,7 +13,7 @@ from fl.data import registry
 from fl.data.registry import OWN
 from fl.simulate.scenarios import scenario_of
 from fl.strategies.base import StrategyError
-from fl.strategies.recommended import PLAIN, Circumstances, recommended
+from fl.strategies.recommended import Circumstances, recommended
 from fl.strategies.registry import notes, strategy
 from node.federations.settings import AUTO, SECTIONS, RunFileError, RunSettings
 from node.request_file import RequestDraft, StrategySection
@@ -164,17 +164,17 @@ def settled(*layers: Layer, more: Mapping[tuple[str, str], Mapping[str, str]] | 
 
 
 def _with_strategy(settings: RunSettings) -> RunSettings:
-    """A strategy where none is named: what a request of these terms would have; and with few clients in a round it is
-    told how few, where it takes that."""
+    """A strategy where none is named: what a request of these terms would have, unless few clients take part in a
+    round, which no request can ask for; it is told how few, where it takes that."""
     if settings.strategy.name != AUTO:
         return settings
     asked = settings.aggregation.rule
-    of = Circumstances(settings.privacy.mode, None if asked == AUTO else asked)
-    # Rules are compared under attack with single updates of one model, which is what they look at.
-    name, own = PLAIN if settings.attack.name else recommended(of), dict(settings.strategy.settings)
     per_round = per_round_of(settings)
+    share = per_round / settings.data.clients if per_round else 1.0
+    name = recommended(Circumstances(settings.privacy.mode, None if asked == AUTO else asked, participation=share))
+    own = dict(settings.strategy.settings)
     if per_round and "participation" in {note.name for note in notes(name)}:
-        own.setdefault("participation", repr(per_round / settings.data.clients))
+        own.setdefault("participation", repr(share))
     return replace(settings, strategy=StrategySection(name, tuple(own.items())))
 
 

@@ -103,7 +103,7 @@ def recommend_verdict(results: Results) -> str:
             services[split] = results.difference(OWN_SERVED, ours, published).mean
             losses[split] = results.difference(GLOBAL, published, theirs).mean
         told.append(
-            f"On {data}, in the order {', '.join(gains)}, SCAFFOLD's global model is {_signed(gains)} points from "
+            f"On {data}, in the order {', '.join(gains)}, the recommended global model is {_signed(gains)} points from "
             f"FedAvg's and the published rule's {_signed(losses)}; what factories serve with the fitted mix is "
             f"{_signed(services)} points from what they serve with the published rule, on their own classes."
         )
@@ -114,7 +114,7 @@ def recommend_verdict(results: Results) -> str:
             - few.where(split=split).mean(GLOBAL, method=FEDAVG)
             for split in few.named("split")
         }
-        told.append(f"With ten of a hundred factories in a round it is {_signed(gains)} points from FedAvg's.")
+        told.append(f"With ten of a hundred factories in a round SCAFFOLD's is {_signed(gains)} points from FedAvg's.")
     return " ".join(told)
 
 

@@ -218,7 +218,7 @@ def _verdict(results: Results) -> str:
         gain, harm = results.difference(GLOBAL, ours, fedavg).mean, results.difference(GLOBAL, dlmu, fedavg).mean
         own = results.difference(OWN_SERVED, ours, dlmu).mean
         told.append(
-            f"{place}: the global model of SCAFFOLD is {gain:+.1f} points from FedAvg's, that of the published rule "
+            f"{place}: the recommended global model is {gain:+.1f} points from FedAvg's, that of the published rule "
             f"{harm:+.1f}; what is served, {own:+.1f} points from the published rule's."
         )
     return " ".join(told)

@@ -9,14 +9,17 @@ _FITTED = {"serve": "mix", "tau": "0.8", "unseen": "0.01"}
 _DLMU = {"tau": "0.8", "serve": "mix", "unseen": "0"}
 
 FEDAVG, DLMU, DRIFT, SELECTIVE = "fedavg", "dlmu as published", "dlmu, drift form", "dlmu, selective"
-FITTED, RECOMMENDED, SAMPLED = "fedavg, fitted", "scaffold, fitted", "scaffold, fitted, a tenth takes part"
+FITTED, SCAFFOLD, RECOMMENDED = "fedavg, fitted", "scaffold, fitted", "gradient tracking, fitted"
+SAMPLED = "scaffold, fitted, a tenth takes part"
 
 METHODS: Mapping[str, Method] = {
     FEDAVG: ("fedavg", _MIX),
     FITTED: ("fedavg", _FITTED),
     DLMU: ("dlmu", {"strict": "true", **_DLMU}),
     DRIFT: ("dlmu", {"form": "drift", **_DLMU}),
-    RECOMMENDED: ("scaffold", _FITTED),
+    SCAFFOLD: ("scaffold", _FITTED),
+    RECOMMENDED: ("gradient-tracking", {"strength": "0.9", **_FITTED}),
+    "gradient tracking, strength 1": ("gradient-tracking", {"strength": "1", **_FITTED}),
     "dlmu, capped": ("dlmu", {"cap": "0.5", "selective": "true", **_DLMU}),
     "fedprox": ("fedprox", {"mu": "0.01", **_FITTED}),
     "fedavgm, 0.3 and 0.9": ("fedavgm", {"lr": "0.3", "momentum": "0.9", **_FITTED}),
@@ -28,9 +31,10 @@ METHODS: Mapping[str, Method] = {
     SAMPLED: ("scaffold", {"participation": "0.1", **_FITTED}),
 }
 # In every setting; and in the hardest, where factories have two classes each.
-MAIN = (FEDAVG, DLMU, DRIFT, RECOMMENDED)
+MAIN = (FEDAVG, DLMU, DRIFT, SCAFFOLD, RECOMMENDED)
 OTHERS = (
     FITTED,
+    "gradient tracking, strength 1",
     "dlmu, capped",
     "fedprox",
     "fedavgm, 0.3 and 0.9",

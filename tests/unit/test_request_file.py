@@ -35,7 +35,7 @@ def with_line(section: str, line: str) -> str:
 
 def test_the_least_request_has_every_default() -> None:
     draft = parse_request(LEAST)
-    assert (draft.strategy, draft.aggregation, draft.privacy, draft.seed) == ("scaffold", "mean", "sound", 1)
+    assert (draft.strategy, draft.aggregation, draft.privacy, draft.seed) == ("gradient-tracking", "mean", "sound", 1)
     assert (draft.masked, draft.exchange_window, draft.needs_protection) == (False, 1, True)
     assert (draft.join_window, draft.round_deadline, draft.attest_window) == (30_000, 60_000, 10_000)
     assert dict(draft.training_settings) == {"learning_rate": "0.01", "momentum": "0.8"}
@@ -45,14 +45,15 @@ def test_the_least_request_has_every_default() -> None:
 @pytest.mark.parametrize(
     ("lines", "strategy", "rule"),
     [
-        ("", "scaffold", "mean"),
-        ('[privacy]\nmode = "none"\n', "scaffold", "mean"),
-        ('[strategy]\nname = "auto"\nsettings = { unseen = 0.1 }\n', "scaffold", "mean"),
-        ('[aggregation]\nrule = "mean"\n', "scaffold", "mean"),
-        ('[aggregation]\nrule = "median"\n', "fedavg", "median"),
+        ("", "gradient-tracking", "mean"),
+        ('[privacy]\nmode = "none"\n', "gradient-tracking", "mean"),
+        ('[strategy]\nname = "auto"\nsettings = { unseen = 0.1 }\n', "gradient-tracking", "mean"),
+        ('[aggregation]\nrule = "mean"\n', "gradient-tracking", "mean"),
+        ('[aggregation]\nrule = "median"\n', "gradient-tracking", "median"),
         ("[masking]\nenabled = true\n[rounds]\nproviders_min = 3\n", "fedavg", "mean"),
         ('[strategy]\nname = "fedavg"\n', "fedavg", "mean"),
         ('[strategy]\nname = "fedavgm"\n', "fedavgm", "momentum"),
+        ('[strategy]\nname = "scaffold"\n', "scaffold", "mean"),
     ],
 )
 def test_a_strategy_that_is_not_named_is_the_recommended_one(lines: str, strategy: str, rule: str) -> None:
@@ -60,12 +61,6 @@ def test_a_strategy_that_is_not_named_is_the_recommended_one(lines: str, strateg
     assert (draft.strategy, draft.aggregation) == (strategy, rule)
     assert (("vectors", "2") in draft.aggregation_settings) is (strategy == "scaffold")
     check_known(draft)
-
-
-def test_a_model_of_which_two_would_not_fit_is_averaged() -> None:
-    wide = with_line("model", 'arguments = { layers = "3000,4000,10" }')
-    assert parse_request(wide).strategy == "fedavg"
-    assert parse_request(with_line("model", 'arguments = { layers = "2900,4000,10" }')).strategy == "scaffold"
 
 
 def test_numbers_mean_exactly_what_was_written() -> None:
@@ -102,8 +97,9 @@ def test_protection_is_what_the_ledger_carries() -> None:
     [
         ('[privacy]\nmode = "none"\n[strategy]\nname = "fedavg"\n', False),
         ('[privacy]\nmode = "paper"\n[strategy]\nname = "fedavg"\n', False),
-        # What is recommended sends two vectors, of which its rule has to be told.
-        ('[privacy]\nmode = "none"\n', True),
+        ('[privacy]\nmode = "none"\n', False),
+        # Two vectors, of which the rule has to be told.
+        ('[privacy]\nmode = "none"\n[strategy]\nname = "scaffold"\n', True),
         ('[privacy]\nmode = "none"\n[aggregation]\nrule = "median"\n', True),
         ('[privacy]\nmode = "none"\n[masking]\nenabled = true\n[rounds]\nproviders_min = 3\n', True),
         ("", True),
