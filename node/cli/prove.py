@@ -160,7 +160,8 @@ def aggregate(request_id: str, number: int, attempt: int | None, blobs: Path | N
     The updates are shown to whoever gets the blobs; nodes keep them as long as a request runs.
     """
     about = _round(options["config_path"], request_id, number, attempt)
-    answer = _prove("proof.aggregate", about, **options)
+    beside = f" --blob {blobs or 'FOLDER-OF-THE-BLOBS'}"
+    answer = _prove("proof.aggregate", about, beside, **options)
     if blobs is not None:
         _fetch(options["config_path"], answer["blobs"], blobs, options["as_json"])
 
@@ -180,6 +181,7 @@ def _prove_entry(key: str, *, present: bool, **options: Any) -> None:
 def _prove(
     method: str,
     about: dict[str, Any],
+    beside: str = "",
     *,
     output: Path | None,
     trusted_height: int,
@@ -187,7 +189,7 @@ def _prove(
     config_path: str,
     as_json: bool,
 ) -> dict[str, Any]:
-    """Ask the node, write or print what it answers."""
+    """Ask the node, write or print what it answers. `beside`: what `hanse verify` is told beside the proof."""
     answer: dict[str, Any] = ask(
         config_path, method, **about, trusted_height=trusted_height, sequential=sequential or None
     )
@@ -199,7 +201,7 @@ def _prove(
         print_json({"file": str(output), "kind": answer["bundle"]["kind"], "head": answer["head"]})
     else:
         against = "--genesis genesis.json" if not trusted_height else "--trusted FILE"
-        click.echo(f"{output}: the proof; `hanse verify {output} {against}` checks it anywhere")
+        click.echo(f"{output}: the proof; `hanse verify {output} {against}{beside}` checks it anywhere")
     return answer
 
 
