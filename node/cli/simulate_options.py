@@ -33,7 +33,7 @@ _VALUES: tuple[tuple[str, tuple[str, str], type, str, str], ...] = (
         "Clients drawn for a round, or below 1 their share. Default: all.",
     ),
     ("--model", ("model", "name"), str, "NAME", "`hanse help models`. Default: what suits the data."),
-    ("--strategy", ("strategy", "name"), str, "NAME", "`hanse help strategies`. Default: what suits the data."),
+    ("--strategy", ("strategy", "name"), str, "NAME", "`hanse help strategies`. Default: what Hanse recommends."),
     ("--rule", ("aggregation", "rule"), str, "NAME", "`hanse help rules`. Default: the strategy's own."),
     ("--privacy", ("privacy", "mode"), str, "MODE", "none, paper or sound. Default: none."),
     ("--rounds", ("rounds", "rounds"), int, "N", "Default: what suits the data."),

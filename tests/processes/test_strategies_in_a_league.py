@@ -1,5 +1,5 @@
-"""Strategies that need more of a league than the mean of whole vectors, over real daemons: SCAFFOLD's second vector,
-FedAvgM's momentum, FedOBD's blocks, the models of clusters.
+"""Strategies that need more of a league than the mean of whole vectors, over real daemons: what gradient tracking
+remembers, SCAFFOLD's second vector, FedAvgM's momentum, FedOBD's blocks, the models of clusters.
 
 Every node holds the same bytes, a simulation of the same seed gives them too, a proof of the round is computed again
 by who believes no node, and what is exported is the model alone.
@@ -38,6 +38,8 @@ pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
 SEED, ROUNDS, LAYERS = 7, 2, {"layers": "8,16,4"}
 COUNT = parameter_count("mlp", LAYERS)
 ASKED: dict[str, dict[str, Any]] = {
+    # A rule that bears bad updates, to see that it goes with it.
+    "gradient-tracking": {"strategy": "gradient-tracking", "aggregation": "norm-bound"},
     "scaffold": {"strategy": "scaffold", "aggregation": "mean", "aggregation_settings": {"vectors": "2"}},
     "fedavgm": {
         "strategy": "fedavgm",
@@ -67,7 +69,9 @@ def league(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevLeague]:
         yield running
 
 
-@pytest.mark.parametrize(("name", "vectors"), [("scaffold", 2), ("fedavgm", 1), ("fedobd", 1), ("clustered", 3)])
+@pytest.mark.parametrize(
+    ("name", "vectors"), [("gradient-tracking", 1), ("scaffold", 2), ("fedavgm", 1), ("fedobd", 1), ("clustered", 3)]
+)
 def test_a_league_trains_by_it_proves_it_and_sells_the_model(
     league: DevLeague, tmp_path: Path, name: str, vectors: int
 ) -> None:
@@ -98,6 +102,7 @@ def test_a_league_trains_by_it_proves_it_and_sells_the_model(
     settings = ASKED[name].get("strategy_settings", {})
     terms = Terms(
         "mlp", ROUNDS, 2, 32, 0.05, 0.8, LAYERS, strategy=name, strategy_settings=settings, inspected=True,
+        rule=ASKED[name].get("aggregation"), rule_settings=ASKED[name].get("aggregation_settings", {}),
         limit=512, device="cpu",
     )  # fmt: skip
     with Federation(terms, splits, test, SEED) as federation:
