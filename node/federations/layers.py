@@ -77,7 +77,8 @@ def request_layer(draft: RequestDraft) -> Layer:
         ("strategy", "settings"): draft.strategy_settings,
         ("aggregation", "rule"): draft.aggregation,
         ("aggregation", "settings"): draft.aggregation_settings,
-        ("aggregation", "inspected"): draft.needs_protection and not draft.masked,
+        # Leagues protect every request, since protocol 3; what is masked nobody can look at.
+        ("aggregation", "inspected"): not draft.masked,
         ("privacy", "mode"): draft.privacy,
         ("privacy", "settings"): draft.privacy_settings,
         ("training", "epochs"): draft.epochs,

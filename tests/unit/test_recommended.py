@@ -98,3 +98,15 @@ def test_another_strategy_on_top_of_a_request_brings_its_own_rule():
     assert (over.strategy.name, over.aggregation.rule, over.aggregation.settings) == ("fedavgm", AUTO, ())
     kept = request_layer(parse_request(LEAST + '[aggregation]\nrule = "median"\n'))
     assert settled(kept, {("data", "source"): "bearing-simulator"}).aggregation.rule == "median"
+
+
+@pytest.mark.parametrize("lines", ["", '[privacy]\nmode = "none"\n', '[strategy]\nname = "fedavg"\n'])
+def test_a_request_is_simulated_as_a_league_would_treat_it(lines):
+    """Whose updates are sealed are inspected, and leagues seal whatever is not masked."""
+
+    def inspected(text):
+        return settled(request_layer(parse_request(text)), {("data", "source"): "bearing-simulator"}).aggregation
+
+    assert inspected(LEAST + lines).inspected
+    masked = LEAST + "[masking]\nenabled = true\n[rounds]\nproviders_min = 3\n" + lines
+    assert not inspected(masked).inspected
