@@ -3,7 +3,7 @@
     python -m tests.attack --seeds 1000000 --first 0     until one breaks; says where to go on after an interruption
     python -m tests.attack --seed 123                    that one again, with all that happened
     python -m tests.attack --mutants 1000                how often each planted fault is noticed in so many seeds
-    python -m tests.attack --seed 7 --mutant NAME        how a planted fault shows
+    python -m tests.attack --seed 1 --mutant NAME        how a planted fault shows, if it does with this seed
 
 What it does and what must hold: docs/adversary.md.
 """

@@ -1,5 +1,8 @@
 """Proof that the adversary is a good one: it finds every fault that is planted, and none where there is none."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from tests.support.lockstep_watch import CAUSES
@@ -27,3 +30,9 @@ def test_a_planted_fault_is_noticed_by_its_consequences_alone(name: str) -> None
 def test_another_way_to_be_right_is_no_fault(name: str) -> None:
     found = next(noticed(HARMLESS[name], range(HARMLESS_SEEDS)), None)
     assert found is None, f"seed and reason: {found}"
+
+
+def test_the_seed_of_the_page_shows_the_fault_it_names() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "adversary.md").read_text()
+    ((seed, name),) = re.findall(r'--seed (\d+) --mutant "([^"]+)"', page)
+    assert next(noticed(MUTANTS[name], range(int(seed), int(seed) + 1)), None) is not None
