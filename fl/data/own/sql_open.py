@@ -110,7 +110,8 @@ def _open_sqlite(address: Address, timeout_s: int) -> Iterator[Database]:
         connection.set_authorizer(lambda action, *_: sqlite3.SQLITE_OK if action in READS else sqlite3.SQLITE_DENY)
         connection.set_progress_handler(lambda: int(deadline.over()), STEPS_BETWEEN_LOOKS)
         yield _Sqlite(str(path), connection, deadline)
-    except sqlite3.Error as error:
+    # A name of a column that is not UTF-8 is one of Python's faults.
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         raise deadline.fault() if deadline.over() else DataError.of_file(path, f"{error}") from None
     finally:
         if connection is not None:
