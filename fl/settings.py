@@ -4,7 +4,6 @@ What may be said is a frozen dataclass whose fields are annotated with a rule of
 "what it means")]`. Holds no setting of any model or source.
 """
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
@@ -18,6 +17,8 @@ TEXT_CHARS_MAX = 4096
 SHOWN_CHARS_MAX = 80
 # Nineteen digits hold every signed 64-bit integer; longer text would only feed int().
 _WHOLE = re.compile(r"-?[0-9]{1,19}")
+# What float() takes beside (1_0, digits of other scripts, nan) nobody means.
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +50,9 @@ class Number:
         return f"a number in {self.least:g}..{self.most:g}"
 
     def parse(self, text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            raise ValueError(self.wanted()) from None
-        if not math.isfinite(value) or not self.least <= value <= self.most:
+        if not _NUMBER.fullmatch(text) or not self.least <= float(text) <= self.most:
             raise ValueError(self.wanted())
-        return value
+        return float(text)
 
 
 @dataclass(frozen=True, slots=True)

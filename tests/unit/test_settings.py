@@ -29,6 +29,11 @@ def test_texts_become_typed_values_and_defaults_stay():
     assert parse(trays=" 3 ", size="50x45x40", note=" a ") == Oven(3, 180.0, "bake", (50, 45, 40), " a ")
 
 
+@pytest.mark.parametrize("heat", ["100", "+100.", "1e2", "1.0E+02", "0100", "1000e-1", ".1e3"])
+def test_a_number_is_written_in_any_plain_way(heat):
+    assert parse(trays="1", heat=heat).heat == 100.0
+
+
 def test_a_note_gives_back_text_that_parses_to_the_default():
     notes = {note.name: note for note in setting_notes(Oven)}
     assert notes["trays"].default is None
@@ -47,6 +52,10 @@ def test_a_note_gives_back_text_that_parses_to_the_default():
         ({"trays": "1", "heat": "nan"}, "heat"),
         ({"trays": "1", "heat": "inf"}, "heat"),
         ({"trays": "1", "heat": "1e400"}, "heat"),
+        ({"trays": "1", "heat": "1_00"}, "heat is '1_00', want a number in 50..300"),
+        ({"trays": "1", "heat": "1\u0660\u0660"}, "heat"),
+        ({"trays": "1", "heat": "100,5"}, "heat"),
+        ({"trays": "1", "heat": "."}, "heat"),
         ({"trays": "1", "mode": "Bake"}, "one of bake, grill"),
         ({"trays": "1", "size": "60"}, "2 to 3 whole numbers"),
         ({"trays": "1", "size": "60x0"}, "size"),
