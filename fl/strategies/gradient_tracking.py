@@ -88,6 +88,9 @@ class GradientTracking(TrainsFromGlobal):
         strength = self.settings.strength * (memory.drifts.strength() if self.settings.guarded == "true" else 1.0)
         if memory.start is None or memory.gradient is None or not memory.way or rounds < 1:
             return np.zeros_like(view.model)
+        if np.array_equal(memory.start, view.model):
+            # Nothing was counted since: who took that for everybody's gradient would only undo the own one.
+            return np.zeros_like(view.model)
         with np.errstate(over="ignore", invalid="ignore"):
             common = (memory.start - view.model) / np.float32(rounds * memory.way * view.lr)
             correction: Floats = np.float32(strength) * (common - memory.gradient)

@@ -15,10 +15,11 @@ STEPS, RECORDS = (4, 7, 2), np.array([40.0, 10.0, 25.0])
 PLAIN = {"guarded": "false"}
 
 
-def rounds(count, settings, *, steps=STEPS, lie=None, absent=(), states=None):
+def rounds(count, settings, *, steps=STEPS, lie=None, absent=(), void=(), states=None):
     """(movement of the model, corrections by factory) of every round.
 
-    lie: {round: added to the mean}; absent: (round, factory) pairs that sent nothing.
+    lie: {round: added to the mean}; absent: (round, factory) pairs that sent nothing; void: rounds of which nothing
+    was counted.
     """
     rule = strategy("gradient-tracking", settings)
     model = np.zeros(N, np.float32)
@@ -37,6 +38,8 @@ def rounds(count, settings, *, steps=STEPS, lie=None, absent=(), states=None):
             states[at] = rule.finish(seen, start, rule.upload(seen, start, made), made, None)
             ends.append(end)
         after = np.average(ends, axis=0, weights=RECORDS[here]) + (lie or {}).get(number, 0.0)
+        if number in void:
+            after = model
         told.append((model - after, corrections))
         model = after.astype(np.float32)
     return told
@@ -76,6 +79,16 @@ def test_who_missed_rounds_tells_everybodys_gradient_from_the_mean_movement_sinc
     told = rounds(5, settings, steps=same, absent={(1, 0), (2, 0)})
     moved = np.mean([movement for movement, _ in told[:3]], axis=0) / way
     assert np.allclose(told[3][1][0], moved - GRADIENTS[0], atol=1e-4)
+
+
+def test_a_round_that_came_to_nothing_does_not_end_the_training():
+    settings = {"strength": "1", **PLAIN}
+    ways = np.array([gradients_in_step(steps, MOMENTUM) * LR for steps in STEPS])
+    plain = np.average(GRADIENTS * ways[:, None], axis=0, weights=RECORDS)
+    told = rounds(5, settings, void={1})
+    assert not any(told[2][1][at].any() for at in range(3))
+    for number in (2, 3, 4):
+        assert np.allclose(told[number][0], plain, atol=1e-4)
 
 
 def test_the_same_round_again_and_a_state_from_later_correct_nothing():
