@@ -13,7 +13,7 @@ from node.cli.output import print_fields, print_json, print_table
 from node.cli.verbs import VerbGroup, json_option, named_values
 
 if TYPE_CHECKING:
-    from fl.data.own.contents import Found
+    from fl.data.own.contents import Found, Survey
     from fl.data.tables import Split, Table
     from node.named_data import NamedData
 
@@ -61,7 +61,8 @@ data.add_command(fetch)
 @data_options
 def check(what: str, path: Path | None, settings: dict[str, str], as_json: bool) -> None:
     """Read all records as a training would, and print what there is: how many of each class, groups, and for data of
-    one's own how many numbers lie outside of the ranges that were declared. Exit code 3 names the first fault.
+    one's own how many rows with gaps are left out, and how many numbers lie outside of the ranges that were declared.
+    Exit code 3 names the first fault.
     """
     named = _named(what, path, settings)
     survey = _read(named.survey)
@@ -71,7 +72,7 @@ def check(what: str, path: Path | None, settings: dict[str, str], as_json: bool)
             {name: getattr(each, name) for name in ("name", "declared", "low", "high", "outside")}
             for each in survey.found
         ]
-        print_json({**_as_json(named, split), "features": found})
+        print_json({**_as_json(named, split), "features": found, "left_out": survey.left_out})
         return
     _print_summary(named, split)
     counts = [(part.class_counts().tolist()) for part in (split.train, split.test)]
@@ -81,7 +82,7 @@ def check(what: str, path: Path | None, settings: dict[str, str], as_json: bool)
     )
     if survey.found:
         _print_found(survey.found)
-    for warning in _warnings(split, survey.found):
+    for warning in _warnings(survey):
         click.echo(f"Note: {warning}.")
 
 
@@ -217,8 +218,9 @@ def _print_found(found: "tuple[Found, ...]") -> None:
     print_table("features", ("feature", "declared", "least", "greatest", "outside"), rows)
 
 
-def _warnings(split: "Split", found: "tuple[Found, ...]") -> list[str]:
+def _warnings(survey: "Survey") -> list[str]:
     """What is allowed, and seldom meant."""
+    split = survey.split
     trained, tested = split.train.class_counts(), split.test.class_counts()
     names = split.train.classes
     unseen = [names[at] for at in range(len(names)) if tested[at] and not trained[at]]
@@ -229,9 +231,11 @@ def _warnings(split: "Split", found: "tuple[Found, ...]") -> list[str]:
         said.append("no class that is trained on is tested on")
     said += [
         f"{each.name}: {each.outside} values lie outside of {each.declared} and are cut off there"
-        for each in found
+        for each in survey.found
         if each.outside
     ]
+    if survey.left_out:
+        said.append(f"{survey.left_out} rows have gaps and are left out")
     return said
 
 

@@ -50,6 +50,18 @@ def test_check_counts_and_tells_what_is_cut_off(capsys: pytest.CaptureFixture[st
     assert "Note: Heat: 3 values lie outside of 0 to 100 and are cut off there." in printed
 
 
+def test_check_tells_how_many_rows_are_left_out(capsys: pytest.CaptureFixture[str]):
+    assert json.loads(said(capsys, "check", "press.toml", "--json"))["left_out"] == 0
+    with Path("press.csv").open("a") as file:
+        file.write(",ok,a\nnan,ok,a\n1,,b\n")
+    assert "line 22, line 23, line 24: empty" in said(capsys, "check", "press.toml", code=Exit.CONFIGURATION)
+    Path("press.toml").write_text(BLOCK.replace("[[features]]", 'missing = "drop"\n[[features]]', 1))
+    assert json.loads(said(capsys, "check", "press.toml", "--json"))["left_out"] == 3
+    printed = said(capsys, "check", "press.toml")
+    assert "16 to train on, 4 to test on" in printed
+    assert "Note: 3 rows have gaps and are left out." in printed
+
+
 def test_check_names_the_first_fault(capsys: pytest.CaptureFixture[str]):
     Path("press.csv").write_text("Heat,State,Machine\nhot,ok,a\n")
     wrong = said(capsys, "check", "press.toml", code=Exit.CONFIGURATION)

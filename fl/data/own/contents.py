@@ -27,10 +27,12 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """`split` as a training would get it; `found` of all records, training and test together."""
+    """`split` as a training would get it; `found` of all records, training and test together; `left_out`: so many rows
+    had gaps and are no records, as the block says."""
 
     split: Split
     found: tuple[Found, ...] = ()
+    left_out: int = 0
 
 
 class Contents(Protocol):

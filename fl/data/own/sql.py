@@ -34,7 +34,7 @@ from fl.data.own.sql_address import Address, address_of
 from fl.data.own.sql_columns import Selection, read_selection
 from fl.data.own.sql_growing import SelectionReader
 from fl.data.own.sql_open import Database, open_database
-from fl.data.own.tables import features_found, split_columns
+from fl.data.own.tables import split_columns, surveyed
 from fl.data.tables import Split
 from fl.data.tabular_files import Columns
 from fl.data.tabular_schema import COLUMN_NAME, SCHEMA_KEYS, Schema, parse_schema
@@ -59,9 +59,7 @@ class SqlRows:
         return split_columns(*self._read(), self.schema, division)
 
     def survey(self, division: Division) -> Survey:
-        rows, test = self._read()
-        found = features_found([rows] if test is None else [rows, test], self.schema)
-        return Survey(split_columns(rows, test, self.schema, division), found)
+        return surveyed(*self._read(), self.schema, division)
 
     def growing(self, division: Division) -> GrowingSource:
         if self.test_query is not None:

@@ -45,9 +45,8 @@ class TableFile:
         return split_columns(train, test, self.schema, division)
 
     def survey(self, division: Division) -> Survey:
-        columns = [self._read(path) for path in (self.path, self.test_path) if path is not None]
-        split = split_columns(columns[0], columns[1] if len(columns) > 1 else None, self.schema, division)
-        return Survey(split, features_found(columns, self.schema))
+        test = None if self.test_path is None else self._read(self.test_path)
+        return surveyed(self._read(self.path), test, self.schema, division)
 
     def growing(self, division: Division) -> GrowingSource:
         if self.test_path is not None:
@@ -89,10 +88,13 @@ def split_columns(columns: Columns, test: Columns | None, schema: Schema, divisi
     return beside(train, table_of(test, schema), columns.path)
 
 
-def features_found(tables: list[Columns], schema: Schema) -> tuple[Found, ...]:
-    """How the numbers of the columns lie in their declared ranges."""
-    kept = [without_gaps(columns, schema) for columns in tables]
-    return tuple(_found(kept, column) for column in schema.features)
+def surveyed(columns: Columns, test: Columns | None, schema: Schema, division: Division) -> Survey:
+    """The split that columns mean, how their numbers lie in the declared ranges, and how many rows have gaps."""
+    split = split_columns(columns, test, schema, division)
+    tables = [columns] if test is None else [columns, test]
+    kept = [without_gaps(table, schema) for table in tables]
+    left_out = sum(table.rows for table in tables) - sum(table.rows for table in kept)
+    return Survey(split, tuple(_found(kept, column) for column in schema.features), left_out)
 
 
 def _found(tables: list[Columns], column: PublicRange | WordColumn) -> Found:
