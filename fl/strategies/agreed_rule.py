@@ -6,14 +6,22 @@ from fl.strategies.base import Aggregation, Strategy, StrategyError
 
 # A request that says no more of its rule than whether updates are inspected contradicts no strategy.
 ALWAYS_FREE = frozenset({"inspect"})
+# Rules that move the model by its updates alone: how it moved says what everybody's gradient was.
+MOVED_BY_UPDATES = ("mean", "norm-bound", "trimmed-mean", "median", "multi-krum")
 
 
 def agreed_rule(strategy: Strategy, rule: str | None, settings: Mapping[str, str]) -> Aggregation:
     """The rule and settings of a request that names `rule` (None: it names none) and `settings`.
 
     A strategy without a rule of its own is averaged by whatever is asked for, by the mean when nothing is. Raises
-    StrategyError, saying what the strategy wants, for one that has a rule of its own and is asked for another.
+    StrategyError, saying what the strategy wants, for one that has a rule of its own and is asked for another, or that
+    reads the model's movement and is asked for a rule that adds to it.
     """
+    if strategy.reads_movement and rule is not None and rule not in MOVED_BY_UPDATES:
+        raise StrategyError(
+            f"strategy {strategy.name} tells everybody's gradient from how the model moved, but the request says rule "
+            f"{rule[:80]}: want one that moves it by the updates alone, of {', '.join(MOVED_BY_UPDATES)}"
+        )
     own = strategy.aggregation
     if own == Aggregation() and strategy.vectors > 1:
         # What lies behind the model is averaged like it, and no other rule would know what to make of it.

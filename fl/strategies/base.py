@@ -168,8 +168,10 @@ class Strategy(ABC):
     uploads: False when nobody learns from anybody (and no bytes travel). pooled: the simulator puts everybody's records
     in one place first.
     remembers: it makes no sense where a factory keeps nothing from one round to the next, as under masks in modes with
-    a guarantee. mirrors_sum: what it keeps is its part of a sum that the global vector carries: an update that was not
-    counted leaves it as it was. by_time: a clock may end its training, which no mode of privacy accounts for.
+    a guarantee. reads_movement: it takes how the global model moved for what the updates were, and refuses rules that
+    move it by more (`agreed_rule.py`). mirrors_sum: what it keeps is its part of a sum that the global vector carries:
+    an update that was not counted leaves it as it was. by_time: a clock may end its training, which no mode of privacy
+    accounts for.
     seconds: above 0, how long training lasts at most: rounds have to be longer.
     unseen: above 0, what a factory serves to itself is fitted to its own classes (fl/class_fit.py); it is the share of
     what the factory will meet that is spread evenly over all classes, those included that it never had.
@@ -183,6 +185,7 @@ class Strategy(ABC):
     chooses_by_records: ClassVar[bool] = False
     sends_changes: ClassVar[bool] = False
     remembers: ClassVar[bool] = False
+    reads_movement: ClassVar[bool] = False
     mirrors_sum: ClassVar[bool] = False
     by_time: ClassVar[bool] = False
     uploads: ClassVar[bool] = True

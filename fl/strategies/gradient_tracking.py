@@ -62,6 +62,8 @@ class GradientTracking(TrainsFromGlobal):
     summary = "federated averaging with every gradient corrected by how this factory's way differs from the model's"
     # Without its own gradient a factory cannot tell what to correct: it would be federated averaging.
     remembers = True
+    # Another round's movement added to the mean's would come back as everybody's gradient and be added again.
+    reads_movement = True
 
     def __init__(self, settings: GradientTrackingSettings) -> None:
         super().__init__(settings)

@@ -10,12 +10,12 @@ of SCAFFOLD, which all of them make, then tells more.
 
 from dataclasses import dataclass
 
+from fl.strategies.agreed_rule import MOVED_BY_UPDATES
+
 AUTO = "auto"
 RECOMMENDED, WITH_FEW, PLAIN = "gradient-tracking", "scaffold", "fedavg"
 # Below this share of the factories in a round they are few.
 FEW = 0.5
-# Rules that move the model by its updates alone: how it moved says what everybody's gradient was.
-MOVED_BY_UPDATES = (None, "mean", "norm-bound", "trimmed-mean", "median", "multi-krum")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Circumstances:
 def recommended(of: Circumstances) -> str:
     """The name of the strategy that is meant when none is named."""
     forgets = of.privacy == "distributed" or (of.masked and of.privacy == "sound")
-    if forgets or of.rule not in MOVED_BY_UPDATES:
+    if forgets or of.rule not in (None, *MOVED_BY_UPDATES):
         return PLAIN
     few = of.participation < FEW and of.rule in (None, "mean") and not of.masked
     return WITH_FEW if few else RECOMMENDED

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fl.aggregate import RULES
 from fl.fixed_point import pack
-from fl.strategies.agreed_rule import agreed_rule, check_agreed
+from fl.strategies.agreed_rule import MOVED_BY_UPDATES, agreed_rule, check_agreed
 from fl.strategies.base import Aggregation, StrategyError
 from fl.strategies.fedavg import FedAvg
 from fl.strategies.registry import BUILT_IN, strategy
@@ -93,6 +94,19 @@ def test_who_has_no_rule_of_its_own_takes_any():
 def test_contradictions_are_refused_with_what_is_wanted(name, settings, rule, said, fault):
     with pytest.raises(StrategyError, match=fault):
         agreed_rule(strategy(name, settings), rule, said)
+
+
+@pytest.mark.parametrize("rule", ["momentum", "adam", "clustered"])
+def test_who_reads_the_models_movement_takes_no_rule_that_adds_to_it(rule):
+    tracking = strategy("gradient-tracking", {})
+    fault = f"gradient-tracking tells everybody's gradient from how the model moved, but the request says rule {rule}"
+    with pytest.raises(StrategyError, match=fault):
+        agreed_rule(tracking, rule, {})
+    with pytest.raises(TermsRefused, match=fault):
+        check_terms(wide("gradient-tracking", 1, rule), True)
+    for name in MOVED_BY_UPDATES:
+        assert agreed_rule(tracking, name, {}).rule == name
+    assert {name for name, row in RULES.items() if row.vectors is None} == {*MOVED_BY_UPDATES, "momentum"}
 
 
 def test_on_the_ledger_every_word_is_wanted():
