@@ -79,6 +79,7 @@ OWN_BYTES = {
     "fl/onnx_export.py": "what it has just written, to be sure",
     "fl/simulate": "digests that become seeds",
     "fl/strategies/corrections.py": "within what fl/strategies/kept_vector.py has read",
+    "fl/strategies/gradient_tracking.py": "within what fl/strategies/kept_vector.py has read",
     "ledger/bundles.py": "through ledger/proof_parts.py",
     "ledger/chain.py": "our own store, where what is damaged is CorruptStore",
     "ledger/chain_rows.py": "our own store, where what is damaged is CorruptStore",
