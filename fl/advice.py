@@ -39,10 +39,10 @@ def kind_of(distance: float) -> str:
     return "mixed" if distance < APART else "apart"
 
 
-def advise(found: Differences, privacy: str) -> Advice:
-    """`privacy`: the mode of the request."""
+def advise(found: Differences, privacy: str, masked: bool = False) -> Advice:
+    """`privacy`: the mode of the request; `masked`: whether nobody may see a single update."""
     kind = kind_of(found.distance)
-    settings = [_strategy(kind, privacy)]
+    settings = [_strategy(kind, privacy, masked)]
     settings += _served(kind, privacy)
     settings += _training(found, kind, privacy)
     settings += _privacy(privacy)
@@ -57,12 +57,10 @@ _GAINS = {
 }
 
 
-def _strategy(kind: str, privacy: str) -> Setting:
-    name = recommended(Circumstances(privacy))
+def _strategy(kind: str, privacy: str, masked: bool) -> Setting:
+    name = recommended(Circumstances(privacy, masked=masked))
     if name == "fedavg":
-        return Setting(
-            "strategy", "name", '"fedavg"', "in this mode a factory keeps nothing that a round could go on from"
-        )
+        return Setting("strategy", "name", '"fedavg"', "here a factory keeps nothing that a round could go on from")
     return Setting("strategy", "name", f'"{name}"', _GAINS[kind])
 
 

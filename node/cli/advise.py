@@ -43,7 +43,7 @@ REQUESTS_MAX = 100
     "draft",
     type=click.Path(exists=True, path_type=Path),
     metavar="FILE",
-    help="Takes the mode of privacy from it.",
+    help="Takes the mode of privacy, and whether updates are masked, from it.",
 )
 @click.option("--privacy", type=click.Choice(MODES), help="Mode of the request. Default: of --request, else sound.")
 @node_options
@@ -79,8 +79,9 @@ def advise(
     except LabelMixError as error:
         quiet = f"; {len(silent)} tell nothing of their classes: {', '.join(silent[:8])}" if silent else ""
         raise CliError(Exit.NOT_FOUND, f"{error}{quiet}") from None
-    mode = privacy or _mode_of(draft)
-    advice = advice_for(found, mode)
+    mode, masked = _asked(draft)
+    mode = privacy or mode
+    advice = advice_for(found, mode, masked)
     if as_json:
         print_json(_as_json(found, advice, mode, silent))
     else:
@@ -113,12 +114,14 @@ def _disclosed(config_path: str, request_id: str | None, data_type: str | None) 
     return list(told.values()), [name for org, name in silent.items() if org not in told]
 
 
-def _mode_of(draft: Path | None) -> str:
+def _asked(draft: Path | None) -> tuple[str, bool]:
+    """The mode of privacy, and whether updates are masked."""
     if draft is None:
-        return "sound"
+        return "sound", False
     from node.request_file import load_request
 
-    return load_request(draft).privacy
+    read = load_request(draft)
+    return read.privacy, read.masked
 
 
 def _toml(advice: "Advice") -> str:

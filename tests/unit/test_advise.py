@@ -70,6 +70,19 @@ def test_where_nothing_is_kept_federated_averaging_is_advised():
     assert advise(found, "distributed").settings[0].value == '"fedavg"'
 
 
+@pytest.mark.parametrize(("privacy", "strategy"), [("sound", "fedavg"), ("none", "gradient-tracking")])
+def test_what_is_advised_for_a_masked_request_can_be_published_masked(labels, tmp_path, capsys, privacy, strategy):
+    masked = HEAD + "[masking]\nenabled = true\n"
+    asked = masked + f'[rounds]\nproviders_min = 3\n[privacy]\nmode = "{privacy}"\n'
+    path = tmp_path / "masked.toml"
+    path.write_text(asked + ("settings = { epsilon = 8 }\n" if privacy == "sound" else ""), encoding="utf-8")
+    code, out, _ = run(capsys, "--labels", str(labels), "--request", str(path), "--json")
+    assert code == 0
+    draft = parse_request(masked + json.loads(out)["toml"].replace("[rounds]", "[rounds]\nproviders_min = 3"))
+    assert (draft.strategy, draft.masked) == (strategy, True)
+    check_known(draft)
+
+
 def test_from_a_file_without_a_node(labels, capsys):
     code, out, _ = run(capsys, "--labels", str(labels))
     assert code == 0
