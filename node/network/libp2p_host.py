@@ -48,7 +48,8 @@ class NotAdmitted(Exception):
 
 
 class Host:
-    """Listens, dials and keeps the live connections. `admit(org, network)`: may it connect to us now, from there?"""
+    """Listens, dials and keeps the live connections. `admit(org, network)`: may it connect to us now, from there?
+    `ended`: told of each connection that is gone, when it is in `connections` no more."""
 
     def __init__(
         self,
@@ -58,6 +59,7 @@ class Host:
         admit: Callable[[NodeKey, str], bool],
         is_member: Callable[[NodeKey], bool],
         changed: Callable[[NodeKey], None],
+        ended: Callable[[Connection], None],
     ) -> None:
         pair = create_new_key_pair(key.seed)
         noise = NoiseTransport(pair, noise_privkey=create_noise_key_pair().private_key)
@@ -69,6 +71,7 @@ class Host:
         self._admit = admit
         self._is_member = is_member
         self._changed = changed
+        self._ended = ended
         self._handshakes: dict[WireSocket, str] = {}
         self._openings = Allowances(limits.handshakes_per_network_per_s, limits.handshakes_per_network_burst)
         self.connections: dict[NodeKey, list[Connection]] = {}
@@ -190,6 +193,7 @@ class Host:
             siblings.remove(connection)
             if not siblings and self.connections.get(org) is siblings:
                 del self.connections[org]
+            self._ended(connection)
             self._changed(org)
 
     async def _expire(self, connection: Connection) -> None:

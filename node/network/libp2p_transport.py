@@ -63,6 +63,7 @@ async def open_transport(config: TransportConfig) -> AsyncIterator["Libp2pTransp
             transport.admits,
             transport.is_member,
             transport.connections_changed,
+            transport.connection_ended,
         )
         transport.start(host, [place for place, _ in listeners])
         host.listen([listener for _, listener in listeners])
@@ -123,6 +124,11 @@ class Libp2pTransport:
         link = self._links.get(org)
         if link is not None:
             link.changed()
+
+    def connection_ended(self, connection: "Connection") -> None:
+        link = self._links.get(connection.org)
+        if link is not None:
+            link.count(connection)
 
     # What the daemon asks: see transport.Transport.
 
@@ -191,7 +197,7 @@ class Libp2pTransport:
         conduct = self._conduct
         return [
             replace(
-                link.status(),
+                link.status(self._host.connections.get(org, ())),
                 score=round(conduct.score(org), 1),
                 faults=conduct.faults(org),
                 paused=conduct.paused(org),

@@ -6,7 +6,7 @@ signs of life and drops a connection that gives none. Imports no libp2p: it work
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import trio
@@ -84,7 +84,16 @@ class MemberLink:
         """Connections to this member came or went, or its addresses are new: look again now."""
         self._changed.set()
 
-    def status(self) -> PeerStatus:
+    def count(self, ended: "Connection") -> None:
+        """A connection to this member is gone: its bytes still count."""
+        self._bytes_before = (
+            self._bytes_before[0] + ended.wire.bytes_in,
+            self._bytes_before[1] + ended.wire.bytes_out,
+        )
+
+    def status(self, live: "Sequence[Connection]") -> PeerStatus:
+        """`live`: all connections to this member. Two that dialled each other at once keep both: our messages go over
+        one of them, the member's over the other, and the bytes of both are told."""
         at = self._connection
         return PeerStatus(
             org=self.org,
@@ -93,8 +102,8 @@ class MemberLink:
             address=None if at is None else str(at.place),
             since_s=trio.current_time() - self._since,
             round_trip_s=self._round_trip_s,
-            bytes_in=self._bytes_before[0] + (0 if at is None else at.wire.bytes_in),
-            bytes_out=self._bytes_before[1] + (0 if at is None else at.wire.bytes_out),
+            bytes_in=self._bytes_before[0] + sum(each.wire.bytes_in for each in live),
+            bytes_out=self._bytes_before[1] + sum(each.wire.bytes_out for each in live),
             messages_queued=len(self.outbox),
             messages_dropped=self.outbox.dropped,
             last_error=self._last_error,
@@ -151,7 +160,7 @@ class MemberLink:
             self._last_error = f"silent for {self._limits.silence_s} s"
             connection.abort()
         finally:
-            welcomed = self._link_is_down(connection)
+            welcomed = self._link_is_down()
             if stream is not None:
                 await stream.finish(False)
         return welcomed
@@ -163,15 +172,11 @@ class MemberLink:
         self._ping_sent_at = None
         self._told(self.org, True)
 
-    def _link_is_down(self, connection: "Connection") -> bool:
+    def _link_is_down(self) -> bool:
         if self._connection is None:
             return False
         self._connection = None
         self._since = trio.current_time()
-        self._bytes_before = (
-            self._bytes_before[0] + connection.wire.bytes_in,
-            self._bytes_before[1] + connection.wire.bytes_out,
-        )
         self._told(self.org, False)
         return True
 

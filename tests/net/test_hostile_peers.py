@@ -41,7 +41,9 @@ def port_of(node):
 @asynccontextmanager
 async def bare_host(name, nursery):
     """A peer with this key that follows no rules of ours: it can open what it likes."""
-    yield Host(key_of(name), QUICK, nursery, lambda org, network: True, lambda org: True, lambda org: None)
+    yield Host(
+        key_of(name), QUICK, nursery, lambda org, network: True, lambda org: True, lambda org: None, lambda c: None
+    )
 
 
 async def echo(_org, body):

@@ -7,9 +7,9 @@ import pytest
 import trio
 
 from node.devnet.league import free_ports
-from node.network.addresses import peer_id
+from node.network.addresses import parse_address, peer_id
 from node.network.libp2p_transport import open_transport
-from node.network.transport import PeerUnreachable, RequestTimedOut
+from node.network.transport import Direction, PeerUnreachable, RequestTimedOut
 from tests.support.leagues import (
     QUICK,
     acquaint,
@@ -141,6 +141,33 @@ async def test_two_that_dial_each_other_at_once_stay_connected():
             with trio.fail_after(5):
                 assert await alice.incoming.receive() == (bob.me, b"hello")
                 assert await bob.incoming.receive() == (alice.me, b"hello")
+
+
+@pytest.mark.trio
+async def test_the_bytes_of_every_connection_to_a_member_are_counted_also_when_it_is_gone():
+    body = bytes(200_000)
+
+    async def answer(org, asked):
+        return asked
+
+    async with league("libp2p", "alice", "bob") as (alice, bob):
+        for node in (alice, bob):
+            node.serve("echo", answer, body_bytes_max=len(body), concurrent_per_peer=1)
+        # As when two dial each other at once: a connection each way, and a link over each.
+        dialled = alice.peers()[0].direction is Direction.DIALLED
+        accepts, dials = (alice, bob) if dialled else (bob, alice)
+        await dials._host.dial(parse_address(accepts.listening[0]), accepts.me)
+        for node, other in ((alice, bob), (bob, alice)):
+            assert await node.request(other.me, "echo", body, 5) == body
+        for node in (alice, bob):
+            (status,) = node.peers()
+            assert min(status.bytes_in, status.bytes_out) > 2 * len(body)
+        (before,) = dials.peers()
+        dials._host.live(accepts.me).abort()
+        await wait_until(lambda: len(dials._host.connections.get(accepts.me, ())) < 2)
+        (after,) = dials.peers()
+        assert after.bytes_in >= before.bytes_in
+        assert after.bytes_out >= before.bytes_out
 
 
 @pytest.mark.trio

@@ -82,7 +82,9 @@ async def test_requests_of_one_kind_have_a_rate(autojump_clock):
 
 def bare_host(name, nursery):
     """A peer with this key that follows no rules of ours."""
-    return Host(key_of(name), QUICK, nursery, lambda org, network: True, lambda org: True, lambda org: None)
+    return Host(
+        key_of(name), QUICK, nursery, lambda org, network: True, lambda org: True, lambda org: None, lambda c: None
+    )
 
 
 @pytest.mark.trio
