@@ -43,8 +43,11 @@ def advise(found: Differences, privacy: str, masked: bool = False) -> Advice:
     """`privacy`: the mode of the request; `masked`: whether nobody may see a single update."""
     kind = kind_of(found.distance)
     settings = [_strategy(kind, privacy, masked)]
-    settings += _served(kind, privacy)
-    settings += _training(found, kind, privacy)
+    if privacy == "distributed":
+        settings += _DISTRIBUTED
+    else:
+        settings += _served(kind)
+        settings += _training(found, kind, privacy)
     settings += _privacy(privacy)
     return Advice(kind, tuple(settings), _warnings(found, kind))
 
@@ -64,9 +67,19 @@ def _strategy(kind: str, privacy: str, masked: bool) -> Setting:
     return Setting("strategy", "name", f'"{name}"', _GAINS[kind])
 
 
-def _served(kind: str, privacy: str) -> list[Setting]:
-    if privacy == "distributed":
-        return []
+# A round of this mode is one step of all together: nothing of what was measured with epochs holds for it. The values
+# are those of configs/requests/bearing-masked.toml.
+_DISTRIBUTED = [
+    Setting("aggregation", "rule", '"noisy-step"', "what this mode is made of: a round is one step along the noised sum"),
+    Setting("aggregation", "settings", "{ lr = 0.5 }", "where to begin: what simulated bearings are trained with"),
+    Setting("masking", "enabled", "true", "a provider's own part of the noise hides nothing, all parts together do"),
+    Setting("training", "epochs", "1", "a round is one gradient of every record"),
+    Setting("rounds", "rounds_max", "60", "rounds are single steps, so there are more; all of them share the epsilon"),
+    Setting("rounds", "providers_min", "3", "a sum of fewer would say what each has added to it"),
+]
+
+
+def _served(kind: str) -> list[Setting]:
     if kind == "alike":
         why = "factories have the same classes: there is nothing to fit to, and on the loads of CWRU it cost two points"
         return [Setting("strategy", "settings", "{ unseen = 0 }", why)]
@@ -109,6 +122,9 @@ def _training(found: Differences, kind: str, privacy: str) -> list[Setting]:
 
 def _privacy(privacy: str) -> list[Setting]:
     mode = Setting("privacy", "mode", f'"{privacy}"', "what was asked about")
+    if privacy == "distributed":
+        epsilon = "of every record, over all rounds together; delta = 1e-5 is the default"
+        return [mode, Setting("privacy", "settings", '{ epsilon = 8, accuracy = "noisy" }', epsilon)]
     if privacy != "sound":
         return [mode]
     why = "clip = 1 is the default; a lower one bends what factories that differ send: `hanse dp plan --trial` shows it"

@@ -65,9 +65,13 @@ def test_warnings_say_what_no_setting_mends():
     assert "one factory has 99 % of all records" in told
 
 
-def test_where_nothing_is_kept_federated_averaging_is_advised():
-    found = differences([FactoryMix("n", 10, {"a": 1.0}), FactoryMix("s", 10, {"b": 1.0})])
-    assert advise(found, "distributed").settings[0].value == '"fedavg"'
+@pytest.mark.parametrize("weights", [[{"a": 1.0, "b": 1.0}] * 4, [{"a": 1.0}, {"b": 1.0}]])
+def test_what_is_advised_with_shared_noise_can_be_published(weights):
+    found = differences([FactoryMix(f"f{at}", 1_000, each) for at, each in enumerate(weights)])
+    draft = parse_request(HEAD + verb._toml(advise(found, "distributed")))
+    assert (draft.strategy, draft.aggregation, draft.privacy) == ("fedavg", "noisy-step", "distributed")
+    assert draft.masked
+    check_known(draft)
 
 
 @pytest.mark.parametrize(("privacy", "strategy"), [("sound", "fedavg"), ("none", "gradient-tracking")])
