@@ -70,7 +70,7 @@ def _strategy(kind: str, privacy: str, masked: bool) -> Setting:
 # A round of this mode is one step of all together: nothing of what was measured with epochs holds for it. The values
 # are those of configs/requests/bearing-masked.toml.
 _DISTRIBUTED = [
-    Setting("aggregation", "rule", '"noisy-step"', "what this mode is made of: a round is one step along the noised sum"),
+    Setting("aggregation", "rule", '"noisy-step"', "all that this mode has: a round is one step along the noised sum"),
     Setting("aggregation", "settings", "{ lr = 0.5 }", "where to begin: what simulated bearings are trained with"),
     Setting("masking", "enabled", "true", "a provider's own part of the noise hides nothing, all parts together do"),
     Setting("training", "epochs", "1", "a round is one gradient of every record"),
