@@ -1,10 +1,13 @@
 """Carries out the runs of an experiment that are still missing, one after the other or in processes of their own."""
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.process import BaseProcess
 
 from node.reproduce.experiment import Asked, CannotReproduce, Experiment, Run
 from node.reproduce.results import Measured, Result, Results
@@ -83,8 +86,18 @@ def _in_processes(
 
 
 def end_at_once() -> None:
-    """In a worker process: Ctrl-C, which a terminal sends to all, ends it without a word; what it was at is lost."""
+    """In a worker process: Ctrl-C, which a terminal sends to all, ends it without a word, and so does the end of who
+    started it, however that came about; what it was at is lost."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: BaseProcess) -> None:
+    # Killed, it cannot tell its workers, and they would train on and then wait for orders for ever.
+    parent.join()
+    os._exit(1)
 
 
 def measure_one(experiment: Experiment, asked: Asked, at: int) -> Measured:
