@@ -108,13 +108,14 @@ def reproduce(
     from fl.simulate.terms import SimulationError
     from fl.strategies.base import StrategyError
     from node.devnet.league import LeagueFailed
+    from node.devnet.sigterm import ended_by_sigterm
     from node.reproduce.reproducing import reproduce_experiment
 
     folder = out if out is not None else Path("reproduced") / f"{name}-{scale}"
     try:
         chosen = experiment(name).at(scale)
         asked = Asked(scale, seeds or tuple(range(1, chosen.seeds_usual + 1)), data, device)
-        with _progress(as_json) as tell:
+        with ended_by_sigterm(), _progress(as_json) as tell:
             done = reproduce_experiment(chosen, asked, folder, workers, tell)
     except (CannotReproduce, DataError) as error:
         raise CliError(Exit.CONFIGURATION, str(error)) from None

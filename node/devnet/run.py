@@ -1,7 +1,6 @@
 """`hanse devnet` from start to end: found, publish, watch, compare, check. Exit code 0 only if all of it held."""
 
 import shutil
-import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from node.devnet.league import DevLeague, LeagueFailed
 from node.devnet.plan import CannotPlan, Plan, plan_devnet
 from node.devnet.privacy import privacy_lines
 from node.devnet.report import Check, Watched, check_league, factory_table, line_of, member_table, report_json
+from node.devnet.sigterm import ended_by_sigterm
 from node.request_file import RequestFileError
 from node.rpc.errors import RpcError
 
@@ -64,7 +64,7 @@ def run_devnet(
         Console(stderr=True).print(f"hanse: {error}", style="red", highlight=False)
         return Exit.CONFIGURATION
     try:
-        with _ended_by_sigterm(), _folder(directory, keep) as folder, DevLeague(folder, plan.nodes) as league:
+        with ended_by_sigterm(), _folder(directory, keep) as folder, DevLeague(folder, plan.nodes) as league:
             console.print(f"{len(plan.nodes)} organisations, a process each, in {folder}")
             watched = _train(league, plan, console, ends)
             compared = _compare(league, plan, watched, console)
@@ -81,20 +81,6 @@ def run_devnet(
         Console(stderr=True).print(f"hanse: {error}", style="red", highlight=False)
         return Exit.INTERNAL if time.monotonic() < ends else Exit.TIMED_OUT
     return Exit.OK if all(check.held for check in checks) else Exit.NOT_VERIFIED
-
-
-@contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """SIGTERM ends a league as Ctrl-C does: its nodes are in sessions of their own, and would go on for ever."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -81,6 +81,11 @@ def _in_processes(
             raise CannotReproduce(
                 "a worker process was killed (out of memory?); what was done is kept: run again, with fewer --workers"
             ) from None
+        except BaseException:
+            # What they are at is lost in any case, and may take hours.
+            for worker in multiprocessing.active_children():
+                worker.terminate()
+            raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

@@ -1,20 +1,25 @@
-"""`hanse reproduce` over worker processes, killed without warning: no worker outlives it, and what was done is kept."""
+"""`hanse reproduce`, killed or asked to stop: no worker and no node outlives it, and what was done is kept."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from subprocess import DEVNULL
 
 import pytest
 
+from node.cli.exit_codes import Exit
+from node.devnet.sigterm import ended_by_sigterm
 from node.reproduce.experiment import Asked, Experiment, Run
 from node.reproduce.results import Measured
 from node.reproduce.results_folder import ResultsFolder
 from node.reproduce.running import carry_out
+from tests.support.processes import eventually
 
-pytestmark = [pytest.mark.processes, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(120)]
 
-PATIENCE_S = 20
+PATIENCE_S = 40
 
 
 class Stuck(Experiment):
@@ -49,24 +54,44 @@ class Measurement:
 
 
 def main(pipes: str, results: str) -> None:
-    carry_out(Stuck(pipes), Asked("quick", (1, 2, 3)), ResultsFolder(Path(results), "stuck"), 2, print)
+    with ended_by_sigterm():
+        carry_out(Stuck(pipes), Asked("quick", (1, 2, 3)), ResultsFolder(Path(results), "stuck"), 2, print)
 
 
-def test_workers_end_with_the_command_that_started_them(tmp_path):
+@pytest.mark.parametrize("word", [signal.SIGKILL, signal.SIGTERM])
+def test_workers_end_with_the_command_that_started_them(tmp_path, word):
     for seed in (2, 3):
         os.mkfifo(tmp_path / f"alive-{seed}")
     program = f"from {__name__} import main; main({str(tmp_path)!r}, {str(tmp_path / 'results')!r})"
-    project = Path(__file__).parents[2]
-    command = subprocess.Popen([sys.executable, "-c", program], cwd=project, stdout=subprocess.DEVNULL)
+    project, kept = Path(__file__).parents[2], tmp_path / "results/runs"
+    command = subprocess.Popen([sys.executable, "-c", program], cwd=project, stdout=DEVNULL, stderr=DEVNULL)
     try:
         # Opening waits until a worker has opened the other end.
         with open(tmp_path / "alive-2", "rb") as second, open(tmp_path / "alive-3", "rb") as third:
             assert (second.read(1), third.read(1)) == (b"x", b"x")
-            command.kill()
+            eventually(lambda: len(list(kept.glob("a-seed-1-*.json"))) == 1, "the first result is kept")
+            command.send_signal(word)
             command.wait(PATIENCE_S)
             # The end of a pipe comes when its only writer is gone.
             assert (second.read(), third.read()) == (b"", b"")
     finally:
         command.kill()
         command.wait(PATIENCE_S)
-    assert [path.name.startswith("a-seed-1-") for path in (tmp_path / "results/runs").iterdir()] == [True]
+    assert len(list(kept.iterdir())) == 1
+
+
+def test_nodes_end_with_the_command_that_started_them(tmp_path):
+    """Asked to stop, it stops the league of its run, and says how to go on."""
+    line = (sys.executable, "-m", "node.cli.main", "reproduce", "anchor-time", "--seeds", "1", "--out", str(tmp_path))
+    place = tmp_path / "places"
+    place.mkdir()
+    environment = {**os.environ, "TMPDIR": str(place)}
+    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env=environment) as command:
+        assert command.stderr is not None
+        command.stderr.readline()
+        eventually(lambda: len(list(place.glob("hanse-reproduce-*/*/node.log"))) > 1, "nodes were started")
+        command.send_signal(signal.SIGTERM)
+        _, told = command.communicate(timeout=PATIENCE_S)
+    assert command.returncode == Exit.INTERRUPTED
+    assert f"what was done is in {tmp_path}, give the same command" in told
+    assert not list(place.iterdir()), "its folder goes when its nodes are gone"
