@@ -93,8 +93,13 @@ def _mean(settings: NoSettings, updates: Updates) -> Ints:
     return weighted_mean(updates.vectors, updates.weights, updates.limit_q)
 
 
+def _even_mean(settings: NoSettings, updates: Updates) -> Ints:
+    return weighted_mean(updates.vectors, [1] * len(updates.vectors), updates.limit_q)
+
+
 RULES: dict[str, Rule] = {
     "mean": Rule("the mean, weighted by records", NoSettings, _mean),
+    "even-mean": Rule("the mean in which every factory counts alike, whatever its records", NoSettings, _even_mean),
     "norm-bound": Rule("the weighted mean of steps that are bounded in length", NormBoundSettings, norm_bound, True),
     "trimmed-mean": Rule("by coordinate the mean without the extremes", ShareSettings, trimmed_mean, True),
     "median": Rule("by coordinate the middle", NoSettings, median, True),

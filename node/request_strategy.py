@@ -45,7 +45,7 @@ def agree(
         # Told by `check_known` too.
         return Agreed(name, strategy_settings, asked or "mean", rule_settings)
     try:
-        agreed = agreed_rule(rules, asked, dict(rule_settings))
+        agreed = agreed_rule(rules, asked, dict(rule_settings), masked)
     except StrategyError as error:
         raise Contradiction(str(error)) from None
     return Agreed(name, strategy_settings, agreed.rule, tuple(sorted(agreed.settings.items())))

@@ -7,15 +7,15 @@ from fl.strategies.base import Aggregation, Strategy, StrategyError
 # A request that says no more of its rule than whether updates are inspected contradicts no strategy.
 ALWAYS_FREE = frozenset({"inspect"})
 # Rules that move the model by its updates alone: how it moved says what everybody's gradient was.
-MOVED_BY_UPDATES = ("mean", "norm-bound", "trimmed-mean", "median", "multi-krum")
+MOVED_BY_UPDATES = ("mean", "even-mean", "norm-bound", "trimmed-mean", "median", "multi-krum")
 
 
-def agreed_rule(strategy: Strategy, rule: str | None, settings: Mapping[str, str]) -> Aggregation:
+def agreed_rule(strategy: Strategy, rule: str | None, settings: Mapping[str, str], masked: bool = False) -> Aggregation:
     """The rule and settings of a request that names `rule` (None: it names none) and `settings`.
 
-    A strategy without a rule of its own is averaged by whatever is asked for, by the mean when nothing is. Raises
-    StrategyError, saying what the strategy wants, for one that has a rule of its own and is asked for another, or that
-    reads the model's movement and is asked for a rule that adds to it.
+    A strategy without a rule of its own is averaged by whatever is asked for, and when nothing is by its usual rule,
+    or by the mean where updates are masked. Raises StrategyError, saying what the strategy wants, for one that has a
+    rule of its own and is asked for another, or that reads the model's movement and is asked for one that adds to it.
     """
     if strategy.reads_movement and rule is not None and rule not in MOVED_BY_UPDATES:
         raise StrategyError(
@@ -27,7 +27,7 @@ def agreed_rule(strategy: Strategy, rule: str | None, settings: Mapping[str, str
         # What lies behind the model is averaged like it, and no other rule would know what to make of it.
         own = Aggregation(own.rule, {"vectors": str(strategy.vectors)})
     if own == Aggregation():
-        return Aggregation(rule or own.rule, settings)
+        return Aggregation(rule or (own.rule if masked else strategy.usual_rule), settings)
     wanted = f"strategy {strategy.name} is aggregated by rule {own.rule}"
     if own.settings:
         wanted += f" with {', '.join(f'{name} {value}' for name, value in sorted(own.settings.items()))}"

@@ -173,6 +173,7 @@ class Strategy(ABC):
     an update that was not counted leaves it as it was. by_time: a clock may end its training, which no mode of privacy
     accounts for.
     seconds: above 0, how long training lasts at most: rounds have to be longer.
+    usual_rule: what averages it where a request names no rule; masked updates are averaged by the mean.
     unseen: above 0, what a factory serves to itself is fitted to its own classes (fl/class_fit.py); it is the share of
     what the factory will meet that is spread evenly over all classes, those included that it never had.
     takes: the dataclass of its settings, for `hanse help strategies`; None lists none.
@@ -188,6 +189,7 @@ class Strategy(ABC):
     reads_movement: ClassVar[bool] = False
     mirrors_sum: ClassVar[bool] = False
     by_time: ClassVar[bool] = False
+    usual_rule: ClassVar[str] = "mean"
     uploads: ClassVar[bool] = True
     pooled: ClassVar[bool] = False
     vectors: int = 1

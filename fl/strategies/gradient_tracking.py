@@ -6,10 +6,16 @@ g_i = (W_s - y) / (S lr) - a, with a the correction that was added and S as in `
 from how the global model has moved since, c = (W_s - W) / (k S lr) with k the rounds between: one, unless it missed
 some. It trains from W with a' = strength * (c - g_i) added to every gradient.
 
-Where all take part and make as many steps, c is SCAFFOLD's, for the mean of uploads is what moves the model, and with
-strength 1 the two are the same. Where they make different numbers of steps, all corrections together still move the
-mean by nothing: each is told in the factory's own steps. That c can be told from the global model's movement, and is
-better kept small, is AdaBest's thought too [Varno et al. 2022, arXiv 2204.13170].
+Where all take part, make as many steps and count alike, c is SCAFFOLD's, for the mean of uploads is what moves the
+model, and with strength 1 the two are the same. Where they make different numbers of steps, all corrections together
+still move an even mean of uploads by nothing, for each is told in the factory's own steps; and as steps grow with
+records, an even mean of ways is a mean of gradients by records, which is what is meant to vanish. Weighted once more,
+by records, it would count them twice [objective inconsistency: Wang et al. 2020, arXiv 2007.07481], so every factory
+counts alike where a request names no rule. That c can be told from the global model's movement, and is better kept
+small, is AdaBest's thought too [Varno et al. 2022, arXiv 2204.13170].
+
+Unless `guarded` is false, the correction is weakened where trainings lead ever further (`fl.strategies.corrections`),
+and by |g_i| / |c| where c is the longer: a factory of few steps would else repeat everybody's last movement.
 
 What travels is one model: it can be inspected, averaged by rules that bear bad updates, and masked, and nothing moves
 the global model that is not one of the updates. What a liar adds to the model comes back in everybody's c; with a
@@ -41,7 +47,7 @@ class GradientTrackingSettings(ServeSettings):
     strength: Annotated[
         float, Number(0.0, 1.0, "share of the difference to everybody's gradient that is corrected")
     ] = 0.9
-    guarded: Annotated[str, Choice(TRUTHS, "correct less where a training led further than the first one")] = "true"
+    guarded: Annotated[str, Choice(TRUTHS, "correct less where trainings lead further, or steps are few")] = "true"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,7 @@ class GradientTracking(TrainsFromGlobal):
     remembers = True
     # Another round's movement added to the mean's would come back as everybody's gradient and be added again.
     reads_movement = True
+    usual_rule = "even-mean"
 
     def __init__(self, settings: GradientTrackingSettings) -> None:
         super().__init__(settings)
@@ -86,15 +93,18 @@ class GradientTracking(TrainsFromGlobal):
 
     def _correction(self, view: View, memory: _Memory, last_round: int) -> Floats:
         """a', float32 [n]."""
+        none: Floats = np.zeros_like(view.model)
         rounds = view.round_number - last_round
-        strength = self.settings.strength * (memory.drifts.strength() if self.settings.guarded == "true" else 1.0)
         if memory.start is None or memory.gradient is None or not memory.way or rounds < 1:
-            return np.zeros_like(view.model)
+            return none
         if np.array_equal(memory.start, view.model):
             # Nothing was counted since: who took that for everybody's gradient would only undo the own one.
-            return np.zeros_like(view.model)
+            return none
+        strength = self.settings.strength
         with np.errstate(over="ignore", invalid="ignore"):
             common = (memory.start - view.model) / np.float32(rounds * memory.way * view.lr)
+            if self.settings.guarded == "true":
+                strength *= memory.drifts.strength() * _share(distance(memory.gradient, none), distance(common, none))
             correction: Floats = np.float32(strength) * (common - memory.gradient)
         return correction
 
@@ -115,6 +125,11 @@ class GradientTracking(TrainsFromGlobal):
 
     def serve(self, global_vector: Floats, state: bytes | None, layout: Layout) -> tuple[Floats, float]:
         return served(global_vector, _memory(state, layout).own_state, self.serving.serve)
+
+
+def _share(own: float, common: float) -> float:
+    """|g_i| / |c|, at most 1."""
+    return 1.0 if own >= common else own / common
 
 
 def _memory(state: bytes | None, layout: Layout) -> _Memory:

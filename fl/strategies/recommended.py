@@ -1,11 +1,11 @@
 """What Hanse does when nobody names a strategy: what was measured to serve factories that differ best, and harm nobody
 where they do not (docs/results.md; decision 39).
 
-Gradient tracking was the best global model in every setting that was tried, or as good as the best, with noise and
-without, and lost no more to one liar among ten than federated averaging. It goes on from what a factory knows of its
-own last training: where nothing is kept, or a rule moves the model by more than the updates, averaging is meant. With
-few of many factories in a round, which only simulations have, that training is too long ago: the common control variate
-of SCAFFOLD, which all of them make, then tells more.
+Gradient tracking came to better global models than federated averaging, or to as good ones but for chance, with noise
+and without, whatever the rule, and lost no more to one liar among ten. It goes on from what a factory knows of its own
+last training: where nothing is kept, or a rule moves the model by more than the updates, averaging is meant. With few
+of many factories in a round, which only simulations have, that training is too long ago: the common control variate of
+SCAFFOLD, which all of them make, then tells more.
 """
 
 from dataclasses import dataclass

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 from fl.data import registry
 from fl.data.registry import OWN
 from fl.simulate.scenarios import scenario_of
+from fl.strategies.agreed_rule import agreed_rule
 from fl.strategies.base import StrategyError
 from fl.strategies.recommended import Circumstances, recommended
 from fl.strategies.registry import notes, strategy
@@ -100,7 +101,7 @@ def request_layer(draft: RequestDraft) -> Layer:
 def _is_its_own(draft: RequestDraft) -> bool:
     """Whether updates are aggregated as the strategy says by itself."""
     try:
-        own = strategy(draft.strategy, dict(draft.strategy_settings)).aggregation
+        own = agreed_rule(strategy(draft.strategy, dict(draft.strategy_settings)), None, {})
     except StrategyError:
         return False
     return (draft.aggregation, dict(draft.aggregation_settings)) == (own.rule, dict(own.settings))

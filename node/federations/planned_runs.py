@@ -7,11 +7,13 @@ from fl.privacy.modes import privacy_mode
 from fl.privacy.terms import PrivacyRefused
 from fl.simulate.attacks import attack
 from fl.simulate.terms import Terms
+from fl.strategies.agreed_rule import agreed_rule
 from fl.strategies.registry import strategy
 from node.federations.layers import attackers_of, per_round_of
 from node.federations.settings import AUTO, AttackSection, RunSettings
 
-PLAIN = "mean"
+# Rules that bear nothing: what another rule is compared with.
+PLAIN = ("mean", "even-mean")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +74,8 @@ def _variants(settings: RunSettings) -> list[tuple[str, RunSettings]]:
     alone = replace(attack, compare=False)
     if not attack.compare:
         return [(f"{rule_of(settings)}, {attack.name}", replace(settings, attack=alone))]
-    # A strategy that needs a rule of its own has no plain mean to be compared with.
-    own = strategy(settings.strategy.name, dict(settings.strategy.settings)).aggregation.rule
-    plain = replace(settings.aggregation, rule=PLAIN if own == PLAIN else AUTO, settings=(), inspected=False)
+    rule = settings.aggregation.rule
+    plain = replace(settings.aggregation, rule=rule if rule in PLAIN else AUTO, settings=(), inspected=False)
     watched = replace(settings.aggregation, inspected=True)
     found = []
     for chosen in (plain, watched):
@@ -86,10 +87,10 @@ def _variants(settings: RunSettings) -> list[tuple[str, RunSettings]]:
 
 
 def rule_of(settings: RunSettings) -> str:
-    """The name of the rule, the strategy's own where the settings leave it to that. Raises StrategyError."""
+    """The name of the rule: the strategy's own or usual one where settings leave it to that. Raises StrategyError."""
     if settings.aggregation.rule != AUTO:
         return settings.aggregation.rule
-    return strategy(settings.strategy.name, dict(settings.strategy.settings)).aggregation.rule
+    return agreed_rule(strategy(settings.strategy.name, dict(settings.strategy.settings)), None, {}).rule
 
 
 def terms_of(settings: RunSettings) -> Terms:

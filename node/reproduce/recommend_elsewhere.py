@@ -39,7 +39,8 @@ _WINDOWS = {"window": "20", "step": "20"}
 @dataclass(frozen=True, slots=True)
 class Place:
     """One row of the table. `folder`: of the data set, "" where nothing is read; `split`: as fl.partition knows it, or
-    "site" for simulated factories as they come, "speaker" for a factory a speaker of the plays."""
+    "site" for simulated factories as they come, "speaker" for a factory a speaker of the plays. `unequal`: of what the
+    split gives it, the first factory keeps one in as many as there are factories, the last one all."""
 
     title: str
     source: str
@@ -52,6 +53,7 @@ class Place:
     rounds: int
     epochs: int
     lr: float
+    unequal: bool = False
 
 
 _SMALL = {"limit": "3000", "test_limit": "1000"}
@@ -70,6 +72,20 @@ PLACES = (
         20,
         5,
         0.02,
+    ),
+    Place(
+        "MNIST, two digits a factory, 1 to 10 times the records",
+        "mnist",
+        "mnist",
+        {"limit": "6000", "test_limit": "2000", "downscale": "2"},
+        "class(2)",
+        10,
+        "mlp",
+        {"layers": "196,64,10"},
+        20,
+        5,
+        0.05,
+        unequal=True,
     ),
     Place("CWRU, a load a factory", "cwru", "cwru", {"load": "all"}, "group", 4, "mlp", _PERCEPTRON, 15, 10, 0.05),
     Place(
@@ -129,7 +145,9 @@ class RecommendElsewhere(Experiment):
         ]
 
     def _settings(self, place: Place, method: str) -> dict[str, Any]:
+        told: dict[str, Any] = {"unequal": True} if place.unequal else {}
         return {
+            **told,
             "source": place.source,
             "settings": dict(place.settings),
             "split": place.split,
@@ -189,7 +207,20 @@ def _clients(asked: Asked, place: Place, seed: int) -> tuple[list[Split], Table]
         return list(told), join([each.test for each in told])
     folder = data_set(asked.data, place.folder, FIRST_FILES[place.folder])
     whole = load_split(place.source, place.settings, folder)
-    return divided(whole, place.split, place.clients, seed), whole.test
+    clients = divided(whole, place.split, place.clients, seed)
+    if place.unequal:
+        clients = [_first(client, at + 1, place.clients) for at, client in enumerate(clients)]
+    return clients, whole.test
+
+
+def _first(client: Split, of: int, whole: int) -> Split:
+    """With so many whole-ths of the training records, every class in the same share."""
+    import numpy as np
+
+    labels = client.train.labels
+    by_class = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    rows = np.concatenate([found[: len(found) * of // whole] for found in by_class])
+    return replace(client, train=client.train.take(np.sort(rows)))
 
 
 def _plot(results: Results) -> Plot:

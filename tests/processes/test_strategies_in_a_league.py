@@ -21,6 +21,7 @@ from node.cli.exit_codes import Exit
 from node.devnet.league import DevLeague, NodePlan
 from tests.support.processes import (
     FAST,
+    RECORDS,
     factory,
     hanse,
     publish,
@@ -38,8 +39,7 @@ pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
 SEED, ROUNDS, LAYERS = 7, 2, {"layers": "8,16,4"}
 COUNT = parameter_count("mlp", LAYERS)
 ASKED: dict[str, dict[str, Any]] = {
-    # A rule that bears bad updates, to see that it goes with it.
-    "gradient-tracking": {"strategy": "gradient-tracking", "aggregation": "norm-bound"},
+    "gradient-tracking": {"strategy": "gradient-tracking", "aggregation": "even-mean"},
     "scaffold": {"strategy": "scaffold", "aggregation": "mean", "aggregation_settings": {"vectors": "2"}},
     "fedavgm": {
         "strategy": "fedavgm",
@@ -65,6 +65,8 @@ def league(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevLeague]:
         NodePlan("alice", settings=FAST),
         *(factory(name, at, 3) for at, name in enumerate(("bob", "carol", "dan"))),
     ]
+    # One with half the records: who counts by them and who does not comes to other bytes.
+    plans[-1].source_settings["train_records"] = str(RECORDS // 2)
     with running_league(tmp_path_factory.mktemp("strategies"), plans) as running:
         yield running
 
@@ -102,7 +104,6 @@ def test_a_league_trains_by_it_proves_it_and_sells_the_model(
     settings = ASKED[name].get("strategy_settings", {})
     terms = Terms(
         "mlp", ROUNDS, 2, 32, 0.05, 0.8, LAYERS, strategy=name, strategy_settings=settings, inspected=True,
-        rule=ASKED[name].get("aggregation"), rule_settings=ASKED[name].get("aggregation_settings", {}),
         limit=512, device="cpu",
     )  # fmt: skip
     with Federation(terms, splits, test, SEED) as federation:

@@ -15,6 +15,7 @@ from fl.fixed_point import decode, limit_in_steps, pack, unpack
 from fl.models.registry import build
 from fl.models.shapes import parameter_count
 from fl.round import RoundJob, batch_seed, first_model, run_round, served_model
+from fl.strategies.agreed_rule import agreed_rule
 from fl.strategies.registry import strategy
 from fl.vectors import parameter_vector
 from tests.support.learning import separable
@@ -35,9 +36,11 @@ class Twin:
     served: list[np.ndarray]
 
 
-def federation(job: RoundJob, rounds: int, taking_part=None) -> Twin:
-    """By the code under test. `taking_part(round)`: which clients train, by default all."""
+def federation(job: RoundJob, rounds: int, taking_part=None, named: str | None = None) -> Twin:
+    """By the code under test. `taking_part(round)`: which clients train, by default all; `named`: the rule, by default
+    what the strategy is usually averaged by."""
     rule = strategy(job.strategy, job.strategy_settings)
+    aggregation = agreed_rule(rule, named, {})
     limit_q = limit_in_steps(job.limit, job.scale_bits)
     clients = range(len(TABLES))
     base, previous = first_model(job, 1), None
@@ -48,8 +51,8 @@ def federation(job: RoundJob, rounds: int, taking_part=None) -> Twin:
         done = {client: run_round(now[client], TABLES[client], None, base, states[client]) for client in here}
         states |= {client: outcome.state for client, outcome in done.items()}
         made = aggregate_blobs(
-            rule.aggregation.rule,
-            rule.aggregation.settings,
+            aggregation.rule,
+            aggregation.settings,
             pack(base, job.scale_bits),
             [(pack(outcome.update_q, job.scale_bits), outcome.weight) for outcome in done.values()],
             len(base),

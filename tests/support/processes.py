@@ -113,7 +113,8 @@ def wait(league: DevLeague, condition: Callable[[], bool], what: str) -> None:
 def has_anchored(node: DevNode) -> bool:
     """Whether all records of a small factory are on the ledger; a node without data has nothing to anchor."""
     totals = node.call("anchor.list", org="me")["totals"]
-    return not node.plan.source or int((totals or {}).get("records", 0)) >= RECORDS
+    wanted = int(node.plan.source_settings.get("train_records", RECORDS))
+    return not node.plan.source or int((totals or {}).get("records", 0)) >= wanted
 
 
 def publish(node: DevNode, **changes: Any) -> str:

@@ -54,6 +54,18 @@ def test_the_mean_equals_the_slow_twin(count, most):
     assert weighted_mean(vectors, weights).tolist() == slow_mean(vectors, weights)
 
 
+def test_in_an_even_mean_nobodys_records_count():
+    base, *vectors = random_vectors(4, 6, 500, LIMIT_Q)
+    weights = [1, 599, 2, 1000, 123_457]
+    blobs = [(pack(vector), weight) for vector, weight in zip(vectors, weights, strict=True)]
+    made = aggregate_blobs("even-mean", {}, pack(base), blobs, 500, 20, LIMIT_Q)
+    assert unpack(made.blob, 500, 20, LIMIT_Q).tolist() == slow_mean(vectors, [1] * 5)
+    # Where all have as many records it is the mean, to the bit.
+    alike = [(blob, 7) for blob, _ in blobs]
+    mean = aggregate_blobs("mean", {}, pack(base), alike, 500, 20, LIMIT_Q)
+    assert mean.blob == aggregate_blobs("even-mean", {}, pack(base), alike, 500, 20, LIMIT_Q).blob == made.blob
+
+
 def test_halves_round_up_and_equal_weights_change_nothing():
     one, two = np.array([0, 1, -1, -3], np.int32), np.array([1, 2, 0, -4], np.int32)
     assert weighted_mean([one, two], [1, 1]).tolist() == [1, 2, 0, -3]

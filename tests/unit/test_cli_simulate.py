@@ -40,7 +40,7 @@ class TestOneRun:
     def test_both_accuracies_are_told_to_programs_and_people(self, capsys):
         told = said(capsys, *LINE)
         (only,) = told["runs"]
-        assert (only["rule"], only["attack"], only["inspected"]) == ("mean", None, False)
+        assert (only["rule"], only["attack"], only["inspected"]) == ("even-mean", None, False)
         assert only["records"] == [60] * 4
         assert [row["round"] for row in only["per_round"]] == [1, 2, 3]
         for name in ("accuracy_global", "accuracy_own", "accuracy_own_of_global"):

@@ -9,9 +9,9 @@ from fl.strategies.registry import strategy
 from tests.support.strategies import view
 
 LR, MOMENTUM, N = 0.1, 0.8, 3
-# Of three factories: their gradients, steps and records.
+# Of three factories: their gradients and steps.
 GRADIENTS = np.array([[1.0, 0.0, -2.0], [0.0, 3.0, 0.5], [-0.5, -1.0, 1.0]])
-STEPS, RECORDS = (4, 7, 2), np.array([40.0, 10.0, 25.0])
+STEPS = (4, 7, 2)
 PLAIN = {"guarded": "false"}
 
 
@@ -37,7 +37,7 @@ def rounds(count, settings, *, steps=STEPS, lie=None, absent=(), void=(), states
             made = Trained(end, steps[at], steps[at], ())
             states[at] = rule.finish(seen, start, rule.upload(seen, start, made), made, None)
             ends.append(end)
-        after = np.average(ends, axis=0, weights=RECORDS[here]) + (lie or {}).get(number, 0.0)
+        after = np.mean(ends, axis=0) + (lie or {}).get(number, 0.0)
         if number in void:
             after = model
         told.append((model - after, corrections))
@@ -48,11 +48,11 @@ def rounds(count, settings, *, steps=STEPS, lie=None, absent=(), void=(), states
 def test_all_corrections_together_move_the_mean_by_nothing_however_unlike_the_steps():
     ways = np.array([gradients_in_step(steps, MOMENTUM) * LR for steps in STEPS])
     told = rounds(6, {"strength": "1", **PLAIN})
-    plain = np.average(GRADIENTS * ways[:, None], axis=0, weights=RECORDS)
+    plain = np.mean(GRADIENTS * ways[:, None], axis=0)
     for movement, corrections in told:
         assert np.allclose(movement, plain, atol=1e-4)
         added = np.array([corrections[at] for at in range(3)]) * ways[:, None]
-        assert np.allclose(np.average(added, axis=0, weights=RECORDS), 0, atol=1e-4)
+        assert np.allclose(np.mean(added, axis=0), 0, atol=1e-4)
     # And yet each factory goes everybody's way and not its own.
     _, corrections = told[-1]
     for at, way in enumerate(ways):
@@ -84,7 +84,7 @@ def test_who_missed_rounds_tells_everybodys_gradient_from_the_mean_movement_sinc
 def test_a_round_that_came_to_nothing_does_not_end_the_training():
     settings = {"strength": "1", **PLAIN}
     ways = np.array([gradients_in_step(steps, MOMENTUM) * LR for steps in STEPS])
-    plain = np.average(GRADIENTS * ways[:, None], axis=0, weights=RECORDS)
+    plain = np.mean(GRADIENTS * ways[:, None], axis=0)
     told = rounds(5, settings, void={1})
     assert not any(told[2][1][at].any() for at in range(3))
     for number in (2, 3, 4):
@@ -144,3 +144,51 @@ def test_a_training_that_led_further_than_the_first_is_corrected_less():
     seen = view(model, state, 2, lr=LR, momentum=MOMENTUM)
     assert np.abs(free.begin(seen).correction).max() > 0.01
     assert np.allclose(guarded.begin(seen).correction, free.begin(seen).correction / 4, rtol=1e-6)
+
+
+def test_a_factory_of_few_steps_does_not_repeat_everybodys_movement():
+    """All have the same gradient but for a little of their own: one makes two steps, the others two hundred."""
+    own = np.array([0.0, 0.1, 0.0])
+
+    def last_way(settings):
+        rule = strategy("gradient-tracking", settings)
+        model, states, steps = np.zeros(N, np.float32), [None, None, None], (2, 200, 200)
+        for number in range(4):
+            ends = []
+            for at in range(3):
+                seen = view(model, states[at], number, lr=LR, momentum=MOMENTUM)
+                start = rule.begin(seen)
+                way = gradients_in_step(steps[at], MOMENTUM) * LR
+                gradient = np.array([1.0, 0.0, 0.0]) + own * (1 if at == 0 else 0)
+                end = (model - way * (gradient + start.correction)).astype(np.float32)
+                made = Trained(end, steps[at], steps[at], ())
+                states[at] = rule.finish(seen, start, end, made, None)
+                ends.append(end)
+            ways = [float(np.linalg.norm(end - model)) for end in ends]
+            model = np.mean(ends, axis=0).astype(np.float32)
+        return ways[0] / ways[1]
+
+    assert last_way(PLAIN) > 0.3
+    assert last_way({}) < 0.05
+
+
+def test_with_steps_that_grow_with_records_gradients_vanish_by_records():
+    """Quadratics with minima of their own: the model comes to rest where the sum over all records has its minimum."""
+    rule = strategy("gradient-tracking", PLAIN)
+    minima = np.array([[4.0, 0.0, 0.0], [0.0, 4.0, 0.0], [0.0, 0.0, 4.0]])
+    records, lr = (2, 6, 16), 0.004
+    model, states = np.zeros(N), [None] * 3
+    for number in range(400):
+        ends = []
+        for at in range(3):
+            seen = view(model.astype(np.float32), states[at], number, lr=lr, momentum=0.0)
+            start = rule.begin(seen)
+            end = model.copy()
+            for _ in range(records[at]):
+                end -= lr * (end - minima[at] + start.correction)
+            made = Trained(end.astype(np.float32), records[at], records[at], ())
+            states[at] = rule.finish(seen, start, made.vector, made, None)
+            ends.append(end)
+        model = np.mean(ends, axis=0)
+    # Counted by records once more it would rest near (0.05, 0.5, 3.5).
+    assert np.allclose(model, np.average(minima, axis=0, weights=records), atol=0.1)

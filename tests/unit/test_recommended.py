@@ -55,7 +55,7 @@ def test_what_is_recommended_is_there_with_its_usual_settings():
 @pytest.mark.parametrize("privacy", [None, "sound", "none"])
 def test_a_devnet_trains_what_is_recommended(privacy):
     draft = devnet(privacy=privacy)
-    assert (draft.strategy, draft.aggregation, draft.aggregation_settings) == ("gradient-tracking", "mean", ())
+    assert (draft.strategy, draft.aggregation, draft.aggregation_settings) == ("gradient-tracking", "even-mean", ())
 
 
 def test_another_strategy_of_a_devnet_brings_its_own_rule(tmp_path):

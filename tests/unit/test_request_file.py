@@ -35,7 +35,8 @@ def with_line(section: str, line: str) -> str:
 
 def test_the_least_request_has_every_default() -> None:
     draft = parse_request(LEAST)
-    assert (draft.strategy, draft.aggregation, draft.privacy, draft.seed) == ("gradient-tracking", "mean", "sound", 1)
+    assert (draft.strategy, draft.aggregation) == ("gradient-tracking", "even-mean")
+    assert (draft.privacy, draft.seed) == ("sound", 1)
     assert (draft.masked, draft.exchange_window, draft.needs_protection) == (False, 1, True)
     assert (draft.join_window, draft.round_deadline, draft.attest_window) == (30_000, 60_000, 10_000)
     assert dict(draft.training_settings) == {"learning_rate": "0.01", "momentum": "0.8"}
@@ -45,9 +46,9 @@ def test_the_least_request_has_every_default() -> None:
 @pytest.mark.parametrize(
     ("lines", "strategy", "rule"),
     [
-        ("", "gradient-tracking", "mean"),
-        ('[privacy]\nmode = "none"\n', "gradient-tracking", "mean"),
-        ('[strategy]\nname = "auto"\nsettings = { unseen = 0.1 }\n', "gradient-tracking", "mean"),
+        ("", "gradient-tracking", "even-mean"),
+        ('[privacy]\nmode = "none"\n', "gradient-tracking", "even-mean"),
+        ('[strategy]\nname = "auto"\nsettings = { unseen = 0.1 }\n', "gradient-tracking", "even-mean"),
         ('[aggregation]\nrule = "mean"\n', "gradient-tracking", "mean"),
         ('[aggregation]\nrule = "median"\n', "gradient-tracking", "median"),
         ("[masking]\nenabled = true\n[rounds]\nproviders_min = 3\n", "fedavg", "mean"),
@@ -97,7 +98,8 @@ def test_protection_is_what_the_ledger_carries() -> None:
     [
         ('[privacy]\nmode = "none"\n[strategy]\nname = "fedavg"\n', False),
         ('[privacy]\nmode = "paper"\n[strategy]\nname = "fedavg"\n', False),
-        ('[privacy]\nmode = "none"\n', False),
+        # What is recommended is averaged by a rule of its own time.
+        ('[privacy]\nmode = "none"\n', True),
         # Two vectors, of which the rule has to be told.
         ('[privacy]\nmode = "none"\n[strategy]\nname = "scaffold"\n', True),
         ('[privacy]\nmode = "none"\n[aggregation]\nrule = "median"\n', True),
