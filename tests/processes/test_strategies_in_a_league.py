@@ -11,10 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnxruntime import InferenceSession
 
+from fl.batches import as_records
 from fl.data import registry
+from fl.evaluate import evaluate
 from fl.export import read_model
 from fl.fixed_point import decode, limit_in_steps, pack
+from fl.models.registry import build
 from fl.models.shapes import parameter_count
 from fl.simulate.federation import Federation, Terms
 from node.cli.exit_codes import Exit
@@ -41,6 +45,14 @@ COUNT = parameter_count("mlp", LAYERS)
 ASKED: dict[str, dict[str, Any]] = {
     "gradient-tracking": {"strategy": "gradient-tracking", "aggregation": "even-mean"},
     "scaffold": {"strategy": "scaffold", "aggregation": "mean", "aggregation_settings": {"vectors": "2"}},
+    "fedprox": {"strategy": "fedprox", "strategy_settings": {"mu": "0.1"}},
+    "fedadam": {
+        "strategy": "fedadam",
+        "aggregation": "adam",
+        "aggregation_settings": {"lr": "0.03", "beta1": "0.9", "beta2": "0.99", "tau": "0.001"},
+    },
+    "ditto": {"strategy": "ditto", "strategy_settings": {"mu": "0.1"}},
+    "fedper": {"strategy": "fedper", "strategy_settings": {"layers": "1"}},
     "fedavgm": {
         "strategy": "fedavgm",
         "strategy_settings": {"lr": "0.5"},
@@ -72,7 +84,18 @@ def league(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevLeague]:
 
 
 @pytest.mark.parametrize(
-    ("name", "vectors"), [("gradient-tracking", 1), ("scaffold", 2), ("fedavgm", 1), ("fedobd", 1), ("clustered", 3)]
+    ("name", "vectors"),
+    [
+        ("gradient-tracking", 1),
+        ("scaffold", 2),
+        ("fedprox", 1),
+        ("fedadam", 3),
+        ("ditto", 1),
+        ("fedper", 1),
+        ("fedavgm", 1),
+        ("fedobd", 1),
+        ("clustered", 3),
+    ],
 )
 def test_a_league_trains_by_it_proves_it_and_sells_the_model(
     league: DevLeague, tmp_path: Path, name: str, vectors: int
@@ -133,6 +156,14 @@ def test_a_league_trains_by_it_proves_it_and_sells_the_model(
     bought = read_model((tmp_path / "bought.safetensors").read_bytes())
     assert bought.matches(model)
     assert np.array_equal(bought.vector, decode(model, 20))
+    if name == "gradient-tracking":
+        said = hanse("model", "export", request, tmp_path / "bought.onnx", "-c", alice.folder)
+        assert said.code == Exit.OK, said
+        session = InferenceSession((tmp_path / "bought.onnx").read_bytes(), providers=["CPUExecutionProvider"])
+        (answers, *_) = session.run(None, {session.get_inputs()[0].name: test.features.astype(np.float32)})
+        right = float((answers.argmax(1) == test.labels).mean())
+        network = build("mlp", LAYERS, 0)
+        assert right == evaluate(network, as_records(test.features, test.labels), decode(model, 20)).accuracy
     served = read_model((providers[0].folder / "models" / f"{request}.served.safetensors").read_bytes())
     assert served.vector.shape == (COUNT,)
     assert int(np.abs(served.vector).max()) <= limit_in_steps(512, 20)
