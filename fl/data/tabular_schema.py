@@ -106,7 +106,9 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
 def parse_schema(table: Mapping[str, Any], where: str = "schema") -> Schema:
     """The schema that a TOML table says; `where` names it in errors. Raises DataError for what it cannot mean."""
     refuse_unknown(table, SCHEMA_KEYS, where)
-    features = table.get("features")
+    if "features" not in table:
+        raise DataError(f"{where}: features are missing, want 1 to {COLUMNS_MAX} tables [[features]]")
+    features = table["features"]
     if not isinstance(features, list) or not 1 <= len(features) <= COLUMNS_MAX:
         raise DataError(f"{where}: features are {shown(features)}, want 1 to {COLUMNS_MAX} tables [[features]]")
     columns = tuple(_column(entry, f"{where}: feature {i + 1}") for i, entry in enumerate(features))
@@ -157,3 +159,5 @@ def public_range(table: Mapping[str, Any], name: str, where: str) -> PublicRange
         return PublicRange(name, float(table["low"]), float(table["high"]), flag(table, "log", where))
     except OverflowError:
         raise DataError(f"{where}: low or high is a number of too many digits") from None
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from None

@@ -206,8 +206,15 @@ GOOD = {"label": "y", "classes": ["a", "b"], "features": [{"column": "x", "low":
 )
 def test_a_schema_that_means_nothing_is_refused(change, said):
     with pytest.raises(DataError) as refused:
-        parse_schema(GOOD | change)
+        parse_schema(GOOD | change, "press.toml")
     assert said in str(refused.value)
+    # Wherever the fault is found, the text says which file it is in.
+    assert str(refused.value).startswith("press.toml")
+
+
+def test_a_schema_without_features_says_so():
+    with pytest.raises(DataError, match=r"press\.toml: features are missing, want 1 to"):
+        parse_schema({name: value for name, value in GOOD.items() if name != "features"}, "press.toml")
 
 
 def test_a_missing_or_damaged_schema_is_named(tmp_path):
