@@ -51,7 +51,15 @@ def agree(
     return Agreed(name, strategy_settings, agreed.rule, tuple(sorted(agreed.settings.items())))
 
 
-def own_rule(strategy: str, settings: Settings) -> tuple[str, Settings]:
-    """The rule that a strategy names for itself, and its settings. Raises Contradiction for an unknown one."""
-    agreed = agree(strategy, settings, AUTO, (), privacy="none", masked=False)
-    return agreed.rule, agreed.rule_settings
+def left_to_strategy(strategy: str, settings: Settings, rule: str, rule_settings: Settings) -> tuple[str, Settings]:
+    """What a request that came to this rule and these settings has to say of them so that another strategy may bring
+    its own: "auto", and only what says nothing of the rule, where this strategy by itself would come to the same.
+
+    Otherwise all of it, for somebody named it. Raises Contradiction.
+    """
+    from fl.strategies.agreed_rule import ALWAYS_FREE
+
+    free = tuple((name, value) for name, value in rule_settings if name in ALWAYS_FREE)
+    own = agree(strategy, settings, AUTO, free, privacy="none", masked=False)
+    same = (rule, tuple(sorted(rule_settings))) == (own.rule, own.rule_settings)
+    return (AUTO, free) if same else (rule, rule_settings)

@@ -8,7 +8,7 @@ from pathlib import Path
 from fl.data import registry
 from node.devnet.league import NodePlan
 from node.request_file import RequestDraft, load_request, parse_request
-from node.request_strategy import AUTO, Contradiction, agree, own_rule
+from node.request_strategy import Contradiction, agree, left_to_strategy
 
 # What tells a folder's data set. The first that fits is taken.
 _RECOGNISED = (
@@ -178,9 +178,9 @@ def plan_devnet(
 def _with_strategy(draft: RequestDraft, strategy: str) -> RequestDraft:
     """The request with another strategy, aggregated by that one's own rule unless the request named one for itself."""
     try:
-        before = own_rule(draft.strategy, draft.strategy_settings)
-        named = (draft.aggregation, draft.aggregation_settings)
-        rule, settings = (AUTO, ()) if named == before else named
+        rule, settings = left_to_strategy(
+            draft.strategy, draft.strategy_settings, draft.aggregation, draft.aggregation_settings
+        )
         agreed = agree(strategy, (), rule, settings, privacy=draft.privacy, masked=draft.masked)
     except Contradiction as error:
         raise CannotPlan(f"--strategy {strategy}: {error}") from None

@@ -12,12 +12,11 @@ from typing import Any, TypeAlias
 from fl.data import registry
 from fl.data.registry import OWN
 from fl.simulate.scenarios import scenario_of
-from fl.strategies.agreed_rule import agreed_rule
-from fl.strategies.base import StrategyError
 from fl.strategies.recommended import Circumstances, recommended
-from fl.strategies.registry import notes, strategy
+from fl.strategies.registry import notes
 from node.federations.settings import AUTO, SECTIONS, RunFileError, RunSettings
 from node.request_file import RequestDraft, StrategySection
+from node.request_strategy import Contradiction, left_to_strategy
 from node.toml_rules import read_toml, read_value, refuse_unknown, rules_of, shown
 
 Layer: TypeAlias = dict[tuple[str, str], Any]
@@ -93,18 +92,21 @@ def request_layer(draft: RequestDraft) -> Layer:
     if _is_its_own(draft):
         # So that another strategy on top brings the rule that it needs.
         del layer["aggregation", "rule"], layer["aggregation", "settings"]
+        layer["aggregation", "inspected"] &= dict(draft.aggregation_settings).get("inspect") != "false"
     if draft.data_type in registry.names():
         layer["data", "source"] = draft.data_type
     return layer
 
 
 def _is_its_own(draft: RequestDraft) -> bool:
-    """Whether updates are aggregated as the strategy says by itself."""
+    """Whether updates are aggregated as the strategy says by itself where nothing is masked."""
     try:
-        own = agreed_rule(strategy(draft.strategy, dict(draft.strategy_settings)), None, {})
-    except StrategyError:
+        rule, _ = left_to_strategy(
+            draft.strategy, draft.strategy_settings, draft.aggregation, draft.aggregation_settings
+        )
+    except Contradiction:
         return False
-    return (draft.aggregation, dict(draft.aggregation_settings)) == (own.rule, dict(own.settings))
+    return rule == AUTO
 
 
 def scenario_layer(source: str) -> Layer:

@@ -6,6 +6,7 @@ from fl.strategies.recommended import AUTO, Circumstances, named_or_recommended,
 from fl.strategies.registry import strategy
 from node.devnet.plan import CannotPlan, plan_devnet
 from node.federations.layers import request_layer, settled
+from node.federations.planned_runs import rule_of
 from node.request_file import parse_request
 from tests.unit.test_request_file import LEAST
 
@@ -67,6 +68,21 @@ def test_another_strategy_of_a_devnet_brings_its_own_rule(tmp_path):
     assert devnet(request_path=robust, strategy="dlmu").aggregation == "median"
     with pytest.raises(CannotPlan, match="--strategy scaffold: strategy scaffold is aggregated by rule mean"):
         devnet(request_path=robust, strategy="scaffold")
+
+
+def test_a_word_of_inspection_names_no_rule(tmp_path):
+    """The usual rule of one strategy is not what the request named, and another strategy does not inherit it."""
+    text = LEAST + '[aggregation]\nsettings = { inspect = "false" }\n'
+    said = tmp_path / "said.toml"
+    said.write_text(text, encoding="utf-8")
+    assert devnet(request_path=said).aggregation == "even-mean"
+    inspect = ("inspect", "false")
+    for name, rule, settings in (("fedavg", "mean", (inspect,)), ("scaffold", "mean", (inspect, ("vectors", "2")))):
+        draft = devnet(request_path=said, strategy=name)
+        assert (draft.strategy, draft.aggregation, draft.aggregation_settings) == (name, rule, settings)
+        over = {("data", "source"): "bearing-simulator", ("strategy", "name"): name}
+        found = settled(request_layer(parse_request(text)), over)
+        assert (found.strategy.name, rule_of(found), found.aggregation.inspected) == (name, rule, False)
 
 
 def simulated(*layers, **said):
