@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from ledger.codec import encode
 from ledger.errors import InvalidBytes
 from ledger.protection import MASKED_PROVIDERS_MAX, MASKED_PROVIDERS_MIN
+from ledger.request_terms import MASKED_RULES
 from ledger.transactions import SETTINGS_MAX, Protection, RequestTerms, Setting
 from ledger.types import AMOUNT_MAX, MEMBERS_MAX, ZERO_HASH
 from node.request_strategy import AUTO, Contradiction, agree
@@ -266,6 +267,11 @@ def check_known(draft: RequestDraft) -> None:
         parameters = vectors * parameter_count(draft.model, dict(draft.model_arguments))
         terms = draft.terms(ZERO_HASH, parameters)
         check_terms(terms, allow_no_guarantee=True, protection=draft.protection())
+        if draft.masked and draft.aggregation not in MASKED_RULES:
+            raise RequestFileError(
+                f"rule {draft.aggregation} with masks, for which the ledger takes {' or '.join(MASKED_RULES)}: want "
+                "one of these, or updates that are not masked"
+            )
     except (ModelError, StrategyError, TermsRefused, RequestFileError) as error:
         raise RequestFileError(f"request {draft.title!r}: {error}") from None
 

@@ -188,6 +188,12 @@ def test_a_budget_that_pays_nobody_is_refused() -> None:
             '[aggregation]\nrule = "median"\n[masking]\nenabled = true\n[rounds]\nproviders_min = 3\n[payment]',
             "rule median compares the updates with one another, and of masked updates only the sum is ever seen",
         ),
+        (
+            "[payment]",
+            '[strategy]\nname = "fedadam"\n[privacy]\nmode = "none"\n[masking]\nenabled = true\n[rounds]\n'
+            "providers_min = 3\n[payment]",
+            "rule adam with masks, for which the ledger takes mean or noisy-step",
+        ),
         ("[payment]", '[privacy]\nmode = "distributed"\n[payment]', "masked"),
         ("[payment]", "[privacy]\nsettings = { epsilon = -1 }\n[payment]", "epsilon"),
         ("[payment]", '[privacy]\nmode = "total"\n[payment]', "total"),
