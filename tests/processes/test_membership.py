@@ -231,7 +231,10 @@ def test_one_leaves_and_comes_back_with_its_old_record(league: DevLeague, tmp_pa
     approve(league, erin, NAMES[:3])
     wait(league, lambda: place(erin)["member"] and place(erin)["in_league"], "erin is back")
     transfer(erin, alice)
-    after = alice.call("member", org=erin.org.hex())["member"]
+    # Final at erin's node; alice's may be a block behind.
+    seen = lambda: alice.call("member", org=erin.org.hex())["member"]  # noqa: E731
+    wait(league, lambda: seen()["balance"] != before["balance"], "alice sees what erin paid")
+    after = seen()
     assert after["reputation"] == before["reputation"]
     assert after["balance"] == before["balance"] - 1
     assert alice.call("anchor.list", org=erin.org.hex())["totals"] == anchored
