@@ -60,7 +60,7 @@ def run(as_json: bool, json_lines: bool, write_file: bool, **options: Any) -> in
     """Train a federation, in the code that nodes run: the round of a client, the sums of a committee.
 
     RUN_FILE says what is run (TOML, --write-file prints one); options go before it, what neither says suits the data.
-    With --attack four runs: the plain mean, unchecked, and --rule with all checks of updates, each without the attack
+    With --attack four runs: the usual rule, unchecked, and --rule with all checks of updates, each without the attack
     and with it. Attackers know the updates of all others, which a league does not show them in time.
 
     Ctrl-C finishes the round, writes a checkpoint into --out and ends with exit code 130; --resume goes on. Twice, it

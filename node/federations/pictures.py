@@ -15,6 +15,7 @@ import numpy as np
 
 from node.federations.result_files import RESULT_FILE, RunFolderError, read_run, rows_of
 from node.federations.rows import Row
+from node.federations.settings import AUTO
 from node.plots.bars import draw_stacks
 from node.plots.drawing import files_of, picture
 from node.plots.lines import Line, Points, draw_lines
@@ -121,7 +122,8 @@ def _told_apart(settings: dict[str, dict[str, object]]) -> str:
     """What the runs of one command differ by."""
     aggregation, attack = settings["aggregation"], settings["attack"]
     checked = "inspected" if aggregation["inspected"] else "unchecked"
-    return f"{aggregation['rule']}, {checked}, {attack['name'] or 'honest'}"
+    rule = "usual rule" if aggregation["rule"] == AUTO else aggregation["rule"]
+    return f"{rule}, {checked}, {attack['name'] or 'honest'}"
 
 
 # File, title, unit, and its lines: name, how it is read, and whether it is drawn where runs are compared too.

@@ -94,7 +94,7 @@ class RoundsSection:
 
 @dataclass(frozen=True, slots=True)
 class AttackSection:
-    """What dishonest clients do. With `compare` four runs: the plain mean unchecked, and the rule with all checks, each
+    """What dishonest clients do. With `compare` four runs: the usual rule unchecked, and the rule with all checks, each
     without the attack and with it."""
 
     name: Annotated[str, Words(0, 64, "`hanse help attacks`; empty: nobody attacks")] = ""

@@ -44,9 +44,10 @@ class LocalTraining:
         return {each.name: getattr(self, each.name) for each in fields(LocalTraining)}
 
 
-def strategy_terms(name: str, settings: Mapping[str, str]) -> dict[str, Any]:
+def strategy_terms(name: str, settings: Mapping[str, str], rule: str | None = None) -> dict[str, Any]:
     """A strategy by the names that `Terms` has for it, and that stored runs are found by."""
-    return {"strategy": name, "strategy_settings": dict(settings)}
+    told: dict[str, Any] = {"strategy": name, "strategy_settings": dict(settings)}
+    return told if rule is None else {**told, "rule": rule}
 
 
 FEDAVG: Mapping[str, object] = strategy_terms("fedavg", SERVED_MIX)

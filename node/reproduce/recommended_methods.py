@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-Method = tuple[str, Mapping[str, str]]
+Method = tuple[str, Mapping[str, str]] | tuple[str, Mapping[str, str], str]
+"""Strategy, its settings, and the rule where it is another than the strategy's own or the mean."""
 
 _MIX = {"serve": "mix", "tau": "0.8", "unseen": "0"}
 _FITTED = {"serve": "mix", "tau": "0.8", "unseen": "0.01"}
@@ -18,8 +19,8 @@ METHODS: Mapping[str, Method] = {
     DLMU: ("dlmu", {"strict": "true", **_DLMU}),
     DRIFT: ("dlmu", {"form": "drift", **_DLMU}),
     SCAFFOLD: ("scaffold", _FITTED),
-    RECOMMENDED: ("gradient-tracking", {"strength": "0.9", **_FITTED}),
-    "gradient tracking, strength 1": ("gradient-tracking", {"strength": "1", **_FITTED}),
+    RECOMMENDED: ("gradient-tracking", {"strength": "0.9", **_FITTED}, "even-mean"),
+    "gradient tracking, strength 1": ("gradient-tracking", {"strength": "1", **_FITTED}, "even-mean"),
     "dlmu, capped": ("dlmu", {"cap": "0.5", "selective": "true", **_DLMU}),
     "fedprox": ("fedprox", {"mu": "0.01", **_FITTED}),
     "fedavgm, 0.3 and 0.9": ("fedavgm", {"lr": "0.3", "momentum": "0.9", **_FITTED}),
