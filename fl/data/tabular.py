@@ -8,7 +8,7 @@ from typing import Annotated
 import numpy as np
 from numpy.typing import NDArray
 
-from fl.data.cells import NotANumber, is_not_finite, numbers_in
+from fl.data.cells import is_not_finite
 from fl.data.errors import DataError
 from fl.data.growing import Division
 from fl.data.scaling import PublicRange, scale
@@ -99,19 +99,7 @@ def _inputs(columns: Columns, column: PublicRange | WordColumn) -> NDArray[np.fl
     if isinstance(column, WordColumn):
         places = places_of(columns, column.name, column.values)
         return np.where(places[:, None] == np.arange(len(column.values)), 1.0, -1.0).astype(np.float32)
-    return scale(numbers_of(columns, column.name)[:, None], (column,))
-
-
-def numbers_of(columns: Columns, name: str) -> NDArray[np.float64]:
-    """float64 [n]. Raises DataError naming the first cell that is no number."""
-    cells = columns.cells[name]
-    if not isinstance(cells, list):
-        return np.asarray(cells, dtype=np.float64)
-    try:
-        return numbers_in(cells)
-    except NotANumber as error:
-        reason = f"{columns.place(error.row)} has {cells[error.row][:40]!r}, want {error.wanted}"
-        raise DataError.of_file(columns.path, reason, name) from None
+    return scale(columns.numbers(column.name)[:, None], (column,))
 
 
 def texts_of(cells: Cells) -> list[str]:
@@ -153,7 +141,7 @@ def without_gaps(columns: Columns, schema: Schema) -> Columns:
         if name in numeric and isinstance(cells, list):
             filled = ["0" if gap else cell for gap, cell in zip(empty, cells, strict=True)]
             in_full = Columns(columns.path, {name: filled}, columns.rows, columns.place)
-            empty |= ~np.isfinite(numbers_of(in_full, name))
+            empty |= ~np.isfinite(in_full.numbers(name))
         elif name == schema.time and isinstance(cells, list):
             empty |= np.array([is_not_finite(cell) for cell in cells], dtype=bool)
         if empty.any() and first_gap is None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fl.data.cells import NotANumber, numbers_in
 from fl.data.errors import DataError
 from fl.data.npz import NpzFile, open_npz
 
@@ -31,6 +32,17 @@ class Columns:
     cells: dict[str, Cells]
     rows: int
     place: Callable[[int], str]
+
+    def numbers(self, name: str, because: str = "") -> NDArray[np.float64]:
+        """A column, float64 [n]. Raises DataError naming the first cell that is no number, and why one is wanted."""
+        cells = self.cells[name]
+        if not isinstance(cells, list):
+            return np.asarray(cells, dtype=np.float64)
+        try:
+            return numbers_in(cells)
+        except NotANumber as error:
+            reason = f"{self.place(error.row)} has {cells[error.row][:40]!r}, want {error.wanted}{because}"
+            raise DataError.of_file(self.path, reason, name) from None
 
 
 def read_columns(path: Path, wanted: Sequence[str], delimiter: str, kind: str | None = None) -> Columns:

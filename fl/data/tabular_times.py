@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from fl.data.cells import NotANumber, numbers_in
 from fl.data.errors import DataError
 from fl.data.tabular_files import Columns
 from fl.data.tabular_schema import Schema
@@ -49,16 +48,12 @@ def moments_of(columns: Columns, schema: Schema) -> NDArray[np.float64]:
 
 def _numbers(columns: Columns, name: str, unit: str = "") -> NDArray[np.float64] | None:
     """None for cells that are not numbers, every one; with a unit such a cell is a fault."""
-    cells = columns.cells[name]
-    if not isinstance(cells, list):
-        return np.asarray(cells, dtype=np.float64)
+    if unit:
+        return columns.numbers(name, f": time_unit is {unit!r}")
     try:
-        return numbers_in(cells)
-    except NotANumber as error:
-        if not unit:
-            return None
-        reason = f"{columns.place(error.row)} has {cells[error.row][:40]!r}, want {error.wanted}: time_unit is {unit!r}"
-        raise DataError.of_file(columns.path, reason, name) from None
+        return columns.numbers(name)
+    except DataError:
+        return None
 
 
 def _milliseconds(columns: Columns, name: str, row: int, cell: str) -> float:

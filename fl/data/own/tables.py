@@ -24,7 +24,7 @@ from fl.data.growing import Division, GrowingSource
 from fl.data.own.contents import Contents, Found, Kind, Survey, beside
 from fl.data.scaling import PublicRange
 from fl.data.tables import Split
-from fl.data.tabular import divided, numbers_of, table_of, without_gaps
+from fl.data.tabular import divided, table_of, without_gaps
 from fl.data.tabular_files import KINDS, Columns, read_columns
 from fl.data.tabular_growing import TableReader
 from fl.data.tabular_schema import SCHEMA_KEYS, Schema, WordColumn, parse_schema
@@ -100,7 +100,7 @@ def surveyed(columns: Columns, test: Columns | None, schema: Schema, division: D
 def _found(tables: list[Columns], column: PublicRange | WordColumn) -> Found:
     if isinstance(column, WordColumn):
         return Found(column.name, ", ".join(column.values))
-    numbers = np.concatenate([numbers_of(columns, column.name) for columns in tables])
+    numbers = np.concatenate([columns.numbers(column.name) for columns in tables])
     return numbers_found(column, numbers)
 
 
