@@ -4,13 +4,11 @@ The simulator gives one client everybody's records (`pooled`); it trains as a fa
 """
 
 from collections.abc import Mapping
-from typing import Self, TypeAlias
+from typing import Self
 
 from fl.settings import NoSettings, parse_settings
 from fl.strategies.base import StrategyError
 from fl.strategies.fedavg import ServeSettings, TrainsFromGlobal
-
-CentralisedSettings: TypeAlias = NoSettings
 
 
 class Centralised(TrainsFromGlobal):
@@ -21,5 +19,5 @@ class Centralised(TrainsFromGlobal):
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, str]) -> Self:
-        parse_settings(CentralisedSettings, "strategy centralised", settings, StrategyError)
+        parse_settings(NoSettings, "strategy centralised", settings, StrategyError)
         return cls(ServeSettings(serve="global"))

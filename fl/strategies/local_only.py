@@ -4,14 +4,12 @@ A factory goes on from its own last model, uploads the global model as it came, 
 """
 
 from collections.abc import Mapping
-from typing import Self, TypeAlias
+from typing import Self
 
 from fl.fixed_point import Floats
 from fl.settings import NoSettings, parse_settings
 from fl.strategies.base import Layout, Start, Strategy, StrategyError, Trained, View
 from fl.strategies.kept_vector import keep, kept
-
-LocalOnlySettings: TypeAlias = NoSettings
 
 
 class LocalOnly(Strategy):
@@ -22,7 +20,7 @@ class LocalOnly(Strategy):
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, str]) -> Self:
-        parse_settings(LocalOnlySettings, "strategy local-only", settings, StrategyError)
+        parse_settings(NoSettings, "strategy local-only", settings, StrategyError)
         return cls()
 
     def begin(self, view: View) -> Start:

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 
-from fl.settings import SettingNote, setting_notes
+from fl.settings import NoSettings, SettingNote, setting_notes
 from fl.strategies.base import Strategy, StrategyError
-from fl.strategies.centralised import Centralised, CentralisedSettings
+from fl.strategies.centralised import Centralised
 from fl.strategies.clustered import Clustered, ClusteredStrategySettings
 from fl.strategies.ditto import Ditto, DittoSettings
 from fl.strategies.dlmu import Dlmu, DlmuSettings
@@ -16,7 +16,7 @@ from fl.strategies.fedobd import FedObd, FedObdSettings
 from fl.strategies.fedper import FedPer, FedPerSettings
 from fl.strategies.fedprox import FedProx, FedProxSettings
 from fl.strategies.gradient_tracking import GradientTracking, GradientTrackingSettings
-from fl.strategies.local_only import LocalOnly, LocalOnlySettings
+from fl.strategies.local_only import LocalOnly
 from fl.strategies.scaffold import Scaffold, ScaffoldSettings
 from fl.strategies.t_sfl import TSfl, TSflSettings
 
@@ -32,8 +32,8 @@ BUILT_IN: dict[str, tuple[type[Strategy], type]] = {
     FedAdam.name: (FedAdam, FedAdamSettings),
     Ditto.name: (Ditto, DittoSettings),
     FedPer.name: (FedPer, FedPerSettings),
-    LocalOnly.name: (LocalOnly, LocalOnlySettings),
-    Centralised.name: (Centralised, CentralisedSettings),
+    LocalOnly.name: (LocalOnly, NoSettings),
+    Centralised.name: (Centralised, NoSettings),
     FedObd.name: (FedObd, FedObdSettings),
     Clustered.name: (Clustered, ClusteredStrategySettings),
     TSfl.name: (TSfl, TSflSettings),
